@@ -1,0 +1,49 @@
+"""Packaging: the folders of the checkout become the packages `labelbeam.pipeline`, `labelbeam.transforms`, … .
+
+The folders lie at the top of the repository; they are installed below one name, `labelbeam`, so that words as common as
+`transforms` never collide with another distribution's. Beam's `--setup_file ./setup.py` ships the same distribution to workers.
+"""
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOTS = ("pipeline", "transforms", "detectors", "configs")
+
+packages = []
+for root in ROOTS:
+    packages.append(f"labelbeam.{root}")
+    packages.extend(f"labelbeam.{root}.{name}" for name in find_packages(root))
+
+setup(
+    name="labelbeam",
+    version="0.1.0",
+    description="Labels images at scale, offline: image URIs in, Parquet tables of detections and mask references out.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=packages,
+    package_dir={f"labelbeam.{root}": root for root in ROOTS},
+    package_data={
+        "labelbeam.configs": ["**/*.yaml"],
+        "labelbeam.detectors": ["demo/model/**/*"],
+        "labelbeam.pipeline": ["demo_images/*.jpg"],
+    },
+    install_requires=[
+        "apache-beam>=2.77,<3",
+        "keras>=3.10",
+        "numpy>=2",
+        "pillow>=12",
+        "pyarrow>=20",
+        "PyYAML>=6",
+        "tensorflow>=2.21",
+        "tensorflow-hub>=0.16.1",
+        "urllib3>=2",
+    ],
+    extras_require={
+        "aws": ["apache-beam[aws]>=2.77,<3"],
+        "gcp": ["apache-beam[gcp]>=2.77,<3"],
+        "test": ["duckdb>=1", "pandas>=2", "pycocotools>=2.0.8", "pytest>=8", "scikit-image>=0.24"],
+    },
+    entry_points={"console_scripts": ["labelbeam = labelbeam.pipeline.cli:main"]},
+)

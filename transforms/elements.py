@@ -1,0 +1,136 @@
+"""The elements that travel through the pipeline, in the order in which an image becomes them.
+
+    ImageReference ─ FetchImages ─ FetchedImage ─ Detect ─ LabelledImage ─ ToRows ─ ImageRows ─ WriteParts ─ Part
+
+An image that fails anywhere travels on as an element with an `ImageFailure`, so that every reference ends as one row of
+`images`. Nothing here does work; what makes each element is the transform of that name.
+"""
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import apache_beam as beam
+import numpy as np
+
+from ..detectors.detector import Detections
+
+ErrorKind = Literal["not_found", "forbidden", "timeout", "unreachable", "too_large", "not_an_image", "truncated",
+                    "unsupported", "inference", "out_of_memory"]
+ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
+
+
+class ImageError(Exception):
+    """Why one image could not be labelled: `kind` of the closed list `ERROR_KINDS`, and a sentence for a person."""
+
+    def __init__(self, kind: ErrorKind, message: str):
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+def image_id(uri: str) -> str:
+    """The first 32 hex digits of SHA-256 over the URI's UTF-8 bytes (lone surrogates of odd file names included)."""
+    return hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class MemberLocation:
+    """Where the bytes of an image lie inside a container file.
+
+    Attributes:
+      container: path or URI of the container.
+      format: `tar`, `tfrecord` or `parquet`.
+      offset: first byte of the member (tar), of the record's data (tfrecord); the row's number in the file (parquet).
+      length: bytes of the member or of the record's data; unused for parquet.
+      column: the column with the bytes, dotted for a struct's field (parquet only).
+    """
+
+    container: str
+    format: Literal["tar", "tfrecord", "parquet"]
+    offset: int
+    length: int = 0
+    column: str = ""
+
+
+@dataclass(frozen=True)
+class ImageReference:
+    """An image that is to be labelled: its URI and, for one inside a container, where its bytes lie."""
+
+    uri: str
+    location: MemberLocation | None = None
+
+    @property
+    def image_id(self) -> str:
+        return image_id(self.uri)
+
+
+@dataclass(frozen=True)
+class ImageFailure:
+    """Why an image has no labels."""
+
+    kind: ErrorKind
+    message: str
+
+
+@dataclass
+class ImageFacts:
+    """What is known of an image's file, for its row in `images`; None is what was never learnt.
+
+    `width` and `height` are those of the decoded picture (after EXIF orientation), in pixels; `fetch_ms` and `decode_ms` are
+    milliseconds of wall time; `attempts` counts how often the bytes were asked for.
+    """
+
+    attempts: int = 0
+    width: int | None = None
+    height: int | None = None
+    num_bytes: int | None = None
+    sha256: str | None = None
+    fetch_ms: float | None = None
+    decode_ms: float | None = None
+
+
+@dataclass
+class FetchedImage:
+    """A decoded picture, uint8 RGB `[height, width, 3]`, or why there is none (`pixels` is None, `failure` says why)."""
+
+    reference: ImageReference
+    facts: ImageFacts
+    pixels: np.ndarray | None = None
+    failure: ImageFailure | None = None
+
+    @property
+    def num_bytes_in_memory(self) -> int:
+        return 0 if self.pixels is None else self.pixels.nbytes
+
+
+@dataclass
+class LabelledImage:
+    """An image and what the detector found in it, or why it has no labels. The pixels are gone."""
+
+    reference: ImageReference
+    facts: ImageFacts
+    detections: Detections | None = None
+    failure: ImageFailure | None = None
+
+
+@dataclass
+class ImageRows:
+    """One image's rows for every table, as columns: `tables[table][column]` is a sequence, one item a row.
+
+    `tables["images"]` has exactly one row. `files` are files that the rows refer to (PNG masks): path relative to the
+    output folder -> bytes.
+    """
+
+    image_id: str
+    tables: dict[str, dict[str, Any]]
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+class FetchedImageCoder(beam.coders.FastPrimitivesCoder):
+    """Beam samples the encoded size of elements; the default would pickle the pixels of every sampled picture for that."""
+
+    def estimate_size(self, value: FetchedImage) -> int:
+        return value.num_bytes_in_memory + 256
+
+    def is_deterministic(self) -> bool:
+        return False
