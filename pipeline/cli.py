@@ -1,0 +1,169 @@
+"""The command line: `labelbeam label | demo | detectors`. Parses, calls, and turns errors into exit codes.
+
+    0  done      1  the job failed or is incomplete      2  the command can't be used as it is      130  Ctrl-C
+
+What a command does is in a module of its own; heavy imports (Beam, TensorFlow) wait until a command needs them.
+"""
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+from ..detectors.errors import UsageError
+
+LABEL_EXAMPLES = """\
+examples:
+  # every picture below a folder, with the small detector that comes with labelbeam
+  labelbeam label --input photos/ --output out --detector demo
+
+  # a published detector of TF Hub, downloaded once into tensorflow_hub's cache
+  labelbeam label --input 'photos/**/*.jpg' --output out --detector mask_rcnn_inception_resnet_v2_1024x1024
+
+  # a list of URIs (http, gs, s3, files) and a WebDataset shard; a SavedModel of your own with its label map
+  labelbeam label --input uris.csv shard-000.tar --output gs://bucket/out --detector mine.yaml --weights gs://bucket/model
+
+  # Beam's own options follow labelbeam's: here two processes on this machine
+  labelbeam label --input photos/ --output out --detector demo --direct_running_mode multi_processing --direct_num_workers 2
+
+The same command again goes on where the last one stopped: images that are labelled already are skipped.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command, with the help that teaches."""
+    parser = argparse.ArgumentParser(
+        prog="labelbeam", allow_abbrev=False,
+        description="Labels images at scale, offline: image URIs in, Parquet tables of detections and masks out.",
+        epilog="`labelbeam COMMAND --help` explains a command. Start with `labelbeam demo`.")
+    parser.add_argument("--version", action="version", version=f"labelbeam {metadata.version('labelbeam')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_label(commands)
+    _add_demo(commands)
+    commands.add_parser("detectors", allow_abbrev=False, help="list the detectors that labelbeam has configurations for",
+                        description="Lists the configurations: input size, classes, engines, published accuracy.")
+    return parser
+
+
+def _add_label(commands) -> None:
+    label = commands.add_parser(
+        "label", allow_abbrev=False, help="label images",
+        description="Labels images and writes Parquet tables: images (one row for each input, whatever happened to it), "
+                    "detections, masks. Options that aren't listed here go to Beam (--runner, --temp_location, …).",
+        epilog=LABEL_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    main = label.add_argument_group("what")
+    main.add_argument("--input", nargs="+", required=True, metavar="INPUT",
+                      help="pictures, folders (searched to any depth), globs; lists of URIs (.txt, .csv, .jsonl, .parquet); "
+                           "containers of pictures (.tar, .tfrecord, .parquet with a column of bytes). Local paths, http(s), "
+                           "and stores that Beam knows (gs://, s3://, hdfs://)")
+    main.add_argument("--output", required=True, metavar="FOLDER", help="folder of the tables; holds one labelling")
+    main.add_argument("--detector", required=True, metavar="NAME_OR_YAML",
+                      help="a name that `labelbeam detectors` lists, or a YAML file of the same form")
+    main.add_argument("--limit", type=_positive, metavar="N",
+                      help="label only N of the images, the same ones each time (for a first try)")
+
+    how = label.add_argument_group("detector")
+    how.add_argument("--weights", metavar="HANDLE_OR_FOLDER",
+                     help="TF Hub handle or folder of a SavedModel, instead of the configuration's")
+    how.add_argument("--engine", choices=["saved_model", "native"], default="saved_model",
+                     help="saved_model: the published graph as it is; native: labelbeam's own network (default: %(default)s)")
+    how.add_argument("--precision", choices=["float32", "bfloat16"], default="float32",
+                     help="of the native engine's convolutions (default: %(default)s)")
+    how.add_argument("--batch-size", type=_batch_size, default="auto", metavar="auto|N",
+                     help="pictures handed to the detector at a time (default: %(default)s)")
+    how.add_argument("--share-model", action="store_true",
+                     help="one loaded detector for all processes of a machine, instead of one each")
+
+    results = label.add_argument_group("results")
+    results.add_argument("--min-score", type=float, default=0.3, metavar="S",
+                         help="drop detections with a lower score (default: %(default)s)")
+    results.add_argument("--max-detections", type=_positive, default=100, metavar="N",
+                         help="at most N detections an image, the best ones (default: %(default)s)")
+    results.add_argument("--mask-format", choices=["rle", "png", "none"], default="rle",
+                         help="rle: table `masks` with COCO run-length encodings; png: one file a mask (default: %(default)s)")
+    results.add_argument("--keep", nargs="+", default=[], metavar="OUTPUT_NAME",
+                         help="further outputs of the model, written to the table `tensors`")
+
+    reading = label.add_argument_group("reading")
+    reading.add_argument("--uri-column", default="uri", metavar="NAME",
+                         help="column of .csv, .jsonl and .parquet lists (default: %(default)s)")
+    reading.add_argument("--image-column", metavar="NAME", help="column of a .parquet file that holds the pictures' bytes")
+    reading.add_argument("--exif-orientation", choices=["apply", "ignore"], default="apply",
+                         help="turn pictures as their EXIF data says (default: %(default)s)")
+    reading.add_argument("--background", type=_rgb, default=(255, 255, 255), metavar="R,G,B",
+                         help="colour under transparent pictures (default: 255,255,255)")
+    reading.add_argument("--max-bytes", type=_positive, metavar="N", help="fail pictures with larger files as too_large")
+    reading.add_argument("--max-pixels", type=_positive, metavar="N", help="fail pictures with more pixels as too_large")
+    reading.add_argument("--fetch-threads", type=_positive, metavar="N", help="pictures read at the same time")
+    reading.add_argument("--fetch-deadline-s", type=float, metavar="SECONDS",
+                         help="give a picture up after so long, retries included")
+    _add_verbose(label)
+
+
+def _add_demo(commands) -> None:
+    demo = commands.add_parser(
+        "demo", allow_abbrev=False, help="label the pictures that come with labelbeam and draw the result",
+        description="A real job over the pictures and the small detector that come with labelbeam: needs no network, takes a "
+                    "minute, ends with a contact sheet to look at.")
+    demo.add_argument("--output", default="demo-labels", metavar="FOLDER", help="folder of the tables (default: %(default)s)")
+    _add_verbose(demo)
+
+
+def _add_verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--verbose", action="store_true", help="log what Beam and TensorFlow say")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow, which is very talkative
+    parser = build_parser()
+    args, rest = parser.parse_known_args(arguments)
+    logging.basicConfig(level=logging.INFO if getattr(args, "verbose", False) else logging.ERROR,
+                        format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    if rest and args.command != "label":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return _run(args, rest)
+    except UsageError as error:
+        print(f"labelbeam: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("labelbeam: interrupted. What finished parts hold is kept; the same command goes on from there.",
+              file=sys.stderr)
+        return 130
+
+
+def _run(args: argparse.Namespace, rest: list[str]) -> int:
+    if args.command == "detectors":
+        from .list_detectors import list_detectors
+        print(list_detectors())
+        return 0
+    if args.command == "demo":
+        from .demo import run_demo
+        return run_demo(args.output)
+    from .label import run_label
+    return run_label(args, rest)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text}")
+    return number
+
+
+def _batch_size(text: str) -> int | str:
+    return text if text == "auto" else _positive(text)
+
+
+def _rgb(text: str) -> tuple[int, int, int]:
+    numbers = tuple(int(part) for part in text.split(","))
+    if len(numbers) != 3 or not all(0 <= n <= 255 for n in numbers):
+        raise argparse.ArgumentTypeError(f"expected three numbers from 0 to 255, such as 255,255,255; got {text!r}")
+    return numbers
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""`labelbeam label`: from parsed arguments to a job, its summary and its exit code."""
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from ..detectors.errors import UsageError
+from ..transforms.close_job import JobIncompleteError
+from ..transforms.decode import DecodeOptions
+from ..transforms.fetch_images import FetchOptions
+from ..transforms.list_images import ListOptions, check_inputs
+from .beam_options import parse_beam_options
+from .job import Job, run_job
+from .label_images import Pace
+from .labelling import prepare_labelling
+from .summary import summarize
+
+_log = logging.getLogger(__name__)
+
+AUTO_BATCH_SIZE = 16  # pictures that the detector can keep the device busy with, few enough to hold decoded
+
+
+def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
+    """Checks everything that can be known before the work starts, then labels.
+
+    Returns:
+      0, or 1 if the job failed or is incomplete.
+
+    Raises:
+      UsageError: if the command can't be used as it is.
+    """
+    own_options = [f"--{name.replace('_', '-')}" for name in vars(args)]
+    options = parse_beam_options(beam_arguments, own_options)
+    listing = ListOptions(uri_column=args.uri_column, image_column=args.image_column)
+    check_inputs(args.input, listing)
+    labelling = prepare_labelling(
+        args.detector, weights=args.weights, engine=args.engine, precision=args.precision, min_score=args.min_score,
+        max_detections=args.max_detections, mask_format=args.mask_format, keep=args.keep,
+        **({} if args.batch_size == "auto" else {"max_batch_size": args.batch_size}),
+        decode=DecodeOptions(exif_orientation=args.exif_orientation, background_rgb=args.background,
+                             **_given(max_pixels=args.max_pixels)))
+    pace = Pace(batch_size=AUTO_BATCH_SIZE if args.batch_size == "auto" else args.batch_size, share_model=args.share_model,
+                fetch=FetchOptions(**_given(read_threads=args.fetch_threads, deadline_s=args.fetch_deadline_s,
+                                            max_bytes=args.max_bytes)))
+    return run_and_report(Job(args.input, args.output, labelling, listing, pace, limit=args.limit), options)
+
+
+def run_and_report(job: Job, options) -> int:
+    """Runs a job and prints its summary, or why there is none; returns the exit code."""
+    try:
+        result = run_job(job, options)
+    except JobIncompleteError as error:
+        print(f"labelbeam: the job is incomplete: {error}", file=sys.stderr)
+        return 1
+    except UsageError:
+        raise
+    except Exception as error:  # whatever a runner raises: the traceback is for --verbose, the cause is for everybody
+        _log.info("The job failed.", exc_info=True)
+        print(f"labelbeam: the job failed: {_cause(error)}\nWhat finished parts hold is kept; the same command goes on from "
+              "there. --verbose shows the whole story.", file=sys.stderr)
+        return 1
+    print(summarize(job, result))
+    return 0
+
+
+def _given(**options) -> dict:
+    """The options that the user named; the rest keep the defaults of the class that has them."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost error, in one line: runners wrap it in several others."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[-1] if len(text) > 500 else text

@@ -1,0 +1,81 @@
+"""LabelImages: labelling as one step of anybody's pipeline.
+
+    from labelbeam.pipeline import LabelImages, prepare_labelling
+
+    with beam.Pipeline() as p:
+        tables = p | beam.Create(uris) | LabelImages(prepare_labelling("demo"))
+        tables["detections"] | beam.io.WriteToParquet("detections", schemas.DETECTIONS)
+
+Not for a job that is to survive a crash or to be added to later: `labelbeam label` (pipeline/job.py) keeps an output folder.
+"""
+from dataclasses import dataclass
+
+import apache_beam as beam
+
+from ..transforms.detect import Detect, DetectorHandler
+from ..transforms.elements import ImageReference, ImageRows
+from ..transforms.fetch_images import FetchImages, FetchOptions
+from ..transforms.skip_labelled import DistinctImages
+from ..transforms.to_rows import RowOptions, ToRows, rows_as_dicts
+from .labelling import Labelling
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the work is done, which doesn't change what comes out.
+
+    Attributes:
+      batch_size: pictures handed to the detector at a time.
+      share_model: one loaded detector for all processes of a machine, instead of one each.
+      fetch: threads, limits and deadlines of reading.
+    """
+
+    batch_size: int = 16
+    share_model: bool = False
+    fetch: FetchOptions = FetchOptions()
+
+
+class LabelReferences(beam.PTransform):
+    """ImageReferences in, ImageRows out, one for one: fetch, detect, make rows. One fused stage; pixels are never shuffled."""
+
+    def __init__(self, labelling: Labelling, pace: Pace = Pace()):
+        super().__init__()
+        self._labelling = labelling
+        self._pace = pace
+
+    def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageRows]:
+        detector = self._labelling.detector
+        handler = DetectorHandler(detector, self._pace.batch_size, self._pace.share_model)
+        return (references
+                | FetchImages(self._pace.fetch, self._labelling.decode)
+                | Detect(handler)
+                | ToRows(RowOptions(detector.config.labels, self._labelling.mask_format)))
+
+
+class LabelImages(beam.PTransform):
+    """A PCollection of URIs in, a dict of PCollections of rows (dicts) out: `images`, `detections`, `masks`, `tensors`.
+
+    Each distinct URI gives exactly one row in `images`, whether it could be labelled or not. The rows' columns are those of
+    `transforms/schemas.py`. PNG masks need an output folder and so aren't offered here.
+
+    Args:
+      labelling: from `prepare_labelling`.
+      pace: how the work is done.
+
+    Raises:
+      ValueError: if the labelling's mask format is `png`.
+    """
+
+    def __init__(self, labelling: Labelling, pace: Pace = Pace()):
+        super().__init__()
+        if labelling.mask_format == "png":
+            raise ValueError("LabelImages gives rows, not files: use mask_format 'rle' or 'none'")
+        self._labelling = labelling
+        self._pace = pace
+
+    def expand(self, uris: beam.PCollection[str]) -> dict[str, beam.PCollection[dict]]:
+        rows = (uris
+                | beam.Map(ImageReference).with_output_types(ImageReference)
+                | DistinctImages()
+                | LabelReferences(self._labelling, self._pace))
+        return {table: rows | table >> beam.FlatMap(rows_as_dicts, table) for table in self._labelling.tables}

@@ -1,0 +1,128 @@
+"""What decides the labels: one detector with one configuration. An output folder holds one labelling, and says which.
+
+`prepare_labelling` turns names into a checked `Labelling`; `claim_output` binds an output folder to it, or refuses. Settings
+that change only speed (threads, batch size) or the choice of images don't belong here.
+"""
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..detectors.config import Engine, load_config
+from ..detectors.detector import DetectOptions
+from ..detectors.errors import UsageError
+from ..detectors.load import DetectorSpec, Precision, prepare
+from ..transforms import output_files
+from ..transforms.decode import DecodeOptions
+from ..transforms.to_rows import MaskFormat
+
+LABELLING_FILE = "_labelling.json"
+METADATA_KEY = "labelbeam.labelling"  # in each Parquet file's key-value metadata
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """A detector and everything else that changes what is written of an image.
+
+    Attributes:
+      detector: the prepared detector.
+      mask_format: `rle`, `png` or `none`.
+      decode: how pictures are decoded.
+    """
+
+    detector: DetectorSpec
+    mask_format: MaskFormat = "rle"
+    decode: DecodeOptions = DecodeOptions()
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What two jobs must have in common to share an output folder; JSON types."""
+        detector, options = self.detector, self.detector.options
+        return {
+            "detector": detector.config.name,
+            "engine": detector.engine,
+            "precision": detector.precision,
+            "weights_sha256": detector.fingerprint,
+            "labels": {str(i): name for i, name in sorted(detector.config.labels.items())},
+            "min_score": options.min_score,
+            "max_detections": options.max_detections,
+            "mask_format": self.mask_format,
+            "keep": sorted(options.keep),
+            "exif_orientation": self.decode.exif_orientation,
+            "background_rgb": list(self.decode.background_rgb),
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """The first 16 hex digits of SHA-256 over the settings."""
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that this labelling writes."""
+        masks = ("masks",) if self.detector.has_masks and self.mask_format == "rle" else ()
+        tensors = ("tensors",) if self.detector.options.keep else ()
+        return ("images", "detections", *masks, *tensors)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {METADATA_KEY: json.dumps({"fingerprint": self.fingerprint, **self.settings}, ensure_ascii=False)}
+
+
+def prepare_labelling(detector: str, *, weights: str | None = None, engine: Engine = "saved_model",
+                      precision: Precision = "float32", min_score: float = 0.3, max_detections: int = 100,
+                      mask_format: MaskFormat = "rle", keep: Sequence[str] = (), max_batch_size: int = 8,
+                      decode: DecodeOptions = DecodeOptions()) -> Labelling:
+    """Finds and checks a detector; downloads published weights where they aren't in the cache yet.
+
+    Args:
+      detector: a configuration's name (`labelbeam detectors` lists them) or the path of a YAML file.
+      weights: TF Hub handle or folder of a SavedModel, instead of the configuration's.
+      min_score: detections below are dropped, in [0, 1].
+      max_detections: at most so many an image.
+      keep: further outputs of the model, written to the table `tensors`.
+
+    Raises:
+      UsageError: names what can't be used, what was expected and what to do.
+    """
+    if not 0 <= min_score <= 1:
+        raise UsageError(f"--min-score {min_score}: expected a number from 0 to 1")
+    if max_detections < 1:
+        raise UsageError(f"--max-detections {max_detections}: expected 1 or more")
+    options = DetectOptions(min_score, max_detections, masks=mask_format != "none", keep=tuple(dict.fromkeys(keep)))
+    spec = prepare(load_config(detector), engine=engine, precision=precision, weights=weights, options=options,
+                   max_batch_size=max_batch_size)
+    return Labelling(spec, mask_format, decode)
+
+
+def claim_output(output: str, labelling: Labelling) -> None:
+    """Makes `output` the folder of this labelling, or checks that it is.
+
+    Raises:
+      UsageError: if the folder holds another labelling (naming the settings that differ), or tables of unknown origin.
+    """
+    path = output_files.join(output, LABELLING_FILE)
+    try:
+        existing = json.loads(output_files.read(path))
+    except FileNotFoundError:
+        if output_files.list_files(output_files.join(output, "images", "*.parquet")):
+            raise UsageError(f"--output {output}: there are tables in images/ but no {LABELLING_FILE}, so what made them "
+                             "isn't known; give a new folder") from None
+        content = {"fingerprint": labelling.fingerprint, "settings": labelling.settings}
+        output_files.write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8"))
+        return
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--output {output}: {LABELLING_FILE} isn't valid JSON ({error}); give a new folder") from error
+    held, wanted = existing.get("settings", {}), labelling.settings
+    differing = [f"{key} ({_short(held.get(key))} there, {_short(wanted.get(key))} now)"
+                 for key in sorted({*held, *wanted}) if held.get(key) != wanted.get(key)]
+    if differing:
+        raise UsageError(f"--output {output} holds another labelling. What differs: {'; '.join(differing)}. Give a new folder, "
+                         "or the same settings")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "…"

@@ -1,0 +1,31 @@
+"""What a person reads when a job has ended: a few lines, each a figure or the next thing to type."""
+import shlex
+
+from .job import Job, JobResult
+
+
+def summarize(job: Job, result: JobResult) -> str:
+    """The job's summary as text, at most ten lines."""
+    record, rows = result.record, result.record["rows"]
+    failed = sum(record["failures"].values())
+    labelled = record["written"] - failed
+    lines = []
+    if not record["written"]:
+        lines.append(f"Nothing to do: all {record['listed']:,} images are labelled already ({result.seconds:.1f} s).")
+    else:
+        lines.append(f"Labelled {labelled:,} of {record['listed']:,} images in {result.seconds:.1f} s: "
+                     f"{record['written'] / result.seconds:.1f} images/s.")
+        if record["skipped"]:
+            lines.append(f"  skipped     {record['skipped']:,} labelled earlier")
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in record["failures"].items())
+        lines.append(f"  failed      {failed:,}{f' ({kinds})' if kinds else ''}")
+        masks = f", {rows['masks']:,} masks" if "masks" in rows else ""
+        lines.append(f"  detections  {rows.get('detections', 0):,}{masks}")
+        if result.metrics.get("model_loads"):
+            lines.append(f"  detector    {job.labelling.detector.config.name}, loaded {result.metrics['model_loads']}× in "
+                         f"{result.metrics['model_load_ms'] / 1000:.1f} s")
+    lines.append(f"  tables      {job.output}/{{{','.join(job.labelling.tables)}}}/part-*.parquet")
+    query = (f"SELECT class_name, count(*) AS n, avg(score) AS score "
+             f"FROM '{job.output}/detections/*.parquet' GROUP BY 1 ORDER BY n DESC")
+    lines.append(f"  read them   python -c {shlex.quote(f'import duckdb; print(duckdb.sql({chr(34)}{query}{chr(34)}))')}")
+    return "\n".join(lines)

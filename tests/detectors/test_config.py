@@ -1,0 +1,77 @@
+import pytest
+from labelbeam.detectors.config import configured_names, load_config
+from labelbeam.detectors.errors import ConfigError
+
+GOOD = """
+name: mine
+description: one line
+architecture: a network
+weights: model
+engines: [saved_model]
+input_size_hw: [320, 320]
+resize: letterbox
+masks: true
+labels: {1: cat, 2: dog}
+licence: MIT
+source: here
+intended_use: tests
+limits: none
+"""
+
+
+def write(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_published_detectors_have_the_model_cards_figures():
+    mask_rcnn = load_config("mask_rcnn_inception_resnet_v2_1024x1024")
+    assert (mask_rcnn.reference.box_ap, mask_rcnn.reference.mask_ap) == (39.0, 34.6)
+    assert mask_rcnn.input_size_hw == (1024, 1024) and mask_rcnn.masks
+    centernet = load_config("centernet_resnet50v2_512x512")
+    assert centernet.reference.box_ap == 29.5 and not centernet.masks
+    for config in (mask_rcnn, centernet):
+        assert len(config.labels) == 80 and min(config.labels) == 1 and max(config.labels) == 90
+        assert config.labels[1] == "person" and config.labels[90] == "toothbrush" and 12 not in config.labels
+        assert "mission-critical" in config.limits
+
+
+def test_every_configuration_that_ships_can_be_read():
+    assert {"demo", "centernet_resnet50v2_512x512"} <= set(configured_names())
+    for name in configured_names():
+        assert load_config(name).name == name
+
+
+def test_own_file_with_a_relative_folder_of_weights(tmp_path):
+    config = load_config(write(tmp_path, GOOD))
+    assert config.weights == str(tmp_path / "model")
+    assert config.labels == {1: "cat", 2: "dog"} and config.reference is None
+
+
+@pytest.mark.parametrize("old, new, named", [
+    ("masks: true", "mask: true", r"unknown key 'mask', did you mean 'masks'\?; allowed: name, description"),
+    ("masks: true", "masks: maybe", "masks: expected true or false, got 'maybe'"),
+    ("masks: true", "masks: 1", "masks: expected true or false, got 1"),
+    ("[320, 320]", "[320]", r"input_size_hw: expected a list of 2 × a whole number, got \[320\]"),
+    ("[320, 320]", "320", "input_size_hw: expected a list"),
+    ("resize: letterbox", "resize: crop", "resize: expected one of stretch, letterbox, got 'crop'"),
+    ("[saved_model]", "[onnx]", "engines: expected one of saved_model, native, got 'onnx'"),
+    ("{1: cat, 2: dog}", "{cat: 1}", "labels: expected a whole number, got 'cat'"),
+    ("{1: cat, 2: dog}", "imagenet", "no label map 'imagenet'; known: coco"),
+    ("licence: MIT\n", "", "missing key 'licence'"),
+    ("licence: MIT\n", "licence: MIT\nlicence: GPL\n", "line 12: key 'licence' stands twice"),
+    ("limits: none", "limits: none\nreference: {dataset: d, box_ap: high, source: s}", "box_ap: expected a number, got 'high'"),
+    ("limits: none", "limits: [", "not valid YAML"),
+])
+def test_what_is_wrong_is_named(tmp_path, old, new, named):
+    assert old in GOOD
+    with pytest.raises(ConfigError, match=named):
+        load_config(write(tmp_path, GOOD.replace(old, new)))
+
+
+def test_unknown_names(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'centernet_resnet50v2_512x512'"):
+        load_config("centernet_resnet50_512x512")
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(str(tmp_path / "absent.yaml"))

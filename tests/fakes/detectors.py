@@ -1,0 +1,45 @@
+"""Detectors that need no TensorFlow: what they find follows from the picture's size and first pixel."""
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from labelbeam.detectors.detector import Detections
+
+
+class FakeDetector:
+    """Finds one box a picture, its score the first pixel's red / 255. Raises for pictures whose first pixel is `poison`."""
+
+    batches = True
+
+    def __init__(self, poison: int | None, memory_error_above: int | None):
+        self.poison = poison
+        self.memory_error_above = memory_error_above
+        self.batch_sizes: list[int] = []
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        self.batch_sizes.append(len(images))
+        if self.memory_error_above is not None and len(images) > self.memory_error_above:
+            raise MemoryError(f"{len(images)} pictures don't fit")
+        if any(image[0, 0, 0] == self.poison for image in images):
+            raise ValueError("poisoned picture")
+        return [Detections(boxes_yxyx=np.array([[0.25, 0.25, 0.75, 0.5]], np.float32), class_ids=np.array([1], np.int32),
+                           scores=np.array([image[0, 0, 0] / 255], np.float32)) for image in images]
+
+
+@dataclass(frozen=True)
+class FakeLoader:
+    """Loads a `FakeDetector`; appends a line to `load_log` each time, if given."""
+
+    poison: int | None = None
+    memory_error_above: int | None = None
+    load_log: str | None = None
+    load_error: str | None = None
+
+    def load(self) -> FakeDetector:
+        if self.load_log:
+            with Path(self.load_log).open("a") as log:
+                log.write("loaded\n")
+        if self.load_error:
+            raise RuntimeError(self.load_error)
+        return FakeDetector(self.poison, self.memory_error_above)

@@ -1,0 +1,68 @@
+"""SavedModels with the TF Object Detection API's signature, small enough to be made in a test.
+
+What they find follows from the picture alone (its mean colour), so that results can be foretold and pictures told apart.
+"""
+import numpy as np
+import tensorflow as tf
+
+ROWS = 5
+
+
+def expected_outputs(image: np.ndarray) -> dict[str, np.ndarray]:
+    """What the fake model gives for a picture, by NumPy: float32 arrays without a batch axis."""
+    mean = image.reshape(-1, 3).mean(axis=0, dtype=np.float64).astype(np.float32) / np.float32(255)
+    steps = np.arange(ROWS, dtype=np.float32)
+    boxes = np.stack([0.1 * mean[0] + 0.05 * steps, 0.1 * mean[1] + 0.05 * steps,
+                      0.5 + 0.1 * mean[2] + 0 * steps, 0.6 + 0 * steps], axis=1)
+    return {"boxes": boxes.astype(np.float32), "scores": (0.9 - 0.2 * steps).astype(np.float32)}
+
+
+class _Detector(tf.Module):
+    def __init__(self, masks: bool):
+        super().__init__()
+        self.masks = masks
+        self.scale = tf.Variable(1 / 255, name="scale")  # something to load
+
+    def outputs(self, images):
+        mean = tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2]) * self.scale  # [B, 3]
+        steps = tf.range(ROWS, dtype=tf.float32)[tf.newaxis]
+        batch = tf.shape(images)[0]
+        ymin, xmin = 0.1 * mean[:, :1] + 0.05 * steps, 0.1 * mean[:, 1:2] + 0.05 * steps
+        ymax, xmax = 0.5 + 0.1 * mean[:, 2:] + 0 * steps, 0.6 + 0 * steps + 0 * mean[:, :1]
+        found = {
+            "num_detections": tf.fill([batch], float(ROWS)),
+            "detection_boxes": tf.stack([ymin, xmin, ymax, xmax], axis=2),
+            "detection_classes": tf.tile(1 + steps % 3, [batch, 1]),
+            "detection_scores": tf.tile(0.9 - 0.2 * steps, [batch, 1]),
+            "detection_multiclass_scores": tf.tile(mean[:, tf.newaxis, :], [1, ROWS, 1]),
+            "anchors": tf.reshape(tf.range(28, dtype=tf.float32), [7, 4]),
+        }
+        if self.masks:
+            ramp = tf.linspace(0.0, 1.0, 33)
+            found["detection_masks"] = tf.tile(ramp[tf.newaxis, tf.newaxis, :, tf.newaxis], [batch, ROWS, 1, 33])
+        return found
+
+
+def save_detector(folder, *, batch: int | None = 1, masks: bool = True, dtype=tf.uint8, leave_out=(), poison: int | None = None,
+                  signature: str = "serving_default") -> str:
+    """Writes a SavedModel and returns its folder.
+
+    Args:
+      batch: size of the signature's batch axis, None for a free one.
+      dtype: of the input.
+      leave_out: names of outputs that it lacks.
+      poison: the model raises for a picture whose pixels all have this value.
+      signature: the signature's name.
+    """
+    module = _Detector(masks)
+
+    @tf.function(input_signature=[tf.TensorSpec([batch, None, None, 3], dtype, name="input_tensor")])
+    def serve(input_tensor):
+        if poison is not None:
+            harmless = tf.debugging.Assert(tf.reduce_any(input_tensor != poison), ["poisoned picture"])
+            with tf.control_dependencies([harmless]):
+                input_tensor = tf.identity(input_tensor)
+        return {name: value for name, value in module.outputs(input_tensor).items() if name not in leave_out}
+
+    tf.saved_model.save(module, str(folder), signatures={signature: serve})
+    return str(folder)

@@ -1,0 +1,100 @@
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.testing.util import assert_that, equal_to
+from labelbeam.transforms import detect
+from labelbeam.transforms.detect import Detect, DetectorHandler, LazyDetector
+from labelbeam.transforms.elements import FetchedImage, ImageFacts, ImageFailure, ImageReference
+
+from ..fakes.detectors import FakeLoader
+
+
+def fetched(index: int, red: int | None, size_hw=(4, 6)) -> FetchedImage:
+    """A picture all of one red, or a failed one."""
+    pixels = None if red is None else np.full((*size_hw, 3), red, np.uint8)
+    failure = ImageFailure("not_found", "gone") if red is None else None
+    return FetchedImage(ImageReference(f"/pictures/{index}.jpg"), ImageFacts(attempts=1), pixels, failure)
+
+
+def run(images, loader=FakeLoader(), batch_size=4, check=lambda labelled: None):
+    """Runs Detect over `images`; `check` gets the list of LabelledImages. Returns the labelbeam metrics."""
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    labelled = pipeline | beam.Create(images, reshuffle=False) | Detect(DetectorHandler(loader, batch_size))
+    assert_that(labelled, check)
+    result = pipeline.run()
+    found = result.metrics().query(MetricsFilter().with_namespace(detect.METRICS_NAMESPACE))
+    return {m.key.metric.name: m.result for m in found["counters"]}
+
+
+def test_one_labelled_image_for_each_whatever_happened_to_it(tmp_path):
+    reds = [10, None, 20, 66, 30, 40, None, 66, 50]
+
+    def check(labelled):
+        by_uri = {image.reference.uri: image for image in labelled}
+        assert len(labelled) == len(by_uri) == len(reds)
+        for index, red in enumerate(reds):
+            image = by_uri[f"/pictures/{index}.jpg"]
+            if red is None:
+                assert image.failure.kind == "not_found" and image.detections is None
+            elif red == 66:
+                assert image.failure.kind == "inference" and "ValueError: poisoned" in image.failure.message
+            else:
+                assert image.failure is None and image.detections.scores[0] == np.float32(red / 255)
+
+    metrics = run([fetched(i, red) for i, red in enumerate(reds)], FakeLoader(poison=66, load_log=str(tmp_path / "log")),
+                  check=check)
+    assert metrics["model_loads"] == 1
+    assert (tmp_path / "log").read_text() == "loaded\n"
+
+
+def test_nothing_to_do_loads_nothing(tmp_path):
+    metrics = run([], FakeLoader(load_log=str(tmp_path / "log")))
+    assert metrics.get("model_loads", 0) == 0
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_batch_that_does_not_fit_is_halved():
+    handler = DetectorHandler(FakeLoader(memory_error_above=2), batch_size=8)
+    model = handler.load_model()
+    labelled = list(handler.run_inference([fetched(i, i) for i in range(8)], model))
+    assert [image.detections.scores[0] for image in labelled] == [np.float32(i / 255) for i in range(8)]
+
+
+def test_a_picture_that_does_not_fit_alone_fails_alone():
+    handler = DetectorHandler(FakeLoader(memory_error_above=0), batch_size=8)
+    [labelled] = handler.run_inference([fetched(0, 1)], handler.load_model())
+    assert labelled.failure.kind == "out_of_memory"
+
+
+def test_a_detector_that_cannot_be_loaded_fails_the_job_not_the_picture():
+    with pytest.raises(Exception, match="the detector can't be loaded: no weights"):
+        run([fetched(0, 1)], FakeLoader(load_error="no weights"))
+
+
+def test_each_load_is_reported_once():
+    model = LazyDetector(FakeLoader())
+    assert model.take_load_seconds() is None
+    model.detect([])
+    assert model.take_load_seconds() >= 0
+    assert model.take_load_seconds() is None
+
+
+def assert_batch_sizes(images, batch_size, expected):
+    with beam.Pipeline(runner="FnApiRunner") as p:
+        kwargs = DetectorHandler(FakeLoader(), batch_size).batch_elements_kwargs()
+        sizes = p | beam.Create(images, reshuffle=False) | beam.BatchElements(**kwargs) | beam.Map(len)
+        assert_that(sizes, equal_to(expected))
+
+
+def test_batches_are_full_by_count_or_by_bytes(monkeypatch):
+    assert_batch_sizes([fetched(i, 1) for i in range(10)], 4, [2, 4, 4])
+    monkeypatch.setattr(detect, "MAX_BATCH_BYTES", 3 * 4 * 6 * 3)  # three pictures' worth
+    assert_batch_sizes([fetched(i, 1) for i in range(10)], 8, [1, 3, 3, 3])
+    assert_batch_sizes([fetched(i, 1, (40, 60)) for i in range(3)], 8, [1, 1, 1])  # larger than the bound: alone
+
+
+def test_the_size_of_a_batch_is_that_of_its_pixels():
+    handler = DetectorHandler(FakeLoader(), 4)
+    images = [fetched(0, 1), fetched(1, None)]
+    assert handler.get_num_bytes(images) == 4 * 6 * 3

@@ -1,0 +1,152 @@
+"""Detect: runs a detector over decoded pictures through Beam's RunInference. The only place where Beam and detectors meet.
+
+One loaded detector serves a whole process (or, with `share_across_processes`, a whole machine); it's loaded when the
+first picture arrives, so a job that finds nothing to do never pays for it. One bad picture fails alone: a batch that raises
+is halved until the guilty picture is found. Not for decoding or for making rows: see `decode.py` and `to_rows.py`.
+"""
+import logging
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler, RunInference
+
+from ..detectors.detector import Detections, Detector
+from .elements import FetchedImage, ImageFailure, LabelledImage
+
+METRICS_NAMESPACE = "labelbeam"
+MAX_BATCH_BYTES = 256 << 20  # of decoded pixels that wait for a call of the model
+
+_log = logging.getLogger(__name__)
+
+
+class DetectorLoader(Protocol):
+    """What loads a detector on a worker: `detectors.load.DetectorSpec`, or a fake. Must be picklable."""
+
+    def load(self) -> Detector: ...
+
+
+class LazyDetector:
+    """A detector that is loaded at its first use, once, however many threads or processes share this object."""
+
+    def __init__(self, loader: DetectorLoader):
+        self._loader = loader
+        self._lock = threading.Lock()
+        self._detector: Detector | None = None
+        self._unreported_load_seconds: float | None = None
+
+    def detect(self, images: Sequence) -> list[Detections]:
+        with self._lock:
+            if self._detector is None:
+                started = time.monotonic()
+                try:
+                    self._detector = self._loader.load()
+                except Exception as error:
+                    raise DetectorLoadError(f"the detector can't be loaded: {error}") from error
+                self._unreported_load_seconds = time.monotonic() - started
+        return self._detector.detect(images)
+
+    def take_load_seconds(self) -> float | None:
+        """How long loading took, told to the first who asks after each load, so that each load is counted once."""
+        with self._lock:
+            seconds, self._unreported_load_seconds = self._unreported_load_seconds, None
+        return seconds
+
+
+class DetectorLoadError(RuntimeError):
+    """The detector can't be loaded: the fault of the job, not of the picture at hand."""
+
+
+class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
+    """RunInference's handler for any `Detector`.
+
+    Args:
+      loader: loads the detector on the worker.
+      batch_size: pictures a call of `Detector.detect` at most.
+      share_across_processes: one loaded detector a machine, which its other processes call through a proxy. Pixels are
+        pickled on the way, so only where a second copy doesn't fit.
+    """
+
+    def __init__(self, loader: DetectorLoader, batch_size: int, share_across_processes: bool = False):
+        super().__init__()
+        self._loader = loader
+        self._batch_size = batch_size
+        self._share_across_processes = share_across_processes
+
+    def load_model(self) -> LazyDetector:
+        return LazyDetector(self._loader)
+
+    def run_inference(self, batch: Sequence[FetchedImage], model: LazyDetector,
+                      inference_args: dict[str, Any] | None = None) -> Iterable[LabelledImage]:
+        decoded = [image for image in batch if image.pixels is not None]
+        found = dict(zip(map(id, decoded), self._detect(decoded, model)))
+        load_seconds = model.take_load_seconds()
+        if load_seconds is not None:
+            Metrics.counter(METRICS_NAMESPACE, "model_loads").inc()
+            Metrics.distribution(METRICS_NAMESPACE, "model_load_ms").update(int(load_seconds * 1000))
+        for image in batch:
+            result = found.get(id(image), image.failure)
+            failed = isinstance(result, ImageFailure)
+            yield LabelledImage(image.reference, image.facts, detections=None if failed else result,
+                                failure=result if failed else None)
+
+    def _detect(self, images: Sequence[FetchedImage], model: LazyDetector) -> list[Detections | ImageFailure]:
+        """Detections a picture, or why there are none: a batch that raises is halved until the picture is alone."""
+        if not images:
+            return []
+        try:
+            Metrics.counter(METRICS_NAMESPACE, "model_images").inc(len(images))
+            return model.detect([image.pixels for image in images])
+        except DetectorLoadError:
+            raise
+        except Exception as error:
+            if len(images) > 1:
+                _log.warning("A batch of %d pictures failed (%s); trying its halves.", len(images), type(error).__name__)
+                middle = len(images) // 2
+                return self._detect(images[:middle], model) + self._detect(images[middle:], model)
+            kind = "out_of_memory" if isinstance(error, MemoryError) else "inference"
+            return [ImageFailure(kind, f"{type(error).__name__}: {error}")]
+
+    def get_num_bytes(self, batch: Sequence[FetchedImage]) -> int:
+        return sum(image.num_bytes_in_memory for image in batch)  # the default pickles every picture to learn its size
+
+    def batch_elements_kwargs(self) -> dict[str, Any]:
+        # A batch is full at `batch_size` pictures or at MAX_BATCH_BYTES of pixels, whichever comes first.
+        units = self._batch_size * 1024
+        return {
+            "min_batch_size": units,
+            "max_batch_size": units,
+            "element_size_fn": _ElementSize(units, self._batch_size),
+        }
+
+    def share_model_across_processes(self) -> bool:
+        return self._share_across_processes
+
+    def get_metrics_namespace(self) -> str:
+        return METRICS_NAMESPACE
+
+
+class _ElementSize:
+    """A picture's share of a full batch, in `units`: by count or by bytes, whichever is more."""
+
+    def __init__(self, units: int, batch_size: int):
+        self._units = units
+        self._by_count = -(-units // batch_size)
+
+    def __call__(self, image: FetchedImage) -> int:
+        by_bytes = image.num_bytes_in_memory * self._units // MAX_BATCH_BYTES
+        return min(self._units, max(self._by_count, by_bytes))
+
+
+class Detect(beam.PTransform):
+    """FetchedImages in, LabelledImages out, one for one; failed images pass through."""
+
+    def __init__(self, handler: DetectorHandler):
+        super().__init__()
+        self._handler = handler
+
+    def expand(self, images: beam.PCollection[FetchedImage]) -> beam.PCollection[LabelledImage]:
+        return images | RunInference(self._handler)

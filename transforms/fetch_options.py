@@ -1,0 +1,106 @@
+"""How images are read and decoded: the settings of `FetchImages`, and of the steps it is made of.
+
+Plain frozen dataclasses without imports, so that a command line can build and check them before anything heavy is loaded.
+"""
+from dataclasses import dataclass, field
+from typing import Literal
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Limits and patience of `read_bytes`.
+
+    Attributes:
+      max_bytes: a larger file is `too_large`, and never read whole.
+      connect_timeout_s: seconds for a server to accept a connection (and for TLS to be agreed).
+      read_timeout_s: seconds of silence after which a server has stopped answering.
+      deadline_s: seconds for one image, whatever happens: redirects, retries and servers that send a byte now and then
+        included.
+      retries: how often a failed request is repeated where that may help; 0 for a single try.
+      backoff_s: the n-th retry waits a random time between 0 and `backoff_s` * 2**(n-1) seconds ("full jitter"), or what
+        the server asks for in `Retry-After`, if that is longer.
+      user_agent: how requests introduce themselves; some archives refuse clients without a contact address in it.
+    """
+
+    max_bytes: int = 256 * MIB
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 20.0
+    deadline_s: float = 60.0
+    retries: int = 3
+    backoff_s: float = 0.5
+    user_agent: str = "labelbeam"
+
+    def __post_init__(self):
+        _positive(self, "max_bytes", "connect_timeout_s", "read_timeout_s", "deadline_s")
+        _not_negative(self, "retries", "backoff_s")
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How `decode` makes an RGB array of a file.
+
+    Attributes:
+      max_pixels: a picture with more is `too_large`, decided from its header. The default holds the largest pictures that
+        phones make (200 megapixels: 600 MB as an array, and 800 MB more inside Pillow while it is decoded).
+      exif_orientation: `apply` turns the picture the way a viewer shows it; `ignore` leaves the rows as they are stored
+        (for labels that are to be matched with boxes drawn on unturned pictures).
+      background_rgb: what transparent pictures are laid on.
+    """
+
+    max_pixels: int = 200_000_000
+    exif_orientation: Literal["apply", "ignore"] = "apply"
+    background_rgb: tuple[int, int, int] = (255, 255, 255)
+
+    def __post_init__(self):
+        _positive(self, "max_pixels")
+        if self.exif_orientation not in ("apply", "ignore"):
+            raise ValueError(f"exif_orientation: expected 'apply' or 'ignore', got {self.exif_orientation!r}")
+        colour = self.background_rgb
+        if len(colour) != 3 or not all(isinstance(level, int) and 0 <= level <= 255 for level in colour):
+            raise ValueError(f"background_rgb: expected three whole numbers from 0 to 255, got {colour!r}")
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """How far and how wide `FetchImages` works ahead of the model.
+
+    All numbers hold for one instance of the DoFn; a runner that works on several bundles at once in a process has
+    as many. Beside the decoded pictures, memory holds at most `read_threads` files' bytes, and what Pillow needs for
+    `decode_threads` pictures.
+
+    Attributes:
+      read: limits and patience of reading.
+      decode: how pictures are decoded.
+      read_threads: files read at once.
+      decode_threads: pictures decoded at once; None for the number of processors this process may use.
+      max_ahead: images under way at once, from being asked for until they are handed on.
+      max_ahead_bytes: bytes of decoded pixels that wait or are being made; a larger picture passes alone.
+    """
+
+    read: ReadOptions = field(default_factory=ReadOptions)
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
+    read_threads: int = 16
+    decode_threads: int | None = None
+    max_ahead: int = 64
+    max_ahead_bytes: int = 256 * MIB
+
+    def __post_init__(self):
+        _positive(self, "read_threads", "max_ahead", "max_ahead_bytes")
+        if self.decode_threads is not None:
+            _positive(self, "decode_threads")
+
+
+def _positive(options, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if not value > 0:
+            raise ValueError(f"{name}: expected a number above 0, got {value!r}")
+
+
+def _not_negative(options, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if not value >= 0:
+            raise ValueError(f"{name}: expected 0 or more, got {value!r}")

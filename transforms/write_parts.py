@@ -1,0 +1,113 @@
+"""WriteParts: rows become Parquet files while the model works.
+
+A part is one file a table with one stem, for the same images. Its `images` file is put in place last and makes the part
+exist: before that moment nothing of it counts, afterwards all of it is durable. So finished work survives whatever happens
+next, on every runner, without a shuffle of rows. Not for collections of rows in somebody's own pipeline: Beam's
+`WriteToParquet` takes the outputs of `LabelImages`.
+"""
+import io
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import apache_beam as beam
+import pyarrow.parquet as pq
+from apache_beam.transforms.window import GlobalWindows
+
+from . import output_files, schemas
+from .elements import ImageRows
+
+
+@dataclass(frozen=True)
+class PartLimits:
+    """When a part is closed: at whichever comes first. Much smaller parts cost files, much larger ones cost work to lose.
+
+    Attributes:
+      images: images in a part.
+      seconds: since the part's first image came.
+      num_bytes: of rows in memory, estimated.
+    """
+
+    images: int = 500
+    seconds: float = 120.0
+    num_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part holds.
+
+    Attributes:
+      stem: the common name of its files, `part-<job id>-<random>`.
+      rows: rows by table.
+      failures: failed images by error kind.
+    """
+
+    stem: str
+    rows: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
+
+
+class WriteParts(beam.PTransform):
+    """ImageRows in, a `Part` out for each part written below `output`.
+
+    Args:
+      output: the output folder.
+      job_id: goes into the parts' names.
+      tables: names of the tables that this labelling has, of `schemas.TABLES`.
+      metadata: key-value metadata for every file: the labelling.
+      limits: when a part is closed.
+    """
+
+    def __init__(self, output: str, job_id: str, tables: tuple[str, ...], metadata: Mapping[str, str],
+                 limits: PartLimits = PartLimits()):
+        super().__init__()
+        self._fn = _WritePartsFn(output, job_id, tables, metadata, limits)
+
+    def expand(self, rows: beam.PCollection[ImageRows]) -> beam.PCollection[Part]:
+        return rows | beam.ParDo(self._fn).with_output_types(Part)
+
+
+class _WritePartsFn(beam.DoFn):
+    def __init__(self, output: str, job_id: str, tables: tuple[str, ...], metadata: Mapping[str, str], limits: PartLimits):
+        self._output = output
+        self._job_id = job_id
+        # `images` last: it makes the part exist.
+        self._tables = (*(t for t in tables if t != "images"), "images")
+        self._metadata = dict(metadata)
+        self._limits = limits
+
+    def start_bundle(self):
+        self._open: list[ImageRows] = []
+        self._open_bytes = 0
+
+    def process(self, rows: ImageRows):
+        if not self._open:
+            self._opened_at = time.monotonic()
+        self._open.append(rows)
+        self._open_bytes += rows.num_bytes
+        if (len(self._open) >= self._limits.images or self._open_bytes >= self._limits.num_bytes
+                or time.monotonic() - self._opened_at >= self._limits.seconds):
+            yield self._close()
+
+    def finish_bundle(self):
+        if self._open:
+            yield GlobalWindows.windowed_value_at_end_of_window(self._close())
+
+    def _close(self) -> Part:
+        rows, self._open, self._open_bytes = self._open, [], 0
+        stem = f"part-{self._job_id}-{uuid.uuid4().hex[:12]}"
+        for image in rows:
+            for path, data in image.files.items():
+                output_files.write_atomically(output_files.join(self._output, path), data)
+        counts = {}
+        for name in self._tables:
+            table = schemas.build_table(name, rows, self._metadata)
+            counts[name] = table.num_rows
+            buffer = io.BytesIO()
+            pq.write_table(table, buffer, compression="zstd")
+            output_files.write_atomically(output_files.join(self._output, name, f"{stem}.parquet"), buffer.getbuffer())
+        failures = Counter(kind for kind in table.column("error_kind").to_pylist() if kind is not None)
+        return Part(stem, counts, dict(failures))
