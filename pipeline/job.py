@@ -18,7 +18,8 @@ from ..transforms import output_files
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message, record_path
 from ..transforms.detect import METRICS_NAMESPACE
 from ..transforms.group_by_chunk import GroupByChunk
-from ..transforms.list_images import ListImages, ListOptions
+from ..transforms.inputs import ListOptions, may_hold_containers
+from ..transforms.list_images import ListImages
 from ..transforms.skip_labelled import SkipLabelled
 from ..transforms.write_parts import PartLimits, WriteParts
 from .label_images import LabelReferences, Pace
@@ -65,8 +66,10 @@ def build_graph(pipeline: beam.Pipeline, job: Job, facts: Mapping[str, Any]) -> 
     todo = (pipeline
             | ListImages(job.inputs, job.listing)
             | SkipLabelled(job.output, job.limit))
-    return (todo["references"]
-            | GroupByChunk()
+    references = todo["references"]  # spread over the workers by their ids, which suits all but members of containers
+    if may_hold_containers(job.inputs):
+        references |= GroupByChunk()
+    return (references
             | LabelReferences(job.labelling, job.pace)
             | WriteParts(job.output, job.job_id, job.labelling.tables, job.labelling.metadata, job.parts)
             | CloseJob(todo["counts"], job.output, facts))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from ..detectors.errors import UsageError
 from ..transforms.close_job import JobIncompleteError
-from ..transforms.decode import DecodeOptions
-from ..transforms.fetch_images import FetchOptions
-from ..transforms.list_images import ListOptions, check_inputs
+from ..transforms.fetch_options import DecodeOptions, FetchOptions
+from ..transforms.inputs import ListOptions
+from ..transforms.list_images import check_inputs
 from .beam_options import parse_beam_options
 from .job import Job, run_job
 from .label_images import Pace
@@ -40,8 +40,8 @@ def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
         decode=DecodeOptions(exif_orientation=args.exif_orientation, background_rgb=args.background,
                              **_given(max_pixels=args.max_pixels)))
     pace = Pace(batch_size=AUTO_BATCH_SIZE if args.batch_size == "auto" else args.batch_size, share_model=args.share_model,
-                fetch=FetchOptions(**_given(read_threads=args.fetch_threads, deadline_s=args.fetch_deadline_s,
-                                            max_bytes=args.max_bytes)))
+                fetch=FetchOptions(**_given(max_bytes=args.max_bytes, deadline_s=args.fetch_deadline_s,
+                                            read_threads=args.fetch_threads)))
     return run_and_report(Job(args.input, args.output, labelling, listing, pace, limit=args.limit), options)
 
 

@@ -15,7 +15,7 @@ from ..detectors.detector import DetectOptions
 from ..detectors.errors import UsageError
 from ..detectors.load import DetectorSpec, Precision, prepare
 from ..transforms import output_files
-from ..transforms.decode import DecodeOptions
+from ..transforms.fetch_options import DecodeOptions
 from ..transforms.to_rows import MaskFormat
 
 LABELLING_FILE = "_labelling.json"
@@ -62,7 +62,7 @@ class Labelling:
     @property
     def tables(self) -> tuple[str, ...]:
         """The tables that this labelling writes."""
-        masks = ("masks",) if self.detector.has_masks and self.mask_format == "rle" else ()
+        masks = ("masks",) if self.detector.has_masks else ()
         tensors = ("tensors",) if self.detector.options.keep else ()
         return ("images", "detections", *masks, *tensors)
 

@@ -1,6 +1,4 @@
 """What a person reads when a job has ended: a few lines, each a figure or the next thing to type."""
-import shlex
-
 from .job import Job, JobResult
 
 
@@ -25,7 +23,6 @@ def summarize(job: Job, result: JobResult) -> str:
             lines.append(f"  detector    {job.labelling.detector.config.name}, loaded {result.metrics['model_loads']}× in "
                          f"{result.metrics['model_load_ms'] / 1000:.1f} s")
     lines.append(f"  tables      {job.output}/{{{','.join(job.labelling.tables)}}}/part-*.parquet")
-    query = (f"SELECT class_name, count(*) AS n, avg(score) AS score "
-             f"FROM '{job.output}/detections/*.parquet' GROUP BY 1 ORDER BY n DESC")
-    lines.append(f"  read them   python -c {shlex.quote(f'import duckdb; print(duckdb.sql({chr(34)}{query}{chr(34)}))')}")
+    lines.append(f"  read them   python -c \"import pandas as pd; print(pd.read_parquet('{job.output}/detections')"
+                 ".groupby('class_name').score.describe())\"")
     return "\n".join(lines)

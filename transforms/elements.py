@@ -6,6 +6,7 @@ An image that fails anywhere travels on as an element with an `ImageFailure`, so
 `images`. Nothing here does work; what makes each element is the transform of that name.
 """
 import hashlib
+import pickle
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -43,6 +44,8 @@ class MemberLocation:
       offset: first byte of the member (tar), of the record's data (tfrecord); the row's number in the file (parquet).
       length: bytes of the member or of the record's data; unused for parquet.
       column: the column with the bytes, dotted for a struct's field (parquet only).
+      chunk: number of the stretch of the container, about 64 MiB, whose members are best read together and in order; never
+        across a Parquet row group.
     """
 
     container: str
@@ -50,6 +53,7 @@ class MemberLocation:
     offset: int
     length: int = 0
     column: str = ""
+    chunk: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,26 @@ class ImageRows:
     tables: dict[str, dict[str, Any]]
     files: dict[str, bytes] = field(default_factory=dict)
 
+    @property
+    def num_bytes(self) -> int:
+        """About what the rows take in memory: what can be large is counted, the rest is a flat rate a row."""
+        large = [*self.files.values(), *self.tables.get("tensors", {}).get("data", ())]
+        num_rows = sum(len(next(iter(columns.values()))) for columns in self.tables.values())
+        return sum(map(len, large)) + 256 * num_rows
 
-class FetchedImageCoder(beam.coders.FastPrimitivesCoder):
-    """Beam samples the encoded size of elements; the default would pickle the pixels of every sampled picture for that."""
+
+class FetchedImageCoder(beam.coders.Coder):
+    """Pickles where a runner insists on bytes; tells an element's size without doing so.
+
+    Beam samples the sizes of elements between steps, with the default coder by pickling their pixels. Not a subclass of a
+    fast coder: those have their sizes from an implementation in C that never asks `estimate_size`.
+    """
+
+    def encode(self, value: FetchedImage) -> bytes:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+    def decode(self, encoded: bytes) -> FetchedImage:
+        return pickle.loads(encoded)
 
     def estimate_size(self, value: FetchedImage) -> int:
         return value.num_bytes_in_memory + 256

@@ -2,7 +2,7 @@
 
 Plain frozen dataclasses without imports, so that a command line can build and check them before anything heavy is loaded.
 """
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 MIB = 1024 * 1024
@@ -63,30 +63,27 @@ class DecodeOptions:
 
 
 @dataclass(frozen=True)
-class FetchOptions:
-    """How far and how wide `FetchImages` works ahead of the model.
+class FetchOptions(ReadOptions):
+    """Limits and patience of reading, and how far and wide `FetchImages` works ahead of the model.
 
-    All numbers hold for one instance of the DoFn; a runner that works on several bundles at once in a process has
-    as many. Beside the decoded pictures, memory holds at most `read_threads` files' bytes, and what Pillow needs for
+    The numbers hold for one instance of the DoFn; a runner that works on several bundles at once in a process has as
+    many. Beside the decoded pictures, memory holds at most `read_threads` files' bytes, and what Pillow needs for
     `decode_threads` pictures.
 
     Attributes:
-      read: limits and patience of reading.
-      decode: how pictures are decoded.
       read_threads: files read at once.
       decode_threads: pictures decoded at once; None for the number of processors this process may use.
       max_ahead: images under way at once, from being asked for until they are handed on.
       max_ahead_bytes: bytes of decoded pixels that wait or are being made; a larger picture passes alone.
     """
 
-    read: ReadOptions = field(default_factory=ReadOptions)
-    decode: DecodeOptions = field(default_factory=DecodeOptions)
     read_threads: int = 16
     decode_threads: int | None = None
     max_ahead: int = 64
     max_ahead_bytes: int = 256 * MIB
 
     def __post_init__(self):
+        super().__post_init__()
         _positive(self, "read_threads", "max_ahead", "max_ahead_bytes")
         if self.decode_threads is not None:
             _positive(self, "decode_threads")

@@ -9,7 +9,7 @@ import uuid
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
-TEMPORARY_PREFIX = ".tmp-"  # no reader's glob matches a name that begins with a dot
+TEMPORARY_SUFFIX = ".tmp"  # no `*.parquet` matches it, and readers of whole folders pass over names that begin with a dot
 
 
 def is_local(path: str) -> bool:
@@ -32,7 +32,7 @@ def write_atomically(path: str, data) -> None:
         return
     folder, name = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{name}")
+    temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}")
     try:
         with open(temporary, "wb") as file:
             file.write(data)

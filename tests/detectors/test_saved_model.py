@@ -48,7 +48,7 @@ def test_only_what_is_asked_for_comes_back(one_a_call):
 
 
 def test_min_score_keeps_equal_scores(one_a_call):
-    options = DetectOptions(min_score=float(np.float32(0.9) - np.float32(0.2)))
+    options = DetectOptions(min_score=float(np.float32(0.95) - np.float32(0.2)))
     [detections] = SavedModelDetector(one_a_call, options).detect(pictures((8, 8)))
     assert len(detections) == 2
 

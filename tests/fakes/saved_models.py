@@ -14,7 +14,7 @@ def expected_outputs(image: np.ndarray) -> dict[str, np.ndarray]:
     steps = np.arange(ROWS, dtype=np.float32)
     boxes = np.stack([0.1 * mean[0] + 0.05 * steps, 0.1 * mean[1] + 0.05 * steps,
                       0.5 + 0.1 * mean[2] + 0 * steps, 0.6 + 0 * steps], axis=1)
-    return {"boxes": boxes.astype(np.float32), "scores": (0.9 - 0.2 * steps).astype(np.float32)}
+    return {"boxes": boxes.astype(np.float32), "scores": (0.95 - 0.2 * steps).astype(np.float32)}
 
 
 class _Detector(tf.Module):
@@ -33,7 +33,7 @@ class _Detector(tf.Module):
             "num_detections": tf.fill([batch], float(ROWS)),
             "detection_boxes": tf.stack([ymin, xmin, ymax, xmax], axis=2),
             "detection_classes": tf.tile(1 + steps % 3, [batch, 1]),
-            "detection_scores": tf.tile(0.9 - 0.2 * steps, [batch, 1]),
+            "detection_scores": tf.tile(0.95 - 0.2 * steps, [batch, 1]),
             "detection_multiclass_scores": tf.tile(mean[:, tf.newaxis, :], [1, ROWS, 1]),
             "anchors": tf.reshape(tf.range(28, dtype=tf.float32), [7, 4]),
         }

@@ -1,22 +1,23 @@
 """Masks against the two references: TensorFlow's crop_and_resize for the pixels, pycocotools for the encoding."""
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
+from labelbeam.transforms.masks import decode_counts, decode_rle, encode_box_mask, encode_counts, png_bytes
 from PIL import Image
 from pycocotools import mask as coco
-
-from labelbeam.transforms.masks import decode_counts, decode_rle, encode_box_mask, encode_counts, png_bytes
 
 
 def reference_mask(mask, box_yxyx, height, width):
     """bool `[height, width]`, the way the Object Detection API pastes a mask."""
-    import tensorflow as tf
+    import tensorflow as tf  # takes seconds: only where it's used
 
     box = tf.constant(box_yxyx, tf.float32)
     extent = tf.maximum(box[2:] - box[:2], 1e-4)
     picture_in_box = tf.concat([(0.0 - box[:2]) / extent, (1.0 - box[:2]) / extent], axis=0)
-    pasted = tf.image.crop_and_resize(mask[np.newaxis, :, :, np.newaxis], picture_in_box[np.newaxis], [0], [height, width])
+    grid = mask[np.newaxis, :, :, np.newaxis]
+    pasted = tf.image.crop_and_resize(grid, picture_in_box[np.newaxis], [0], [height, width])
     return pasted.numpy()[0, :, :, 0] > 0.5
 
 
@@ -97,6 +98,12 @@ def test_rounding_at_the_border_drops_the_last_row_as_the_reference_does():
     assert 0 < dropped < len(tops)
 
 
+@pytest.mark.parametrize("extent", [0, 2e-5, 9e-5])
+def test_a_box_narrower_than_the_clamp_is_as_wide_as_the_clamp(extent):
+    encoded = assert_equals_reference(np.ones((33, 33)), [0, 0.5, 1, 0.5 + extent], 2, 40_000)
+    assert encoded.w in (3, 4, 5)  # 1e-4 of 40,000
+
+
 def test_no_pixels():
     empty = encode_box_mask(np.ones((33, 33), np.float32), np.float32([1.5, 0, 2, 1]), 20, 30)
     assert empty == (coco.encode(np.zeros((20, 30), np.uint8, order="F"))["counts"].decode(), 0, 0, 0, 0, 0)
@@ -113,8 +120,6 @@ def test_what_cannot_be_pasted(mask, size_hw, message):
 
 
 def test_memory_does_not_grow_with_the_area():
-    import tracemalloc
-
     tracemalloc.start()
     try:
         encode_box_mask(ellipse((33, 33)).astype(np.float32), np.float32([0, 0, 1, 1]), 10_000, 10_000)

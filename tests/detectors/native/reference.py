@@ -1,7 +1,7 @@
 """The published graphs with their stand-in weights, run by TensorFlow: tensors inside the graph, by name, for comparison.
 
-Not a test module. The folder with the unpacked graphs is named by the environment variable `LABELBEAM_STANDINS`; a second,
-`LABELBEAM_REFERENCE_CACHE`, names a folder where fetched tensors are kept between runs (Mask R-CNN takes 16 s a picture).
+The environment variable `LABELBEAM_REFERENCE_CACHE` may name a folder where fetched tensors are kept between runs (Mask
+R-CNN takes 16 s a picture).
 """
 import hashlib
 import os
@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-STANDINS = "LABELBEAM_STANDINS"
+from ...standins import standin
+
 CACHE = "LABELBEAM_REFERENCE_CACHE"
 
 _BACKBONE = "center_net_resnet_feature_extractor/model_1"
@@ -67,16 +67,6 @@ MASK_RCNN_LARGE_TENSORS = {
 }
 
 
-def standin_folder(network: str) -> Path:
-    """The SavedModel folder of `network`'s stand-in; skips the test where there is none."""
-    if not os.environ.get(STANDINS):
-        pytest.skip(f"{STANDINS} is not set: it names the folder with the unpacked stand-ins (centernet/, mask_rcnn/)")
-    folder = Path(os.environ[STANDINS]) / network
-    if not (folder / "saved_model.pb").exists():
-        pytest.skip(f"{STANDINS}: {folder} holds no SavedModel")
-    return folder
-
-
 def fetch(network: str, image: np.ndarray, tensors: dict[str, str]) -> dict[str, np.ndarray]:
     """Values of tensors inside the published graph for one uint8 picture `[H, W, 3]`.
 
@@ -86,7 +76,7 @@ def fetch(network: str, image: np.ndarray, tensors: dict[str, str]) -> dict[str,
       tensors: what to call a value -> the tensor's name in the frozen graph, without `StatefulPartitionedCall/` and `:0`;
         a name that starts with `output:` is one of the signature's outputs.
     """
-    folder = standin_folder(network)
+    folder = Path(standin(network))
     if not os.environ.get(CACHE):
         return _run(folder, image, tensors)
     digest = hashlib.sha256(image.tobytes() + repr((network, image.shape, sorted(tensors.items()))).encode())

@@ -1,0 +1,162 @@
+"""Engine `native`: a native network behind the `Detector` protocol, in batches of pictures of any sizes.
+
+Each picture goes through the network's own resizer on the host, so pictures of different sizes share a batch. Masks are made
+only for the detections that are kept. Not for a published graph that isn't one of `networks.NETWORKS`: that is engine
+`saved_model`.
+"""
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import numpy as np
+
+from ..detector import DetectOptions, Detections
+from ..errors import UsageError
+from .batch_size import BatchSize
+from .compiled import compiled, compiles_each_shape, is_out_of_memory
+from .networks import build_network
+from .weights import load_weights
+
+ALWAYS = ("num_detections", "detection_boxes", "detection_classes", "detection_scores")
+MASKS_AT_ONCE = (32, 8)  # rows of one call of the mask stage: as many of the larger as there are, then the smaller
+NOT_PER_PICTURE = ("anchors", "image_shape")
+MAX_BOXES = 300  # of one picture, given instead of the RPN's proposals
+
+
+class NativeDetector:
+    """A native network, filled and compiled.
+
+    Args:
+      network: its name, see `networks.NETWORKS`.
+      weights_file: from `weights.import_weights` or `weights.cached_weights`.
+      options: what is wanted of it.
+      precision: of the convolutions, `float32` or `bfloat16`.
+      max_batch_size: pictures a call of the network at most, or `auto`: found by trying.
+
+    Raises:
+      WeightsError: if the file doesn't hold this network's weights.
+      UsageError: if there's no such network, or `options.keep` has a name that isn't one of its outputs.
+    """
+
+    batches = True
+
+    def __init__(self, network: str, weights_file: str, options: DetectOptions, *, precision: str = "float32",
+                 max_batch_size: int | Literal["auto"] = 8):
+        self._network = build_network(network, precision)
+        unknown = [name for name in options.keep if name not in self._network.output_names]
+        if unknown:
+            raise UsageError(f"--keep {unknown[0]}: {network} has no such output; it has "
+                             f"{', '.join(self._network.output_names)}")
+        self.fingerprint = load_weights(self._network, weights_file)
+        self._options = options
+        self._batch_size = BatchSize(None if max_batch_size == "auto" else max_batch_size)
+        self._host = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="preprocess")
+        self._outputs = tuple(dict.fromkeys((*ALWAYS, *options.keep)))
+        self._makes_masks = options.masks and hasattr(self._network, "masks")
+        if self._makes_masks:
+            self._detect = compiled(lambda pixels: self._network.detect(pixels, self._outputs), self._network, ("float32",))
+            self._detect_in_boxes = compiled(
+                lambda pixels, boxes, counts: self._network.detect(pixels, self._outputs, boxes, counts), self._network,
+                ("float32", "float32", "int32"))
+            self._masks = compiled(self._network.masks, self._network,
+                                   (precision, "float32", "int32", "int32"))
+        else:
+            self._detect = compiled(lambda *inputs: (self._network(*inputs, outputs=self._outputs), None), self._network,
+                                    ("float32", "int32"))
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures a call of the network, as of now."""
+        return self._batch_size.size
+
+    def detect(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray] | None = None) -> list[Detections]:
+        """See `Detector.detect`.
+
+        Args:
+          images: RGB pictures, uint8 `[height, width, 3]`, of any sizes.
+          boxes: for networks with proposals: of each picture, float32 `[P, 4]`, at most 300 boxes (ymin, xmin, ymax, xmax)
+            normalised to it, that are classified instead of the network's own proposals.
+        """
+        inputs = list(self._host.map(self._network.preprocess, images))
+        if boxes is not None:
+            inputs = [(pixels, *padded_boxes(b)) for (pixels, _), b in zip(inputs, boxes, strict=True)]
+        elif self._makes_masks:
+            inputs = [(pixels,) for pixels, _ in inputs]
+        found, start = [], 0
+        while start < len(inputs):
+            size = min(self._batch_size.size, len(inputs) - start)
+            began = time.perf_counter()
+            try:
+                found += self._detect_batch(inputs[start:start + size])
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._batch_size.out_of_memory(size)  # raises if it was one picture; else these go again, in halves
+                continue
+            self._batch_size.finished(size, time.perf_counter() - began)
+            start += size
+        return found
+
+    def _detect_batch(self, inputs: list[tuple[np.ndarray, ...]]) -> list[Detections]:
+        count = len(inputs)
+        # One compilation a power of two, not one for every number of pictures that happens to come.
+        padding = (1 << (count - 1).bit_length()) - count if compiles_each_shape() else 0
+        batch = [np.stack([*arrays, *[arrays[-1]] * padding]) for arrays in zip(*inputs)]
+        call = self._detect_in_boxes if len(batch) == 3 else self._detect
+        outputs, croppable = call(*batch)
+        arrays = {name: np.asarray(outputs[name]) for name in self._outputs}
+        kept = [self._kept(arrays, i) for i in range(count)]
+        masks = self._masks_of(croppable, arrays, kept) if self._makes_masks else [None] * count
+        return [self._detections(arrays, i, len(batch[0]), kept[i], masks[i]) for i in range(count)]
+
+    def _kept(self, arrays: dict[str, np.ndarray], i: int) -> np.ndarray:
+        """Rows of picture i's detections that are wanted; the first ones, since they come by score."""
+        valid = arrays["detection_scores"][i, :int(arrays["num_detections"][i])]
+        return np.arange(min(np.count_nonzero(valid >= self._options.min_score), self._options.max_detections))
+
+    def _masks_of(self, croppable, arrays: dict[str, np.ndarray], kept: list[np.ndarray]) -> list[np.ndarray]:
+        """Masks of the kept detections of all pictures, in calls of few fixed sizes."""
+        picture = np.repeat(np.arange(len(kept), dtype=np.int32), [len(rows) for rows in kept])
+        row = np.concatenate(kept)
+        boxes = arrays["detection_boxes"][picture, row]
+        classes = arrays["detection_classes"][picture, row].astype(np.int32) - 1
+        masks, start = [np.zeros((0, *self._network.mask_size_hw), np.float32)], 0
+        while start < len(row):
+            size = next((s for s in MASKS_AT_ONCE if s <= len(row) - start), MASKS_AT_ONCE[-1])
+            rows = np.minimum(np.arange(start, start + size), len(row) - 1)
+            masks.append(np.asarray(self._masks(croppable, boxes[rows], picture[rows], classes[rows])))
+            start += size
+        return np.split(np.concatenate(masks)[:len(row)], np.cumsum([len(rows) for rows in kept])[:-1])
+
+    def _detections(self, arrays, i: int, batch_size: int, kept: np.ndarray, masks: np.ndarray | None) -> Detections:
+        return Detections(
+            boxes_yxyx=arrays["detection_boxes"][i][kept],
+            class_ids=arrays["detection_classes"][i][kept].astype(np.int32),
+            scores=arrays["detection_scores"][i][kept],
+            masks=masks,
+            extras={name: picture_share(name, arrays[name], i, batch_size) for name in self._options.keep})
+
+
+def padded_boxes(boxes: np.ndarray) -> tuple[np.ndarray, np.int32]:
+    """Boxes `[P, 4]` padded with zeros to `[300, 4]`, and P.
+
+    Raises:
+      UsageError: if there are too many, or it isn't an array of boxes.
+    """
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) > MAX_BOXES:
+        raise UsageError(f"boxes: expected at most {MAX_BOXES} boxes a picture, [P, 4], got {list(boxes.shape)}")
+    return np.pad(boxes.astype(np.float32), ((0, MAX_BOXES - len(boxes)), (0, 0))), np.int32(len(boxes))
+
+
+def picture_share(name: str, array: np.ndarray, i: int, batch_size: int) -> np.ndarray:
+    """Picture i's share of an output: as the published graph gives it for one picture, without a batch axis of 1."""
+    if name == "image_shape":
+        return np.concatenate([np.float32([1]), array[1:]])
+    if name in NOT_PER_PICTURE:
+        return array
+    if len(array) == batch_size:
+        return array[i]
+    rows = len(array) // batch_size  # image-major: [batch * rows, …]
+    return array[i * rows:(i + 1) * rows]

@@ -1,0 +1,132 @@
+"""Weights of the native networks: imported once from what is published, kept in one file, loaded into a network.
+
+The file is HDF5 (`.weights.h5`) with the published variables under their published names, unchanged, so that it outlives changes
+of the networks; a network computes its own weights from them when it is loaded. It is not one for Keras' `load_weights`.
+"""
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from ..errors import WeightsError
+from . import published
+from .networks import build_network
+
+FORMAT = "labelbeam-published-variables-1"
+
+
+def weighted_layers(layer: keras.Layer) -> Iterator[keras.Layer]:
+    """Every layer below `layer` that is made of published variables."""
+    if hasattr(layer, "sources"):
+        yield layer
+    for child in getattr(layer, "layers", ()):
+        yield from weighted_layers(child)
+
+
+def needed_variables(network: keras.Model) -> dict[str, tuple[int, ...]]:
+    """Published name -> shape of each variable that the network is made of."""
+    return {name: shape for layer in weighted_layers(network) for name, shape in layer.sources().items()}
+
+
+def import_weights(detector: str, source: str, file: str) -> str:
+    """Makes a weights file from a published SavedModel or checkpoint.
+
+    Args:
+      detector: the network's name, see `networks.NETWORKS`.
+      source: a SavedModel's folder or a checkpoint, see `published.checkpoint_prefix`.
+      file: where to write, ending in `.weights.h5`; replaced if it exists, and only as a whole.
+
+    Returns:
+      The weights' fingerprint.
+
+    Raises:
+      WeightsError: if the source can't be read or isn't this detector's; nothing is written then.
+    """
+    if not str(file).endswith(".weights.h5"):
+        raise WeightsError(f"weights file {file}: expected a name that ends in .weights.h5")
+    network = build_network(detector)
+    variables = published.matched(published.read_variables(source), needed_variables(network), network.unused_variables, source)
+    digest = published.fingerprint(variables)
+    part = Path(f"{file}.{os.getpid()}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with h5py.File(part, "w") as target:
+            target.attrs.update(format=FORMAT, detector=detector, fingerprint=digest)
+            for name, array in variables.items():
+                target.create_dataset(name, data=array, track_times=False)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+    return digest
+
+
+def read_fingerprint(file: str) -> str:
+    """The fingerprint in a weights file; see `load_weights` for errors."""
+    with _opened(file) as source:
+        return source.attrs["fingerprint"]
+
+
+def load_weights(network: keras.Model, file: str) -> str:
+    """Fills a network from a weights file.
+
+    Returns:
+      The weights' fingerprint.
+
+    Raises:
+      WeightsError: if the file isn't a whole weights file of this very network.
+    """
+    with _opened(file) as source:
+        if source.attrs["detector"] != network.name:
+            raise WeightsError(f"weights file {file}: expected weights of {network.name}, it holds those of "
+                               f"{source.attrs['detector']}")
+        variables = {}
+        source.visititems(lambda name, item: variables.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        digest = source.attrs["fingerprint"]
+    if published.fingerprint(variables) != digest:
+        raise WeightsError(f"weights file {file}: its content isn't what was written, the file is damaged; import it again")
+    fill(network, published.matched(variables, needed_variables(network), (), file))
+    return digest
+
+
+def fill(network: keras.Model, variables: dict[str, np.ndarray]) -> None:
+    """Sets every weight of the network from published variables, as `published.matched` returns them."""
+    for layer in weighted_layers(network):
+        layer.fill(variables)
+
+
+def cached_weights(detector: str, source: str, folder: str | None = None) -> str:
+    """The weights file of a published source, imported the first time and found again later.
+
+    Args:
+      detector, source: see `import_weights`.
+      folder: of the cache; if None, `$LABELBEAM_CACHE` or `~/.cache/labelbeam`.
+
+    Returns:
+      The file's path. It is found by the checkpoint's index, which holds a checksum of each variable.
+    """
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(published.checkpoint_prefix(source) + ".index", "rb") as index:
+        key = hashlib.sha256(index.read()).hexdigest()[:16]
+    folder = Path(folder or os.environ.get("LABELBEAM_CACHE") or Path.home() / ".cache" / "labelbeam")
+    file = folder / f"{detector}-{key}.weights.h5"
+    if not file.exists():
+        import_weights(detector, source, str(file))
+    return str(file)
+
+
+def _opened(file: str) -> h5py.File:
+    try:
+        source = h5py.File(file, "r")
+    except OSError as error:
+        raise WeightsError(f"weights file {file}: can't be read as HDF5 ({error}); make it with "
+                           "`labelbeam weights import`") from error
+    if source.attrs.get("format") != FORMAT:
+        source.close()
+        raise WeightsError(f"weights file {file}: expected a file of `labelbeam weights import`; for a SavedModel or a "
+                           "checkpoint, import it first")
+    return source

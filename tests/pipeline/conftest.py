@@ -1,0 +1,82 @@
+import json
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+from labelbeam.pipeline.cli import main
+from PIL import Image
+
+from ..fakes.saved_models import save_detector
+
+CONFIG = """
+name: fake
+description: finds five boxes in every picture
+architecture: none
+weights: {weights}
+engines: [saved_model]
+input_size_hw: [64, 64]
+resize: stretch
+masks: true
+labels: {{1: ball, 2: box}}
+licence: none
+source: here
+intended_use: tests
+limits: none
+"""
+
+
+@pytest.fixture(scope="session")
+def fake_detector(tmp_path_factory):
+    """A configuration file of a fake SavedModel with masks; its class 3 has no name."""
+    folder = tmp_path_factory.mktemp("detector")
+    path = folder / "fake.yaml"
+    path.write_text(CONFIG.format(weights=save_detector(folder / "model")))
+    return str(path)
+
+
+def save_picture(path, seed, size_hw=(48, 64)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    Image.fromarray(rng.integers(0, 256, (*size_hw, 3), dtype=np.uint8)).save(path, quality=90)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of six JPEGs of different sizes."""
+    folder = tmp_path / "pictures"
+    for i in range(6):
+        save_picture(folder / f"{i}.jpg", i, (30 + 7 * i, 90 - 11 * i))
+    return folder
+
+
+class Labels:
+    """The tables of an output folder, as a data engineer would read them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def table(self, name):
+        return ds.dataset(self.folder / name, format="parquet").to_table()
+
+    def frame(self, name):
+        return self.table(name).to_pandas()
+
+    def parts(self, name="images"):
+        return sorted((self.folder / name).glob("part-*.parquet"))
+
+    def records(self):
+        return [json.loads(p.read_text()) for p in sorted((self.folder / "_jobs").glob("*.json"))]
+
+
+@pytest.fixture
+def label(tmp_path, fake_detector, capsys):
+    """Runs `labelbeam label` with the fake detector; returns (exit code, what it printed, its tables)."""
+
+    def run(*inputs, options=(), output="out", detector=fake_detector):
+        folder = tmp_path / output
+        code = main(["label", "--input", *map(str, inputs), "--output", str(folder), "--detector", detector, *options])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err, Labels(folder)
+
+    return run

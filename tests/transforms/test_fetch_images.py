@@ -1,0 +1,300 @@
+import hashlib
+import io
+import logging
+import pickle
+import platform
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.window import FixedWindows, SlidingWindows, TimestampedValue
+from labelbeam.transforms import decode, fetch_images, malloc
+from labelbeam.transforms.elements import ERROR_KINDS, FetchedImage, ImageError, ImageReference
+from labelbeam.transforms.fetch_images import DecodeOptions, FetchImages, FetchOptions, ImageFetcher
+from PIL import Image
+
+from ..fakes.http_server import MisbehavingServer
+
+PATIENCE_S = 60  # for what must happen; nothing waits as long unless it is broken
+
+
+def png(seed=0, size_hw=(6, 8)):
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), dtype=np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+COLLECTED = []
+
+
+def collect(image):
+    """Keeps what a pipeline in this process gives, without a copy."""
+    COLLECTED.append(image)
+
+
+def fetch_all(references, *args, runner="FnApiRunner", then=collect, **kwargs):
+    """Runs FetchImages over references in a pipeline; returns what came out, in the order it did."""
+    COLLECTED.clear()
+    with beam.Pipeline(runner=runner) as p:
+        _ = p | beam.Create(references, reshuffle=False) | FetchImages(*args, **kwargs) | beam.Map(then)
+    return list(COLLECTED)
+
+
+def numbered(n):
+    return [ImageReference(str(i)) for i in range(n)]
+
+
+class Observed:
+    """What fake readers and fake models in this process know of each other."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.read = self.reading = self.most_reading = self.taken = self.most_ahead = self.failures = 0
+
+    def wait_until(self, condition):
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < end, "did not happen"
+            time.sleep(0.001)
+
+
+OBSERVED = Observed()
+
+
+@pytest.fixture(autouse=True)
+def observed():
+    OBSERVED.__init__()
+    return OBSERVED
+
+
+def read_png(reference, options, facts):
+    """Reads a picture of that number, slowly enough that several threads meet here."""
+    facts.attempts += 1
+    with OBSERVED.lock:
+        OBSERVED.reading += 1
+        OBSERVED.most_reading = max(OBSERVED.most_reading, OBSERVED.reading)
+    time.sleep(0.002)
+    with OBSERVED.lock:
+        OBSERVED.reading -= 1
+        OBSERVED.read += 1
+    return png(int(reference.uri))
+
+
+def busy_model(image):
+    """Is busy with a picture until 7 more have been read: for ever, if reading waited for the model."""
+    OBSERVED.wait_until(lambda: OBSERVED.read >= min(60, OBSERVED.taken + 8))
+    time.sleep(0.005)  # time enough to read too far
+    OBSERVED.most_ahead = max(OBSERVED.most_ahead, OBSERVED.read - OBSERVED.taken)
+    OBSERVED.taken += 1
+    collect(image)
+
+
+def failing_model(image):
+    """Fails at the third picture, twice; what it has been given before comes again with the repeated bundle."""
+    OBSERVED.taken += 1
+    if OBSERVED.failures < 2 and OBSERVED.taken % 3 == 0:
+        OBSERVED.failures += 1
+        COLLECTED.clear()
+        raise RuntimeError("the model is out of order")
+    collect(image)
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20), (1, 2, 3)).save(folder / "turned.png", exif=exif)
+    (folder / "text.jpg").write_text("<html>sign in</html>")
+    (folder / "cut.png").write_bytes(png(size_hw=(60, 80))[:5000])
+    with MisbehavingServer({"a.png": png(1)}) as server:
+        uris = {"local": str(folder / "turned.png"), "http": server.url("/files/a.png"),
+                "retried": server.url("/flaky/503/1/a.png"), "missing": str(folder / "no.jpg"),
+                "text": str(folder / "text.jpg"), "cut": str(folder / "cut.png"), "404": server.url("/status/404"),
+                "500": server.url("/status/500"), "folder": str(folder)}
+        names = {uri: name for name, uri in uris.items()}
+        images = fetch_all([ImageReference(uri) for uri in uris.values()],
+                           FetchOptions(retries=1, backoff_s=0.01))
+    assert len(images) == len(uris), "exactly one element for every reference"
+    return {names[image.reference.uri]: image for image in images}
+
+
+class TestElements:
+    def test_pixels_of_those_that_could_be_fetched(self, fetched):
+        assert fetched["local"].pixels.shape == (30, 20, 3)
+        assert (fetched["local"].pixels == (1, 2, 3)).all()
+        assert np.array_equal(fetched["http"].pixels, decode.decode(png(1), DecodeOptions()))
+        assert all((image.pixels is None) == (image.failure is not None) for image in fetched.values())
+
+    def test_kinds_of_failures(self, fetched):
+        kinds = {name: image.failure.kind for name, image in fetched.items() if image.failure}
+        assert kinds == {"missing": "not_found", "text": "not_an_image", "cut": "truncated", "404": "not_found",
+                         "500": "unreachable", "folder": "not_an_image"}
+        assert set(kinds.values()) <= set(ERROR_KINDS)
+        assert fetched["text"].failure.message == "no image format known to Pillow: it starts with '<html>sign in</html>'"
+
+    def test_facts_of_a_picture(self, fetched):
+        data = png(1)
+        for name, attempts in (("http", 1), ("retried", 2)):
+            facts = fetched[name].facts
+            assert (facts.width, facts.height, facts.num_bytes, facts.attempts) == (8, 6, len(data), attempts)
+            assert facts.sha256 == hashlib.sha256(data).hexdigest()
+            assert facts.fetch_ms > 0 and facts.decode_ms > 0
+        assert (fetched["local"].facts.width, fetched["local"].facts.height) == (20, 30), "those after it was turned"
+
+    def test_facts_of_failures_are_what_was_learnt(self, fetched):
+        missing, cut, down = (fetched[name].facts for name in ("missing", "cut", "500"))
+        assert (missing.attempts, missing.num_bytes, missing.sha256, missing.width, missing.decode_ms) == (1,) + (None,) * 4
+        assert missing.fetch_ms is not None
+        assert (cut.num_bytes, cut.width) == (5000, None) and cut.sha256 and cut.decode_ms is not None
+        assert down.attempts == 2
+
+
+@pytest.mark.parametrize("windowing", [FixedWindows(10), SlidingWindows(20, 10)])
+def test_timestamps_and_windows_are_kept(tmp_path, windowing):
+    for i in range(25):
+        (tmp_path / f"{i}.png").write_bytes(png(i))
+
+    class Placed(beam.DoFn):
+        def process(self, image, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
+            yield image.reference.uri, float(timestamp), float(window.start)
+
+    expected = [(str(tmp_path / f"{i}.png"), float(i), start) for i in range(25)
+                for start in ([i // 10 * 10] if isinstance(windowing, FixedWindows) else [i // 10 * 10, i // 10 * 10 - 10])]
+    with beam.Pipeline(runner="FnApiRunner") as p:
+        placed = (p | beam.Create(range(25), reshuffle=False)
+                  | beam.Map(lambda i: TimestampedValue(ImageReference(str(tmp_path / f"{i}.png")), i))
+                  | beam.WindowInto(windowing) | FetchImages(FetchOptions(max_ahead=4)) | beam.ParDo(Placed()))
+        assert_that(placed, equal_to(expected))
+
+
+def test_sizes_are_sampled_without_pickling_pixels(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(png())
+    pickled = []
+    monkeypatch.setattr(FetchedImage, "__reduce_ex__",
+                        lambda self, protocol: pickled.append(self) or object.__reduce_ex__(self, protocol), raising=False)
+    images = fetch_all([ImageReference(str(tmp_path / "a.png"))] * 200)
+    assert len(images) == 200
+    assert not pickled
+    pickle.dumps(images[0])
+    assert len(pickled) == 1, "the test sees when one is pickled"
+
+
+class TestAhead:
+    def test_reads_while_the_model_runs_and_no_further_than_allowed(self, observed):
+        images = fetch_all(numbered(60), FetchOptions(max_ahead=8, read_threads=3), read=read_png, then=busy_model)
+        assert len(images) == 60
+        assert observed.most_ahead == 8
+
+    def test_threads_are_bounded(self, observed):
+        assert len(fetch_all(numbered(100), FetchOptions(read_threads=3), read=read_png)) == 100
+        assert 2 <= observed.most_reading <= 3
+
+    @pytest.mark.parametrize("max_ahead_bytes", [1, 200, 10_000])
+    def test_any_budget_passes_every_picture(self, max_ahead_bytes):
+        images = fetch_all(numbered(100), FetchOptions(max_ahead_bytes=max_ahead_bytes), read=read_png)
+        assert sorted(int(image.reference.uri) for image in images) == list(range(100))
+        assert all(image.pixels is not None for image in images)
+
+    def test_a_repeated_bundle_starts_afresh(self, observed):
+        images = fetch_all(numbered(20), runner="BundleBasedDirectRunner", read=read_png, then=failing_model)
+        assert observed.failures == 2
+        assert sorted(int(image.reference.uri) for image in images) == list(range(20))
+
+    def test_threads_end_with_the_job(self, observed):
+        fetch_all(numbered(20), read=read_png)
+        observed.wait_until(lambda: not [t for t in threading.enumerate() if t.name == "labelbeam-fetch"])
+
+
+HANG = threading.Event()
+
+
+def read_and_hang(reference, options, facts):
+    if int(reference.uri) == 3:
+        HANG.wait(PATIENCE_S)
+    return read_png(reference, options, facts)
+
+
+def read_and_fail(reference, options, facts):
+    errors = {0: ZeroDivisionError("a bug"), 1: MemoryError(), 2: ImageError("forbidden", "no"), 3: ZeroDivisionError("again")}
+    facts.attempts += 1
+    raise errors[int(reference.uri)]
+
+
+class TestWhatNobodyForesaw:
+    def test_a_read_that_hangs_is_given_up(self):
+        options = FetchOptions(deadline_s=1, read_threads=3)
+        HANG.clear()
+        try:
+            images = fetch_all(numbered(20), options, read=read_and_hang)
+        finally:
+            HANG.set()
+        failures = {int(image.reference.uri): image.failure for image in images}
+        assert len(images) == len(failures) == 20
+        assert {number for number, failure in failures.items() if failure} == {3}
+        assert failures[3].kind == "timeout" and "deadline of 1 s" in failures[3].message
+
+    def test_errors_of_reading(self, caplog):
+        with caplog.at_level(logging.WARNING, logger=fetch_images.__name__):
+            images = fetch_all(numbered(4), read=read_and_fail)
+        failures = [image.failure for image in sorted(images, key=lambda image: image.reference.uri)]
+        assert [failure.kind for failure in failures] == ["unreachable", "out_of_memory", "forbidden", "unreachable"]
+        assert "ZeroDivisionError: a bug" in failures[0].message
+        assert len([record for record in caplog.records if record.name == fetch_images.__name__]) == 1, "once a cause"
+
+    @pytest.mark.parametrize("error, kind, message", [
+        (MemoryError(), "out_of_memory", "memory"), (ZeroDivisionError("a bug"), "unsupported", "ZeroDivisionError: a bug")])
+    def test_errors_of_decoding(self, monkeypatch, error, kind, message):
+        def fail(self):
+            raise error
+
+        monkeypatch.setattr(decode.OpenedImage, "decode", fail)
+        image = ImageFetcher(FetchOptions(), DecodeOptions(), read_png).fetch(ImageReference("1"))
+        assert image.failure.kind == kind and message in image.failure.message
+        assert image.facts.num_bytes and image.facts.decode_ms is not None
+
+    def test_room_is_asked_for_before_decoding_and_only_for_pictures(self):
+        asked = []
+        fetcher = ImageFetcher(FetchOptions(), DecodeOptions(), read_png)
+        fetcher.fetch(ImageReference("1"), asked.append)
+        assert asked == [6 * 8 * 3]
+        fetcher = ImageFetcher(FetchOptions(), DecodeOptions(max_pixels=10), read_png)
+        assert fetcher.fetch(ImageReference("1"), asked.append).failure.kind == "too_large"
+        assert len(asked) == 1
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone is known")
+def test_large_blocks_are_used_again_instead_of_asking_the_kernel():
+    """In a process of its own: the settings can't be taken back."""
+    script = textwrap.dedent("""
+        import resource, sys, threading
+        from labelbeam.transforms.malloc import keep_large_blocks
+
+        if sys.argv[1] == "keep":
+            assert keep_large_blocks()
+
+        def fill_blocks():
+            b"a" * (40 << 20)
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for count in range(5):
+                bytes([count]) * (40 << 20)
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+        thread = threading.Thread(target=fill_blocks)
+        thread.start()
+        thread.join()
+    """)
+    faults = [int(subprocess.run([sys.executable, "-c", script, mode], capture_output=True, text=True, check=True).stdout)
+              for mode in ("default", "keep")]
+    assert faults[1] < faults[0] / 4
+
+
+def test_where_there_is_no_glibc_nothing_happens(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert malloc.keep_large_blocks.__wrapped__() is False

@@ -1,0 +1,226 @@
+import gzip
+import io
+import os
+import tarfile
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.util import assert_that, equal_to
+from labelbeam.detectors.errors import UsageError
+from labelbeam.transforms.containers import read_member
+from labelbeam.transforms.inputs import InputError, ListOptions
+from labelbeam.transforms.list_images import ListImages, check_inputs
+
+from tests.fakes.filesystems import Hdfs, ObjectStore, rooted
+from tests.fakes.http_server import MisbehavingServer
+
+ODD_NAME = "naïve café 图#1%20 " + "x" * 150 + ".jpg"
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Every kind of input, in one folder."""
+    for name in ["photos/a.jpg", f"photos/deep/{ODD_NAME}", "photos/caption.txt", "blob"]:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (tmp_path / "l.txt").write_text("# list\nphotos/a.jpg\n/elsewhere/b.jpg\nhttps://host/c?x=1#y\n")
+    (tmp_path / "l.csv").write_text('caption,uri\n"a, ""b""\nc",s3://bucket/d.jpg\n,\nnone,""\n')
+    (tmp_path / "l.jsonl.gz").write_bytes(gzip.compress(b'{"uri": "e.jpg"}\n"gs://bucket/f.jpg"\n'))
+    pq.write_table(pa.table({"uri": ["/g.jpg", None]}), tmp_path / "l.parquet")
+    pq.write_table(pa.table({"image": [b"row 0", b"row 1"]}), tmp_path / "images.parquet")
+    with tarfile.open(tmp_path / "photos/shard.tar", "w") as archive:
+        for name in ["h.jpg", "h.json"]:
+            info = tarfile.TarInfo(name)
+            info.size = 3
+            archive.addfile(info, io.BytesIO(b"tar"))
+    return tmp_path
+
+
+def assert_listed(inputs, expected, **options):
+    """Runs ListImages in a pipeline, and compares the URIs; returns the pipeline's result."""
+    with TestPipeline(runner="FnApiRunner") as pipeline:
+        references = pipeline | ListImages([str(uri) for uri in inputs], ListOptions(**options))
+        # Beam's coder of strings has no lone surrogates.
+        uris = references | beam.Map(lambda reference: ascii(reference.uri))
+        assert_that(uris, equal_to([ascii(uri) for uri in expected]))
+    return pipeline.result
+
+
+FOUND = {
+    "photos": ["photos/a.jpg", f"photos/deep/{ODD_NAME}", "photos/shard.tar#h.jpg"],
+    "photos/**/*.jpg": ["photos/a.jpg", f"photos/deep/{ODD_NAME}"],
+    "photos/*.tar": ["photos/shard.tar#h.jpg"],
+    "blob": ["blob"],
+    "l.txt": ["/elsewhere/b.jpg", "https://host/c?x=1#y", "photos/a.jpg"],
+    "*.csv": ["s3://bucket/d.jpg"],
+    "l.jsonl.gz": ["e.jpg", "gs://bucket/f.jpg"],
+    "l.parquet": ["/g.jpg"],
+    "images.parquet": ["images.parquet#0", "images.parquet#1"],
+}
+
+
+def within(folder, names):
+    """The URIs for the names in `FOUND`, in a folder or below a URI."""
+    return [name if name.startswith("/") or ":" in name else f"{folder}/{name}" for name in names]
+
+
+def test_each_kind_of_input_passes_the_check(data):
+    for name in FOUND:
+        check_inputs([f"{data}/{name}"])
+
+
+def test_all_kinds_in_one_job(data):
+    expected = [uri for names in FOUND.values() for uri in within(data, names)]
+    assert_listed([f"{data}/{name}" for name in FOUND], expected)
+
+
+@pytest.mark.parametrize("filesystem", [ObjectStore, Hdfs])
+def test_all_kinds_on_a_remote_filesystem(data, filesystem):
+    with rooted(filesystem, data.parent) as root:
+        place = f"{root}/{data.name}"
+        inputs = [f"{place}/{name}" for name in FOUND]
+        check_inputs(inputs)
+        assert_listed(inputs, [uri for names in FOUND.values() for uri in within(place, names)])
+
+
+@pytest.fixture
+def server(data):
+    with MisbehavingServer({path.name: path.read_bytes() for path in data.glob("l.*")}) as server:
+        yield server
+
+
+def test_lists_and_images_over_http(server):
+    image = server.url("/status/500?name=x.jpg")
+    inputs = [image, *(server.url(f"/files/{name}") for name in ["l.txt", "l.jsonl.gz?token=1", "l.parquet"])]
+    check_inputs(inputs)
+    # What begins with a slash in a list on a server is a path of that server.
+    assert_listed(inputs, [server.url("/files/photos/a.jpg"), server.url("/elsewhere/b.jpg"), "https://host/c?x=1#y",
+                           server.url("/files/e.jpg"), "gs://bucket/f.jpg", server.url("/g.jpg"), image])
+    assert server.count("/status/500?name=x.jpg") == 0
+
+
+def test_members_come_with_their_location(data):
+    with TestPipeline(runner="FnApiRunner") as pipeline:
+        references = pipeline | ListImages([f"{data}/photos/*.tar", f"{data}/images.parquet", f"{data}/blob"])
+        read = references | beam.Map(lambda reference: reference.location and read_member(reference.location))
+        assert_that(read, equal_to([b"tar", b"row 0", b"row 1", None]))
+
+
+def test_options_name_the_columns(data):
+    pq.write_table(pa.table({"url": ["/x.jpg"], "thumbnail": [b"t"], "image": [b"i"]}), data / "both.parquet")
+    assert_listed([data / "both.parquet"], ["/x.jpg"], uri_column="url")
+    assert_listed([data / "both.parquet"], [f"{data}/both.parquet#0"], uri_column="url", image_column="thumbnail")
+
+
+def test_rows_without_a_uri_are_counted(data):
+    result = assert_listed([data / "l.csv", data / "l.parquet"], ["s3://bucket/d.jpg", "/g.jpg"])
+    [counter] = result.metrics().query(MetricsFilter().with_name("list_entries_empty"))["counters"]
+    assert counter.committed == 3
+
+
+def test_relative_inputs_and_repeats(data, monkeypatch):
+    monkeypatch.chdir(data)
+    check_inputs(["photos", "blob"])
+    # The same input twice counts once; an image that two inputs hold is listed twice.
+    assert_listed(["blob", "blob", "./photos/../blob"], [f"{data}/blob"] * 2)
+
+
+def test_a_list_in_a_list_is_an_image(data):
+    (data / "outer.txt").write_text("l.txt\nphotos/shard.tar\n")
+    assert_listed([data / "outer.txt"], [f"{data}/l.txt", f"{data}/photos/shard.tar"])
+
+
+def test_file_names_that_are_not_utf8(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (tmp_path / name).write_bytes(b"x")
+    assert_listed([tmp_path, tmp_path / name], [f"{tmp_path}/{name}"] * 2)
+
+
+def test_a_damaged_container_fails_the_job_with_its_name(data):
+    path = data / "photos/shard.tar"
+    path.write_bytes(path.read_bytes()[:-9000])
+    with pytest.raises(Exception, match=r"photos/shard\.tar: cut off at byte"):
+        with beam.Pipeline(runner="FnApiRunner") as pipeline:
+            pipeline | ListImages([str(data / "photos")])
+
+
+@pytest.mark.parametrize("name, message", [
+    ("missing.jpg", r"missing\.jpg: no such file"),
+    ("missing/*.jpg", r"\*\.jpg: matches no image"),
+    ("empty", r"empty: .*folder without images"),
+    ("lists", r"lists: .*as in folder/\*\.csv"),
+    ("comments.txt", r"comments\.txt: matches no image; .*comments\.txt is a list without URIs"),
+    ("header.csv", r"header\.csv: .*is a list without URIs"),
+    ("nulls.parquet", r"nulls\.parquet: .*is a list without URIs"),
+    ("*.csv", r"\*\.csv: matches no image; .*header\.csv is a list without URIs"),
+    ("nothing.tar", r"nothing\.tar: .*is a container without images"),
+    ("nothing.tfrecord", r"nothing\.tfrecord: .*is a container without images"),
+    ("lists/urls.csv", r"urls\.csv: no column 'uri'; found 'url', 'caption'"),
+    ("neither.parquet", r"neither\.parquet: expected a column 'uri'.*found n \(int64\)"),
+    ("x.tar.gz", r"x\.tar\.gz: .*decompress it"),
+    ("broken.tar", r"broken\.tar: not a tar archive"),
+    ("broken.parquet", r"broken\.parquet: not a Parquet file"),
+])
+def test_inputs_that_cannot_be_used_are_named_before_the_job(tmp_path, name, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/urls.csv").write_text("url,caption\na.jpg,x\n")
+    (tmp_path / "comments.txt").write_text("# nothing\n\n")
+    (tmp_path / "header.csv").write_text("uri\n\n")
+    pq.write_table(pa.table({"uri": pa.array([None], pa.string())}), tmp_path / "nulls.parquet")
+    pq.write_table(pa.table({"n": [1]}), tmp_path / "neither.parquet")
+    tarfile.open(tmp_path / "nothing.tar", "w").close()
+    (tmp_path / "nothing.tfrecord").write_bytes(b"")
+    for broken in ["x.tar.gz", "broken.tar", "broken.parquet"]:
+        (tmp_path / broken).write_bytes(b"broken")
+    with pytest.raises(InputError, match=message):
+        check_inputs([str(tmp_path / "header.csv").replace("header.csv", name)])
+
+
+@pytest.mark.parametrize("inputs, message", [
+    ([], "no inputs"), ([""], "empty"), (["ftp://host/a.jpg"], "no filesystem for ftp://"),
+    (["https://host/shard.tar"], "not read over HTTP"),
+])
+def test_inputs_that_cannot_be_used_by_their_names(inputs, message):
+    with pytest.raises(InputError, match=message):
+        check_inputs(inputs)
+
+
+@pytest.mark.parametrize("name, message", [("missing.txt", "answered 404"), ("missing.parquet", "answered 404"),
+                                           ("l.csv", "no column 'url'")])
+def test_http_lists_that_cannot_be_used(server, name, message):
+    url = server.url(f"/files/{name}")
+    with pytest.raises(InputError, match=f"{url}: .*{message}"):
+        check_inputs([url], ListOptions(uri_column="url"))
+
+
+def test_the_second_of_several_inputs_is_checked_too(data):
+    with pytest.raises(InputError, match="missing"):
+        check_inputs([str(data / "photos"), str(data / "missing")])
+
+
+def test_what_a_client_raises_becomes_an_input_error(monkeypatch, data):
+    def refuse(self, path):
+        raise RuntimeError("credentials expired")
+
+    monkeypatch.setattr(ObjectStore, "exists", refuse)
+    with rooted(ObjectStore, data) as root:
+        with pytest.raises(InputError, match=r"objects://b/a\.jpg: can't be read \(RuntimeError: credentials expired"):
+            check_inputs([f"{root}/b/a.jpg"])
+
+
+def test_an_input_error_is_a_usage_error():
+    assert issubclass(InputError, UsageError) and issubclass(InputError, ValueError)
+
+
+def test_checking_stops_at_the_first_image(data):
+    (data / "l.csv").write_text("uri\na.jpg\n\"damaged")  # the pipeline will find that
+    check_inputs([str(data / "l.csv")])
+    with pytest.raises(Exception, match=r"l\.csv, line 3: not valid CSV"):
+        with beam.Pipeline(runner="FnApiRunner") as pipeline:
+            pipeline | ListImages([str(data / "l.csv")])

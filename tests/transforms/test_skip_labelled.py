@@ -1,0 +1,53 @@
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.testing.util import assert_that, equal_to
+from labelbeam.transforms.elements import ImageReference, MemberLocation, image_id
+from labelbeam.transforms.skip_labelled import DistinctImages, ListedCounts, SkipLabelled
+
+
+def references(*names):
+    return [ImageReference(f"/pictures/{name}.jpg") for name in names]
+
+
+def write_part(folder, stem, *names):
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    ids = [reference.image_id for reference in references(*names)]
+    pq.write_table(pa.table({"image_id": ids}), folder / "images" / f"{stem}.parquet")
+
+
+def assert_skips(listed, output, expected, counts, limit=None):
+    with beam.Pipeline(runner="FnApiRunner") as p:
+        todo = p | beam.Create(listed, reshuffle=False) | SkipLabelled(output and str(output), limit)
+        assert_that(todo["references"] | beam.Map(lambda r: r.uri), equal_to([r.uri for r in expected]), label="references")
+        assert_that(todo["counts"], equal_to([counts]), label="counts")
+
+
+def test_nothing_labelled_yet(tmp_path):
+    assert_skips(references("a", "b", "a", "c", "a"), tmp_path / "absent", references("a", "b", "c"), ListedCounts(3, 0))
+
+
+def test_images_of_finished_parts_are_skipped(tmp_path):
+    write_part(tmp_path, "part-1", "a", "old")
+    write_part(tmp_path, "part-2", "c")
+    (tmp_path / "images" / ".part-3.parquet.1234.tmp").write_bytes(b"not finished")
+    assert_skips(references("a", "b", "c", "b"), tmp_path, references("b"), ListedCounts(3, 2))
+
+
+def test_everything_labelled_and_nothing_listed(tmp_path):
+    write_part(tmp_path, "part-1", "a")
+    assert_skips(references("a"), tmp_path, [], ListedCounts(1, 1))
+    assert_skips([], tmp_path, [], ListedCounts(0, 0))
+
+
+def test_limit_takes_the_smallest_ids_of_the_distinct_images(tmp_path):
+    listed = references(*"abcdefgh", *"abcdefgh")
+    smallest = sorted(references(*"abcdefgh"), key=lambda r: r.image_id)[:3]
+    assert_skips(listed, None, smallest, ListedCounts(3, 0), limit=3)
+
+
+def test_a_reference_keeps_where_its_bytes_lie():
+    inside = ImageReference("/a.tar#x.jpg", MemberLocation("/a.tar", "tar", 512, 10))
+    with beam.Pipeline(runner="FnApiRunner") as p:
+        assert_that(p | beam.Create([inside, inside]) | DistinctImages(), equal_to([inside]))
+    assert inside.image_id == image_id("/a.tar#x.jpg")

@@ -1,0 +1,75 @@
+from datetime import datetime, timezone
+
+import apache_beam as beam
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.testing.util import assert_that
+from labelbeam.detectors.detector import Detections
+from labelbeam.transforms import output_files
+from labelbeam.transforms.elements import ImageFacts, ImageFailure, ImageReference, LabelledImage
+from labelbeam.transforms.to_rows import RowOptions, image_rows
+from labelbeam.transforms.write_parts import PartLimits, WriteParts
+
+TABLES = ("images", "detections")
+
+
+def rows(index: int, failed: bool = False):
+    reference = ImageReference(f"/pictures/{index}.jpg")
+    found = Detections(np.tile(np.float32([0, 0, 1, 1]), (index % 3, 1)), np.ones(index % 3, np.int32),
+                       np.full(index % 3, 0.5, np.float32))
+    image = LabelledImage(reference, ImageFacts(1, 64, 48), None if failed else found,
+                          ImageFailure("timeout", "slow") if failed else None)
+    return image_rows(image, RowOptions({1: "ball"}), datetime.now(timezone.utc))
+
+
+def write(tmp_path, images, limits=PartLimits(), check=lambda parts: None):
+    with beam.Pipeline(runner="FnApiRunner") as p:
+        parts = (p | beam.Create(images, reshuffle=False)
+                 | WriteParts(str(tmp_path), "job", TABLES, {"key": "value"}, limits))
+        assert_that(parts, check)
+    return sorted((tmp_path / "images").glob("*.parquet"))
+
+
+def test_a_part_is_one_file_a_table_with_one_stem(tmp_path):
+    def check(parts):
+        [part] = parts
+        assert part.stem.startswith("part-job-")
+        assert part.rows == {"detections": 9, "images": 11} and part.failures == {"timeout": 1}
+
+    [path] = write(tmp_path, [rows(i) for i in range(10)] + [rows(10, failed=True)], check=check)
+    assert (tmp_path / "detections" / path.name).is_file()
+    assert pq.read_schema(path).metadata[b"key"] == b"value"
+
+
+@pytest.mark.parametrize("limits, sizes", [
+    (PartLimits(images=4), [2, 4, 4]),
+    (PartLimits(seconds=0), [1] * 10),
+    (PartLimits(num_bytes=1), [1] * 10),
+])
+def test_parts_are_closed_at_their_limits(tmp_path, limits, sizes):
+    paths = write(tmp_path, [rows(i) for i in range(10)], limits)
+    assert sorted(pq.read_metadata(path).num_rows for path in paths) == sizes
+
+
+def test_no_images_no_part(tmp_path):
+    def check(parts):
+        assert parts == []
+
+    assert write(tmp_path, [], check=check) == []
+
+
+def test_images_come_last_and_a_part_that_breaks_off_does_not_exist(tmp_path, monkeypatch):
+    whole, order = output_files.write_atomically, []
+
+    def breaks_at_images(path, data):
+        order.append(path.split("/")[-2])
+        if order[-1] == "images":
+            raise OSError("No space left on device")
+        whole(path, data)
+
+    monkeypatch.setattr(output_files, "write_atomically", breaks_at_images)
+    with pytest.raises(Exception, match="No space left"):
+        write(tmp_path, [rows(1)])
+    assert order == ["detections", "images"]
+    assert not (tmp_path / "images").exists()

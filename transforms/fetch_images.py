@@ -1,0 +1,193 @@
+"""FetchImages: image references in, decoded pictures out, read and decoded ahead of whatever comes after it.
+
+To be fused with the model that takes the pictures: decoded pixels are some twenty times the size of their files, and never
+worth a shuffle. So nothing that reshuffles or groups belongs right behind this transform.
+"""
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.transforms.window import BoundedWindow
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
+
+from .decode import open_image
+from .elements import (ErrorKind, FetchedImage, FetchedImageCoder, ImageError, ImageFacts, ImageFailure, ImageReference)
+from .fetch_options import DecodeOptions, FetchOptions, ReadOptions
+from .malloc import keep_large_blocks
+from .read_ahead import ReadAhead, Reserve
+from .read_bytes import read_bytes
+
+__all__ = ["DecodeOptions", "FetchImages", "FetchOptions"]
+
+# Reading checks its deadline itself wherever it can. Where it can't (names being resolved, network disks, clients of object
+# stores), it is given up from outside: a little later, so that whoever can tell more of the cause comes first.
+_GIVE_UP_FACTOR = 1.25
+
+_log = logging.getLogger(__name__)
+
+beam.coders.registry.register_coder(FetchedImage, FetchedImageCoder)
+
+ReadBytes = Callable[[ImageReference, ReadOptions, ImageFacts], bytes]
+_Placed = tuple[ImageReference, Timestamp, BoundedWindow]
+
+
+@beam.typehints.with_input_types(ImageReference)
+@beam.typehints.with_output_types(FetchedImage)
+class FetchImages(beam.PTransform):
+    """PCollection[ImageReference] to PCollection[FetchedImage], one for one, in the order they are ready within a bundle.
+
+    An image that can't be read or decoded is an element with an `ImageFailure`; nothing about one image fails the job.
+    Timestamps and windows are kept.
+
+    Args:
+      options: limits and patience of reading, and how far ahead to work.
+      decode: how pictures are decoded.
+      read: reads an image's bytes; for tests, or for sources that `read_bytes` doesn't know. Must be picklable.
+    """
+
+    def __init__(self, options: FetchOptions = FetchOptions(), decode: DecodeOptions = DecodeOptions(),
+                 read: ReadBytes = read_bytes):
+        super().__init__()
+        self._options = options
+        self._decode = decode
+        self._read = read
+
+    def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[FetchedImage]:
+        return references | beam.ParDo(_FetchDoFn(self._options, self._decode, self._read))
+
+
+@beam.typehints.with_input_types(ImageReference)
+@beam.typehints.with_output_types(FetchedImage)
+class _FetchDoFn(beam.DoFn):
+    """Keeps up to `max_ahead` images under way, while the steps behind it are busy with those that it has put out."""
+
+    def __init__(self, options: FetchOptions, decode: DecodeOptions, read: ReadBytes):
+        self._options = options
+        self._decode = decode
+        self._read = read
+        self._fetcher = None
+        self._ahead = None
+
+    def setup(self):
+        keep_large_blocks()
+        self._fetcher = ImageFetcher(self._options, self._decode, self._read)
+
+    def start_bundle(self):
+        if self._ahead is not None and self._ahead.outstanding:  # of a bundle that failed half way
+            self._ahead.close()
+            self._ahead = None
+        if self._ahead is None:
+            options = self._options
+            self._ahead = ReadAhead(self._fetch, self._give_up, threads=options.read_threads,
+                                    max_bytes=options.max_ahead_bytes, read_s=options.deadline_s * _GIVE_UP_FACTOR)
+
+    def process(self, reference: ImageReference, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
+        self._ahead.submit((reference, timestamp, window))
+        # Nothing comes out until `max_ahead` are under way: a model that is fed too early runs while nothing is being read.
+        yield from self._ahead.results(leave=self._options.max_ahead - 1)
+
+    def finish_bundle(self):
+        yield from self._ahead.results()
+
+    def teardown(self):
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def _fetch(self, placed: _Placed, reserve: Reserve) -> WindowedValue:
+        reference, timestamp, window = placed
+        return WindowedValue(self._fetcher.fetch(reference, reserve), timestamp, [window])
+
+    def _give_up(self, placed: _Placed) -> WindowedValue:
+        reference, timestamp, window = placed
+        message = f"not read within the deadline of {self._options.deadline_s:g} s: reading hangs, and was given up"
+        failure = ImageFailure("timeout", message)
+        return WindowedValue(FetchedImage(reference, ImageFacts(attempts=1), failure=failure), timestamp, [window])
+
+
+class ImageFetcher:
+    """Makes a `FetchedImage` of a reference, in the calling thread; called from many threads at once.
+
+    Args:
+      options: limits and patience of reading, and how many pictures are decoded at once.
+      decode: how pictures are decoded.
+      read: reads an image's bytes.
+    """
+
+    def __init__(self, options: FetchOptions, decode: DecodeOptions, read: ReadBytes = read_bytes):
+        self._options = options
+        self._decode = decode
+        self._read = read
+        self._decoding = threading.BoundedSemaphore(options.decode_threads or _processors())
+        self._warned_of: set[type] = set()
+
+    def fetch(self, reference: ImageReference, reserve: Reserve = lambda num_bytes: None) -> FetchedImage:
+        """Reads and decodes an image, or says why it can't be done; raises nothing about the image.
+
+        Args:
+          reference: the image.
+          reserve: called with the bytes that the decoded picture will take, when they are known; may wait.
+        """
+        facts = ImageFacts()
+        try:
+            data = self._read_bytes(reference, facts)
+            pixels = self._decode_bytes(data, facts, reserve)
+        except ImageError as error:
+            return FetchedImage(reference, facts, failure=ImageFailure(error.kind, error.message))
+        return FetchedImage(reference, facts, pixels=pixels)
+
+    def _read_bytes(self, reference: ImageReference, facts: ImageFacts) -> bytes:
+        started = time.monotonic()
+        try:
+            with self._as_image_errors("unreachable", "reading"):
+                data = self._read(reference, self._options, facts)
+        finally:
+            facts.fetch_ms = _ms_since(started)
+        facts.num_bytes = len(data)
+        facts.sha256 = hashlib.sha256(data).hexdigest()
+        return data
+
+    def _decode_bytes(self, data: bytes, facts: ImageFacts, reserve: Reserve) -> np.ndarray:
+        with self._as_image_errors("unsupported", "decoding"):
+            opened = open_image(data, self._decode)
+            reserve(opened.num_bytes_decoded)
+            with self._decoding:
+                started = time.monotonic()
+                try:
+                    pixels = opened.decode()
+                finally:
+                    facts.decode_ms = _ms_since(started)
+        facts.height, facts.width = pixels.shape[:2]
+        return pixels
+
+    @contextlib.contextmanager
+    def _as_image_errors(self, kind: ErrorKind, doing: str) -> Iterator[None]:
+        """One image that nobody foresaw must not stop a job: it fails alone, and says how, with a warning once a cause."""
+        try:
+            yield
+        except ImageError:
+            raise
+        except MemoryError as error:
+            raise ImageError("out_of_memory", f"{doing} it ran out of memory") from error
+        except Exception as error:
+            if type(error) not in self._warned_of:
+                self._warned_of.add(type(error))
+                _log.warning("%s an image failed in a way that is not known of its kind of file; the image is marked as "
+                             "failed. Further ones with the same error are not logged.", doing.capitalize(), exc_info=True)
+            raise ImageError(kind, f"{doing} it failed: {type(error).__name__}: {error}") from error
+
+
+def _ms_since(started: float) -> float:
+    return (time.monotonic() - started) * 1000
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

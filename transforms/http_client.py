@@ -1,0 +1,288 @@
+"""Reads one picture over HTTP, with retries and a deadline that nothing a server does can stretch.
+
+One pool of connections a process. Timeouts of sockets count from the last byte, so a server that sends a byte now and then
+would hold a thread for ever; here every single read from a socket, of headers too, gets what is left of the deadline. What
+can't be interrupted from Python (name resolution) is left to `ReadAhead`, which gives up on the whole read.
+
+Not a general client: GET only, no cookies, no proxies, whole bodies in memory.
+"""
+import base64
+import contextvars
+import http.client
+import io
+import itertools
+import random
+import socket
+import ssl
+import threading
+import time
+from http import HTTPStatus
+from urllib.parse import unquote_to_bytes, urljoin
+
+import urllib3
+from urllib3 import exceptions
+from urllib3.util import Url, parse_url
+
+from .elements import ErrorKind, ImageError, ImageFacts
+from .fetch_options import ReadOptions
+
+MAX_REDIRECTS = 5
+_RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_CHUNK_BYTES = 1 << 18
+_MAX_DRAINED_BYTES = 1 << 16  # a longer body that nobody wants costs more than a new connection
+
+
+class Deadline:
+    """A moment after which nothing is worth waiting for."""
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def remaining_s(self) -> float:
+        return self._end - time.monotonic()
+
+    def error(self) -> ImageError:
+        return ImageError("timeout", f"not read within the deadline of {self.seconds:g} s")
+
+
+def get(url: str, options: ReadOptions, facts: ImageFacts) -> bytes:
+    """The body that a URL finally answers with.
+
+    Args:
+      url: `http` or `https`. A user name and password in it are used for the server that it names, and shown nowhere.
+      options: limits and patience.
+      facts: its `attempts` is counted up for every try, the failed ones too.
+
+    Raises:
+      ImageError: `not_found` (404, 410), `forbidden` (401, 403, 407, 451), `timeout` (deadline, silence, 408, 504),
+        `too_large`, `truncated` (the body ends early, each time it is asked for) or `unreachable` (everything else).
+    """
+    deadline = Deadline(options.deadline_s)
+    token = _deadline.set(deadline)
+    try:
+        for retry in itertools.count():
+            facts.attempts += 1
+            try:
+                return _get_once(url, options, deadline)
+            except _WorthRetrying as failure:
+                error, pause_s = failure.error, failure.retry_after_s
+            if deadline.remaining_s() <= 0:
+                raise deadline.error()
+            pause_s = max(pause_s, random.uniform(0, options.backoff_s * 2**retry))
+            if retry == options.retries or pause_s >= deadline.remaining_s():
+                raise error
+            time.sleep(pause_s)
+    finally:
+        _deadline.reset(token)
+
+
+def kind_of_status(status: int) -> ErrorKind:
+    """The kind of failure that an HTTP status tells of."""
+    if status in (404, 410):
+        return "not_found"
+    if status in (401, 403, 407, 451):
+        return "forbidden"
+    if status in (408, 504):
+        return "timeout"
+    return "unreachable"
+
+
+class _WorthRetrying(Exception):
+    def __init__(self, error: ImageError, retry_after_s: float = 0.0):
+        super().__init__(error)
+        self.error = error
+        self.retry_after_s = retry_after_s
+
+
+def _get_once(url: str, options: ReadOptions, deadline: Deadline) -> bytes:
+    target = start = _parsed(url, base=None)
+    for _ in range(MAX_REDIRECTS + 1):
+        credentials = start.auth if _origin(target) == _origin(start) else target.auth
+        try:
+            response = _request(target, credentials, options, deadline)
+            try:
+                location = _redirect(response)
+                if location is None:
+                    return _body(response, options)
+            finally:
+                _release(response)
+        except (exceptions.HTTPError, OSError) as error:
+            _raise_for(error, target, options, deadline)
+        target = _parsed(location, base=target)
+    raise ImageError("unreachable", f"more than {MAX_REDIRECTS} redirects, the last one to {target.host}")
+
+
+def _redirect(response: urllib3.BaseHTTPResponse) -> str | None:
+    location = response.headers.get("Location") if response.status in (301, 302, 303, 307, 308) else None
+    # http.client reads headers as Latin-1; servers that don't escape non-ASCII paths send UTF-8.
+    return location and location.encode("latin-1").decode("utf-8", "replace")
+
+
+def _parsed(url: str, base: Url | None) -> Url:
+    try:
+        if base is not None:
+            url = urljoin(base._replace(auth=None).url, url)
+        parsed = parse_url(url)
+    except (exceptions.LocationParseError, ValueError) as error:
+        raise ImageError("unreachable", "malformed URL" if base is None else
+                         f"redirected by {base.host} to a malformed URL") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        # The scheme `file` would hand a server the files of the workers.
+        raise ImageError("unreachable", "not an http(s) URL with a host" if base is None else
+                         f"redirected by {base.host} to something other than http(s) with a host: "
+                         f"{parsed.scheme or 'no scheme'}")
+    return parsed
+
+
+def _origin(url: Url) -> tuple[str | None, str | None, int]:
+    return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
+
+
+def _request(url: Url, credentials: str | None, options: ReadOptions, deadline: Deadline) -> urllib3.BaseHTTPResponse:
+    left_s = deadline.remaining_s()
+    if left_s <= 0:
+        raise deadline.error()
+    # `identity`: pictures are compressed already, and sha256 is to be that of the file.
+    headers = {"User-Agent": options.user_agent, "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
+    if credentials:
+        headers["Authorization"] = "Basic " + base64.b64encode(unquote_to_bytes(credentials)).decode("ascii")
+    timeout = urllib3.Timeout(total=left_s, connect=options.connect_timeout_s, read=options.read_timeout_s)
+    return _pool_manager().request("GET", url._replace(auth=None, fragment=None).url, headers=headers, timeout=timeout,
+                                   redirect=False, retries=False, preload_content=False)
+
+
+def _body(response: urllib3.BaseHTTPResponse, options: ReadOptions) -> bytes:
+    if not 200 <= response.status < 300:
+        error = ImageError(kind_of_status(response.status), f"HTTP status {_status_text(response)}")
+        if response.status in _RETRIED_STATUS:
+            raise _WorthRetrying(error, _retry_after_s(response))
+        raise error
+    declared = response.headers.get("Content-Length", "")
+    if declared.isdecimal() and int(declared) > options.max_bytes:
+        raise ImageError("too_large", f"{int(declared):,} bytes, the limit is {options.max_bytes:,} (max_bytes)")
+    chunks, num_bytes = [], 0
+    for chunk in response.stream(_CHUNK_BYTES):
+        num_bytes += len(chunk)
+        if num_bytes > options.max_bytes:
+            raise ImageError("too_large", f"more than {options.max_bytes:,} bytes, which is the limit (max_bytes)")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _release(response: urllib3.BaseHTTPResponse) -> None:
+    """Gives the connection back to the pool, if its body has been read or is short; else closes it."""
+    left = response.length_remaining
+    if left is not None and left <= _MAX_DRAINED_BYTES:
+        response.drain_conn()
+    else:
+        response.close()
+    response.release_conn()
+
+
+def _raise_for(error: Exception, url: Url, options: ReadOptions, deadline: Deadline) -> None:
+    if deadline.remaining_s() <= 0:
+        raise deadline.error() from error
+    where = url.host if url.port is None else f"{url.host}:{url.port}"
+    cause = next((arg for arg in (error.__cause__, *error.args) if isinstance(arg, Exception)), error)
+    if isinstance(error, exceptions.NameResolutionError):
+        unknown = ImageError("unreachable", f"the name {url.host} can't be resolved")
+        temporary = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
+        raise (_WorthRetrying(unknown) if temporary else unknown) from error
+    if isinstance(error, exceptions.NewConnectionError):
+        raise _WorthRetrying(ImageError("unreachable", f"no connection to {where}: {cause}")) from error
+    if isinstance(error, exceptions.ConnectTimeoutError):
+        message = f"{where} did not accept a connection within {options.connect_timeout_s:g} s"
+        raise _WorthRetrying(ImageError("timeout", message)) from error
+    if isinstance(error, exceptions.ReadTimeoutError):
+        message = f"{where} sent nothing for {options.read_timeout_s:g} s"
+        raise _WorthRetrying(ImageError("timeout", message)) from error
+    if isinstance(error, exceptions.SSLError):
+        untrusted = ImageError("unreachable", f"no secure connection to {where}: {cause}")
+        raise (untrusted if isinstance(cause, ssl.SSLCertVerificationError) else _WorthRetrying(untrusted)) from error
+    if isinstance(cause, http.client.IncompleteRead):  # urllib3's too
+        raise _WorthRetrying(ImageError("truncated", f"{where} ended its answer early: {cause}")) from error
+    if isinstance(error, exceptions.DecodeError):
+        raise ImageError("truncated", f"{where} sent a body that breaks its own Content-Encoding") from error
+    if isinstance(error, (exceptions.ProtocolError, OSError)):
+        raise _WorthRetrying(ImageError("unreachable", f"the connection to {where} broke: {cause}")) from error
+    raise ImageError("unreachable", f"{where}: {type(error).__name__}: {cause}") from error
+
+
+def _retry_after_s(response: urllib3.BaseHTTPResponse) -> float:
+    try:
+        return urllib3.Retry().get_retry_after(response) or 0.0
+    except exceptions.InvalidHeader:
+        return 0.0
+
+
+def _status_text(response: urllib3.BaseHTTPResponse) -> str:
+    try:
+        return f"{response.status} {HTTPStatus(response.status).phrase}"
+    except ValueError:
+        return str(response.status)
+
+
+# The deadline of the fetch that the current thread is busy with: connections are pooled, and outlive it.
+_deadline: contextvars.ContextVar[Deadline] = contextvars.ContextVar("deadline")
+
+
+class _DeadlineReader(io.RawIOBase):
+    """A socket's bytes, each read of which waits for the socket's timeout or the deadline, whichever comes first."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: Deadline):
+        self._raw = raw
+        self._socket = sock
+        self._timeout_s = sock.gettimeout()
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int | None:
+        left_s = self._deadline.remaining_s()
+        if left_s <= 0:
+            raise TimeoutError("deadline")
+        self._socket.settimeout(left_s if self._timeout_s is None else min(left_s, self._timeout_s))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _DeadlineResponse(http.client.HTTPResponse):
+    def __init__(self, sock, *args, **kwargs):
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, _deadline.get()), _CHUNK_BYTES)
+
+
+class _HTTPConnection(urllib3.connection.HTTPConnection):
+    response_class = _DeadlineResponse
+
+
+class _HTTPSConnection(urllib3.connection.HTTPSConnection):
+    response_class = _DeadlineResponse
+
+
+class _HTTPPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+_manager: urllib3.PoolManager | None = None
+_manager_lock = threading.Lock()
+
+
+def _pool_manager() -> urllib3.PoolManager:
+    """The process's pool: connections are shared by all threads, bundles and DoFns of a worker."""
+    global _manager
+    with _manager_lock:
+        if _manager is None:
+            # Each pool keeps as many idle connections as there may be threads: a full pool drops them with a warning each.
+            _manager = urllib3.PoolManager(num_pools=64, maxsize=256)
+            _manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return _manager

@@ -1,0 +1,166 @@
+"""ListImages: from what the user gave to one `ImageReference` an image, wherever and however it's kept.
+
+    files and folders   photos/  photos/**/*.jpg  photo.png  gs://bucket/photos/       which files: `find_files.py`
+    lists of URIs       uris.txt  uris.csv  uris.jsonl  uris.parquet                   what is in them: `uri_lists.py`
+    containers          shard.tar  train.tfrecord-00000-of-00010  images.parquet       what is in them: `containers/`
+
+on local disks, Beam's filesystems (`gs://`, `s3://`, `hdfs://`) and, all but globs, folders and containers,
+`http(s)://`. URIs of local files are absolute paths. An entry of a list is always an image: a list in a list isn't
+read, and fails as an image.
+
+`check_inputs` belongs in front: it finds wrong inputs before a job starts. Images that are given twice are listed
+twice: `skip_labelled.py` leaves out repeats.
+"""
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from .containers import index_members
+from .containers.parquet import find_image_column
+from .detect import METRICS_NAMESPACE
+from .elements import ImageReference
+from .find_files import FoundFile, find_files
+from .inputs import TEXT_LISTS, InputError, ListOptions, absolute, has_wildcard, is_http, resolve
+from .uri_lists import open_list, parse_entries, read_entries
+
+_log = logging.getLogger(__name__)
+
+
+class ListImages(beam.PTransform):
+    """PBegin to PCollection[ImageReference]: every image that the inputs name.
+
+    Listing is lazy and in the pipeline: each list and container is read by one worker as a stream, several in parallel.
+    Metric `labelbeam/list_entries_empty` counts rows of lists without a URI, which are skipped.
+
+    Args:
+      inputs: paths, globs and URIs in any mix, relative ones to the current folder.
+      options: how lists and Parquet files are read.
+    """
+
+    def __init__(self, inputs: Sequence[str], options: ListOptions = ListOptions()):
+        super().__init__()
+        self._inputs = [_Input(absolute(uri)) for uri in dict.fromkeys(inputs)]
+        self._options = options
+
+    def expand(self, pbegin) -> beam.PCollection[ImageReference]:
+        found = (pbegin
+                 | "Inputs" >> beam.Create(self._inputs)
+                 | "FindFiles" >> beam.ParDo(_FindFiles()).with_outputs(_FindFiles.TO_READ, main="images"))
+        listed = (found[_FindFiles.TO_READ]
+                  | "SpreadFiles" >> beam.Reshuffle()
+                  | "ReadFiles" >> beam.ParDo(_ReadFile(self._options)).with_output_types(ImageReference))
+        return (found.images, listed) | "Images" >> beam.Flatten()
+
+
+@dataclass(frozen=True)
+class _Input:
+    """An input as an element. Not a bare string: Beam writes those as strict UTF-8, which not all file names are."""
+
+    uri: str
+
+
+class _FindFiles(beam.DoFn):
+    """An input to references of image files; lists and containers go to the output `TO_READ`."""
+
+    TO_READ = "to_read"
+
+    def process(self, element: _Input):
+        for file in find_files(element.uri):
+            if file.format == "image":
+                yield ImageReference(file.uri)
+            else:
+                yield beam.pvalue.TaggedOutput(self.TO_READ, file)
+
+
+class _ReadFile(beam.DoFn):
+    """A list or container to references of the images that it names or holds."""
+
+    def __init__(self, options: ListOptions):
+        self._options = options
+        self._empty_entries = Metrics.counter(METRICS_NAMESPACE, "list_entries_empty")
+
+    def process(self, element: FoundFile):
+        num_empty = 0
+        for reference in _references(element, self._options):
+            if reference is None:
+                num_empty += 1
+            else:
+                yield reference
+        if num_empty:
+            self._empty_entries.inc(num_empty)
+            _log.warning("list %s: skipped %d rows without a URI", element.uri, num_empty)
+
+
+def _references(file: FoundFile, options: ListOptions) -> Iterator[ImageReference | None]:
+    """The images that a list or container names or holds, None for a list's row without a URI."""
+    if _is_list(file, options):
+        for entry in read_entries(file.uri, file.format, options):
+            yield _of_entry(entry, file.uri)
+    else:
+        yield from index_members(file.uri, options)
+
+
+def _is_list(file: FoundFile, options: ListOptions) -> bool:
+    if file.format == "parquet":  # over HTTP, only lists are read
+        return is_http(file.uri) or find_image_column(file.uri, options) is None
+    return file.format in TEXT_LISTS
+
+
+def _of_entry(entry: str, list_uri: str) -> ImageReference | None:
+    return ImageReference(resolve(entry, list_uri)) if entry.strip() else None
+
+
+def check_inputs(inputs: Sequence[str], options: ListOptions = ListOptions()) -> None:
+    """Makes sure that every input can be used, as far as its first image tells; to be called before a pipeline is
+    built.
+
+    Cheap: of each input, files are looked for and read just up to the first image. What lies behind is found by the
+    pipeline. An http(s) image isn't asked for; of an http(s) Parquet list, only whether the server has it. Filesystems
+    of object stores take their settings from `FileSystems.set_options`, which must have been called.
+
+    Args:
+      inputs, options: as for `ListImages`.
+
+    Raises:
+      InputError: names the input that matches nothing, can't be read, isn't what its name says or lacks a column, and
+        says what to do.
+    """
+    if not inputs:
+        raise InputError("no inputs; expected images, folders, globs, lists of URIs or containers")
+    for uri in inputs:
+        if not uri.strip():
+            raise InputError("input '': empty; expected a path or a URI")
+        try:
+            _check(uri, options)
+        except InputError:
+            raise
+        except Exception as error:  # each object store's client has its own classes
+            raise InputError(f"input {uri}: can't be read ({type(error).__name__}: {error})") from error
+
+
+def _check(uri: str, options: ListOptions) -> None:
+    file = None
+    for file in find_files(absolute(uri)):
+        if file.format == "image" or _holds_an_image(file, options):
+            return
+    if file is not None:
+        what = "list without URIs" if _is_list(file, options) else "container without images"
+        raise InputError(f"input {uri}: matches no image; {file.uri} is a {what}")
+    if has_wildcard(uri):
+        raise InputError(f"input {uri}: matches no image, nor a .tar or .tfrecord file. Lists of URIs and Parquet files "
+                         "are matched by globs that end in their extension, as in folder/*.csv")
+    raise InputError(f"input {uri}: no such file, or a folder without images, .tar and .tfrecord files. Lists of URIs "
+                     "and Parquet files in a folder are to be named, as in folder/*.csv")
+
+
+def _holds_an_image(file: FoundFile, options: ListOptions) -> bool:
+    if not is_http(file.uri):
+        return any(reference is not None for reference in _references(file, options))
+    with open_list(file.uri, copy=False) as connection:
+        if file.format == "parquet":
+            return True
+        entries = parse_entries(connection, file.uri, file.format, options)
+        return any(_of_entry(entry, file.uri) is not None for entry in entries)

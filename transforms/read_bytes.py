@@ -1,0 +1,121 @@
+"""Reads the bytes of one image, wherever it lies, or says in the project's words why that can't be done.
+
+    local path, file://    plain `open`: Beam's local filesystem costs several times as much a file
+    http://, https://      `http_client`: pooled connections, retries, a hard deadline
+    gs://, hdfs://, …      Beam's filesystems, with their own retries
+    inside a container     `containers.read_member`
+
+Not for lists of images or anything larger than memory; those are read in a stream by `list_images`.
+"""
+import errno
+import os
+import re
+import stat
+from urllib.parse import unquote_to_bytes
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from . import http_client
+from .elements import ImageError, ImageFacts, ImageReference, MemberLocation
+from .fetch_options import ReadOptions
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
+_CHUNK_BYTES = 1 << 20
+
+
+def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFacts) -> bytes:
+    """All bytes of an image's file.
+
+    Args:
+      reference: where the image is.
+      options: limits and patience.
+      facts: its `attempts` is counted up for every try, the failed ones too.
+
+    Raises:
+      ImageError: `not_found`, `forbidden`, `timeout`, `unreachable`, `too_large`, `truncated`, or `not_an_image` for
+        what isn't a file at all (a folder, a pipe, a device).
+      MemoryError: if there is no room for the bytes.
+    """
+    match = _SCHEME.match(reference.uri)
+    scheme = match[1].lower() if match else ""
+    if reference.location is None and scheme in ("http", "https"):
+        return http_client.get(reference.uri, options, facts)
+    facts.attempts += 1
+    try:
+        if reference.location is not None:
+            return _read_member(reference.location, options.max_bytes)
+        if scheme in ("", "file"):
+            return _read_local(_local_path(reference.uri) if scheme else reference.uri, options.max_bytes)
+        return _read_through_beam(reference.uri, options.max_bytes)
+    except (OSError, ValueError) as error:
+        raise image_error(error) from error
+
+
+def image_error(error: Exception) -> ImageError:
+    """The `ImageError` for an exception of a filesystem: the local one's, Beam's, or a cloud client's below Beam's."""
+    if isinstance(error, BeamIOError) and error.exception_details:
+        return image_error(next(iter(error.exception_details.values())))
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror  # the path is in the image's row already
+    # `code` of google.api_core's exceptions and of Beam's S3ClientError: the HTTP status
+    status = getattr(error, "code", None)
+    if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) in _MISSING:
+        return ImageError("not_found", text)
+    if isinstance(error, UnicodeEncodeError) or "null byte" in text:
+        return ImageError("not_found", f"no file can have such a name: {text}")
+    if isinstance(error, PermissionError):
+        return ImageError("forbidden", text)
+    if isinstance(error, IsADirectoryError):
+        return ImageError("not_an_image", text)
+    if isinstance(error, TimeoutError):
+        return ImageError("timeout", text)
+    if isinstance(status, int):
+        return ImageError(http_client.kind_of_status(int(status)), text)
+    return ImageError("unreachable", f"{type(error).__name__}: {text}")
+
+
+def _local_path(uri: str) -> str:
+    """The path of a `file://` URI: everything after the authority, so that `?` and `#` in names need no escaping."""
+    host, slash, path = uri[len("file://"):].partition("/")
+    if host not in ("", "localhost"):
+        raise ImageError("unreachable", f"a file:// URI with another host's name, {host!r}: write file:///{path} for a "
+                                        "file of the worker")
+    return os.fsdecode(unquote_to_bytes(slash + path))
+
+
+def _read_local(path: str, max_bytes: int) -> bytes:
+    status = os.stat(path)  # before opening: opening a pipe waits for a writer, opening a device may do anything
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise ImageError("not_an_image", f"{what}, not an image file")
+    _check_size(status.st_size, max_bytes)
+    with open(path, "rb") as file:
+        return file.read(status.st_size)
+
+
+def _read_through_beam(uri: str, max_bytes: int) -> bytes:
+    chunks, num_bytes = [], 0
+    with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            num_bytes += len(chunk)
+            if num_bytes > max_bytes:
+                raise ImageError("too_large", f"more than {max_bytes:,} bytes, which is the limit (max_bytes)")
+            chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _read_member(location: MemberLocation, max_bytes: int) -> bytes:
+    from .containers import read_member  # here, since few jobs read containers and their libraries are slow to import
+
+    _check_size(location.length, max_bytes)
+    data = read_member(location)
+    _check_size(len(data), max_bytes)  # a Parquet row tells its size only now
+    return data
+
+
+def _check_size(num_bytes: int, max_bytes: int) -> None:
+    if num_bytes > max_bytes:
+        raise ImageError("too_large", f"{num_bytes:,} bytes, the limit is {max_bytes:,} (max_bytes)")

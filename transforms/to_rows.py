@@ -1,0 +1,176 @@
+"""ToRows: what a detector found in an image becomes the image's rows for every table, as columns.
+
+Boxes get the picture's pixels, classes their names, masks are pasted and encoded one at a time. Detections are taken as
+they are: the detector has applied the score's threshold and the limit already. The columns' types and meanings are in
+`schemas.py`. Not for writing: see `write_parts.py`.
+"""
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Literal, get_args
+
+import apache_beam as beam
+import numpy as np
+
+from .elements import ImageRows, LabelledImage
+from .masks import EncodedMask, encode_box_mask, png_bytes
+from .schemas import build_table
+
+MaskFormat = Literal["rle", "png", "none"]
+MASK_FORMATS: tuple[str, ...] = get_args(MaskFormat)
+
+MAX_MESSAGE_LENGTH = 500  # characters of `error_message`: a model's error may quote a whole graph
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """How rows are made.
+
+    Attributes:
+      class_names: the detector's label map; a class without a name is called `class_<id>`.
+      mask_format: `rle` (run-length encodings in the table `masks`), `png` (a file a mask) or `none`.
+    """
+
+    class_names: Mapping[int, str] = field(default_factory=dict)
+    mask_format: MaskFormat = "rle"
+
+    def __post_init__(self):
+        if self.mask_format not in MASK_FORMATS:
+            raise ValueError(f"mask_format: expected one of {', '.join(MASK_FORMATS)}, got {self.mask_format!r}")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class ToRows(beam.PTransform):
+    """LabelledImages in, ImageRows out, one for one: a failed image has one row, in `images`.
+
+    Args:
+      options: how rows are made.
+      clock: returns the time for `labelled_at`, with a time zone.
+    """
+
+    def __init__(self, options: RowOptions, clock: Callable[[], datetime] = _utc_now):
+        super().__init__()
+        self._options = options
+        self._clock = clock
+
+    def expand(self, images: beam.PCollection[LabelledImage]) -> beam.PCollection[ImageRows]:
+        options, clock = self._options, self._clock
+        return images | beam.Map(lambda image: image_rows(image, options, clock())).with_output_types(ImageRows)
+
+
+def image_rows(image: LabelledImage, options: RowOptions, labelled_at: datetime) -> ImageRows:
+    """The rows of one image.
+
+    In `png` masks, `ImageRows.files` holds the files `masks_png/<two hex digits>/<detection_id>.png`, and the rows of
+    `masks` say area and box as always but leave `counts` null.
+
+    Raises:
+      ValueError: if a further output of the model that was asked for isn't numeric.
+    """
+    rows = ImageRows(image.reference.image_id, {"images": _image_columns(image, labelled_at)})
+    if image.failure is not None:
+        return rows
+    detections, height, width = image.detections, image.facts.height, image.facts.width
+    ids = [f"{rows.image_id}-{rank}" for rank in range(len(detections))]
+    mask_refs = [None] * len(ids)
+    if detections.masks is not None and options.mask_format != "none":
+        masks = [encode_box_mask(mask, box, height, width)
+                 for mask, box in zip(detections.masks, detections.boxes_yxyx)]
+        mask_refs = ids
+        if options.mask_format == "png":
+            mask_refs = [f"masks_png/{rows.image_id[:2]}/{detection_id}.png" for detection_id in ids]
+            rows.files.update((ref, png_bytes(mask.counts, height, width)) for ref, mask in zip(mask_refs, masks))
+            masks = [mask._replace(counts=None) for mask in masks]
+        rows.tables["masks"] = {"mask_ref": mask_refs, **_mask_columns(rows.image_id, ids, masks, height, width)}
+    rows.tables["detections"] = {**_detection_columns(image, ids, options.class_names), "mask_ref": mask_refs}
+    if detections.extras:
+        rows.tables["tensors"] = _tensor_columns(rows.image_id, detections.extras)
+    return rows
+
+
+def rows_as_dicts(rows: ImageRows, table: str) -> Iterator[dict[str, Any]]:
+    """One image's rows of one table as dictionaries of plain Python values, for pipelines that go on with rows.
+
+    Not on the way to Parquet files: columns stay columns there, which costs a fraction.
+    """
+    yield from build_table(table, [rows]).to_pylist()
+
+
+def _image_columns(image: LabelledImage, labelled_at: datetime) -> dict[str, list]:
+    facts, failure = image.facts, image.failure
+    return {
+        "image_id": [image.reference.image_id],
+        "uri": [_as_text(image.reference.uri)],
+        "status": ["failed" if failure else "ok"],
+        "error_kind": [failure.kind if failure else None],
+        "error_message": [_shorten(_as_text(failure.message)) if failure else None],
+        "attempts": [facts.attempts],
+        "width": [facts.width],
+        "height": [facts.height],
+        "num_bytes": [facts.num_bytes],
+        "sha256": [facts.sha256],
+        "num_detections": [None if failure else len(image.detections)],
+        "fetch_ms": [facts.fetch_ms],
+        "decode_ms": [facts.decode_ms],
+        "labelled_at": [labelled_at],
+    }
+
+
+def _detection_columns(image: LabelledImage, ids: list[str], class_names: Mapping[int, str]) -> dict[str, Any]:
+    detections, facts = image.detections, image.facts
+    ymin, xmin, ymax, xmax = detections.boxes_yxyx.T
+    # In float64: the difference of two large coordinates would lose digits.
+    top, left, bottom, right = (detections.boxes_yxyx * np.float64([facts.height, facts.width] * 2)).T
+    return {
+        "detection_id": ids,
+        "image_id": [image.reference.image_id] * len(ids),
+        "uri": [_as_text(image.reference.uri)] * len(ids),
+        "rank": np.arange(len(ids), dtype=np.int32),
+        "class_id": detections.class_ids,
+        "class_name": [class_names.get(class_id, f"class_{class_id}") for class_id in detections.class_ids.tolist()],
+        "score": detections.scores,
+        "ymin": ymin,
+        "xmin": xmin,
+        "ymax": ymax,
+        "xmax": xmax,
+        "x": left.astype(np.float32),
+        "y": top.astype(np.float32),
+        "w": (right - left).astype(np.float32),
+        "h": (bottom - top).astype(np.float32),
+    }
+
+
+def _mask_columns(image_id: str, ids: list[str], masks: list[EncodedMask], height: int, width: int) -> dict[str, list]:
+    return {
+        "detection_id": ids,
+        "image_id": [image_id] * len(ids),
+        "height": [height] * len(ids),
+        "width": [width] * len(ids),
+        **{name: [getattr(mask, name) for mask in masks] for name in EncodedMask._fields},
+    }
+
+
+def _tensor_columns(image_id: str, extras: Mapping[str, np.ndarray]) -> dict[str, list]:
+    for name, array in extras.items():
+        if array.dtype.kind in "OSU":
+            raise ValueError(f"output {name!r} of the model has dtype {array.dtype}; the table `tensors` holds numeric"
+                             " outputs only, so don't ask for this one to be kept")
+    return {
+        "image_id": [image_id] * len(extras),
+        "name": list(extras),
+        "dtype": [array.dtype.name for array in extras.values()],
+        "shape": [list(array.shape) for array in extras.values()],
+        "data": [array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in extras.values()],
+    }
+
+
+def _as_text(text: str) -> str:
+    """Text that is valid UTF-8: Parquet's strings can't hold the lone surrogates of odd file names."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE_LENGTH else text[:MAX_MESSAGE_LENGTH - 1] + "…"
