@@ -4,6 +4,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from apache_beam.io.filesystems import FileSystems
+
 from ..detectors.errors import UsageError
 from ..transforms.close_job import JobIncompleteError
 from ..transforms.fetch_options import DecodeOptions, FetchOptions
@@ -31,6 +33,7 @@ def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
     """
     own_options = [f"--{name.replace('_', '-')}" for name in vars(args)]
     options = parse_beam_options(beam_arguments, own_options)
+    FileSystems.set_options(options)  # object stores: inputs are looked at before there's a pipeline
     listing = ListOptions(uri_column=args.uri_column, image_column=args.image_column)
     check_inputs(args.input, listing)
     labelling = prepare_labelling(
@@ -69,8 +72,8 @@ def _given(**options) -> dict:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost error, in one line: runners wrap it in several others."""
-    while error.__cause__ is not None:
+    """The innermost error that says what a person did wrong, else the innermost of all: runners wrap it in several others."""
+    while error.__cause__ is not None and not isinstance(error, UsageError):
         error = error.__cause__
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[-1] if len(text) > 500 else text

@@ -44,8 +44,8 @@ class MemberLocation:
       offset: first byte of the member (tar), of the record's data (tfrecord); the row's number in the file (parquet).
       length: bytes of the member or of the record's data; unused for parquet.
       column: the column with the bytes, dotted for a struct's field (parquet only).
-      chunk: number of the stretch of the container, about 64 MiB, whose members are best read together and in order; never
-        across a Parquet row group.
+      chunk: number of the stretch of the container, about 64 MiB, whose members are best read together and in order;
+        never across a Parquet row group.
     """
 
     container: str

@@ -76,7 +76,8 @@ def filesystem_of(uri: str) -> FileSystem:
         return FileSystems.get_filesystem(uri)
     except ValueError as error:
         if not needs:
-            known = {system.scheme() for system in FileSystem.get_all_subclasses()} - {None} | {"http", "https", *_INSTALL}
+            known = {system.scheme() for system in FileSystem.get_all_subclasses()} - {None}
+            known |= {"http", "https", *_INSTALL}
             needs = f"; expected a path, or one of {', '.join(f'{name}://' for name in sorted(known))}"
         raise InputError(f"input {uri}: no filesystem for {scheme}://{needs}") from error
     except BeamIOError as error:

@@ -150,8 +150,8 @@ def _check(uri: str, options: ListOptions) -> None:
         what = "list without URIs" if _is_list(file, options) else "container without images"
         raise InputError(f"input {uri}: matches no image; {file.uri} is a {what}")
     if has_wildcard(uri):
-        raise InputError(f"input {uri}: matches no image, nor a .tar or .tfrecord file. Lists of URIs and Parquet files "
-                         "are matched by globs that end in their extension, as in folder/*.csv")
+        raise InputError(f"input {uri}: matches no image, nor a .tar or .tfrecord file. Lists of URIs and Parquet "
+                         "files are matched by globs that end in their extension, as in folder/*.csv")
     raise InputError(f"input {uri}: no such file, or a folder without images, .tar and .tfrecord files. Lists of URIs "
                      "and Parquet files in a folder are to be named, as in folder/*.csv")
 

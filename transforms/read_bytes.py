@@ -2,6 +2,7 @@
 
     local path, file://    plain `open`: Beam's local filesystem costs several times as much a file
     http://, https://      `http_client`: pooled connections, retries, a hard deadline
+    s3://                  `s3_client`: one client a process
     gs://, hdfs://, …      Beam's filesystems, with their own retries
     inside a container     `containers.read_member`
 
@@ -16,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from . import http_client
+from . import http_client, s3_client
 from .elements import ImageError, ImageFacts, ImageReference, MemberLocation
 from .fetch_options import ReadOptions
 
@@ -48,20 +49,22 @@ def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFact
             return _read_member(reference.location, options.max_bytes)
         if scheme in ("", "file"):
             return _read_local(_local_path(reference.uri) if scheme else reference.uri, options.max_bytes)
+        if scheme == "s3":
+            return s3_client.get(reference.uri, options)
         return _read_through_beam(reference.uri, options.max_bytes)
-    except (OSError, ValueError) as error:
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # each object store's client has classes of its own; most carry the HTTP status
         raise image_error(error) from error
 
 
 def image_error(error: Exception) -> ImageError:
-    """The `ImageError` for an exception of a filesystem: the local one's, Beam's, or a cloud client's below Beam's."""
+    """The `ImageError` for an exception of a filesystem: the local one's, Beam's, or an object store's client's."""
     if isinstance(error, BeamIOError) and error.exception_details:
         return image_error(next(iter(error.exception_details.values())))
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror  # the path is in the image's row already
-    # `code` of google.api_core's exceptions and of Beam's S3ClientError: the HTTP status
-    status = getattr(error, "code", None)
     if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) in _MISSING:
         return ImageError("not_found", text)
     if isinstance(error, UnicodeEncodeError) or "null byte" in text:
@@ -72,9 +75,15 @@ def image_error(error: Exception) -> ImageError:
         return ImageError("not_an_image", text)
     if isinstance(error, TimeoutError):
         return ImageError("timeout", text)
-    if isinstance(status, int):
-        return ImageError(http_client.kind_of_status(int(status)), text)
+    if (status := _http_status(error)) is not None:
+        return ImageError(http_client.kind_of_status(status), text)
     return ImageError("unreachable", f"{type(error).__name__}: {text}")
+
+
+def _http_status(error: Exception) -> int | None:
+    """The status in an exception of google.api_core or of Azure's client; None without one."""
+    status = getattr(error, "code", None) or getattr(error, "status_code", None)
+    return int(status) if isinstance(status, int) else None
 
 
 def _local_path(uri: str) -> str:

@@ -179,5 +179,6 @@ def _is_string(column_type: pa.DataType) -> bool:
 
 
 def _missing(where: str, uri_column: str, columns) -> InputError:
-    return InputError(f"list {where}: no column {uri_column!r}; found {', '.join(map(repr, columns)) or 'none'}. Choose "
-                      "the column with the URIs with --uri-column")
+    found = ", ".join(map(repr, columns)) or "none"
+    return InputError(f"list {where}: no column {uri_column!r}; found {found}. Name the column with the URIs with "
+                      "--uri-column")

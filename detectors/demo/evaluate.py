@@ -8,77 +8,87 @@ compare its tables with the `instances.json` of `dataset`. Needs `pycocotools`, 
 import argparse
 import contextlib
 import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from .scenes import EVALUATION_SEEDS, draw_scene
-from .shapes import CLASS_NAMES
+from .dataset import coco_instances, jpeg_bytes
+from .scenes import EVALUATION_SEEDS, Scene, draw_scene
+
+_FIGURES = ("", "_50", "_75", "_small", "_medium", "_large")
 
 
-def average_precision(folder: Path, seeds=EVALUATION_SEEDS, score_threshold: float = 0.05, jpeg_quality: int = 90) -> dict[str, float]:
-    """Box and mask AP@[.5:.95] with up to 100 detections a scene.
+def average_precision(folder: Path, seeds: Sequence[int] = EVALUATION_SEEDS, score_threshold: float = 0.05) -> dict[str, float]:
+    """Box and mask AP with up to 100 detections a scene.
+
+    Args:
+        folder: of the SavedModel.
+        seeds: of the scenes.
+        score_threshold: detections have to score more than this to count.
 
     Returns:
-        `box`, `mask`: the mean AP; `box_50`, `box_75`, `box_small` (below 32 x 32 pixels), `box_medium`, `box_large`, and the same of `mask`.
+        `box` and `mask`: AP@[.5:.95]; `box_50` and `box_75`: at one IoU; `box_small` (below 32 x 32 pixels), `box_medium` and `box_large` (from
+        96 x 96 pixels), and the same of `mask`. -1 where there is nothing to find.
 
     Raises:
         ImportError: without pycocotools.
     """
     try:
-        from pycocotools import mask as coco_mask
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise ImportError("average_precision needs pycocotools: pip install labelbeam[test]") from error
 
     detect = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    images, annotations, results = [], [], []
-    for image_id, seed in enumerate(seeds, start=1):
-        scene = draw_scene(seed)
-        height, width = scene.image.shape[:2]
-        images.append({"id": image_id, "height": height, "width": width})
-        for box, class_id, mask in zip(scene.boxes_yxyx, scene.class_ids, scene.masks, strict=True):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1, "image_id": image_id, "category_id": int(class_id), "bbox": _xywh(box),
-                    "area": float(mask.sum()), "iscrowd": 0, "segmentation": coco_mask.encode(np.asfortranarray(mask, np.uint8)),
-                }
-            )  # fmt: skip
-        outputs = {name: value.numpy()[0] for name, value in detect(input_tensor=_as_jpeg(scene.image, jpeg_quality)[None]).items()}
-        for row in np.flatnonzero(outputs["detection_scores"] > score_threshold):
-            box = outputs["detection_boxes"][row]
-            pasted = paste_mask(outputs["detection_masks"][row], box, (height, width))
-            results.append(
-                {
-                    "image_id": image_id, "category_id": int(outputs["detection_classes"][row]),
-                    "score": float(outputs["detection_scores"][row]), "bbox": _xywh(box * [height, width, height, width]),
-                    "segmentation": coco_mask.encode(np.asfortranarray(pasted, np.uint8)),
-                }
-            )  # fmt: skip
+    results = []
+
+    def labelled() -> Iterator[Scene]:
+        for seed in seeds:
+            scene = draw_scene(seed)
+            results.extend(_coco_results(detect, scene, score_threshold))
+            yield scene
 
     figures = {}
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints tables
         truth = COCO()
-        categories = [{"id": class_id, "name": name} for class_id, name in enumerate(CLASS_NAMES, start=1)]
-        truth.dataset = {"images": images, "annotations": annotations, "categories": categories}
+        truth.dataset = coco_instances(labelled())
         truth.createIndex()
-        for kind, name in (("bbox", "box"), ("segm", "mask")):
-            # loadRes derives masks from boxes where there are any, so each kind gets its own copy.
-            drop = {"bbox": "segmentation", "segm": "bbox"}[kind]
-            rows = [{key: value for key, value in result.items() if key != drop} for result in results]
+        for kind, name, other in (("bbox", "box", "segmentation"), ("segm", "mask", "bbox")):
+            # One kind at a time: with both, loadRes would measure masks by their boxes' areas.
+            rows = [{key: value for key, value in result.items() if key != other} for result in results]
             if not rows:
-                figures |= {name: 0.0}
+                figures |= {f"{name}{figure}": 0.0 for figure in _FIGURES}
                 continue
             scorer = COCOeval(truth, truth.loadRes(rows), kind)
             scorer.evaluate()
             scorer.accumulate()
             scorer.summarize()
-            names = (name, f"{name}_50", f"{name}_75", f"{name}_small", f"{name}_medium", f"{name}_large")
-            figures |= dict(zip(names, (round(float(figure), 4) for figure in scorer.stats[:6]), strict=True))
+            figures |= {f"{name}{figure}": round(float(value), 4) for figure, value in zip(_FIGURES, scorer.stats, strict=False)}
     return figures
+
+
+def _coco_results(detect, scene: Scene, score_threshold: float) -> list[dict]:
+    from pycocotools import mask as coco_mask
+
+    height, width = scene.image.shape[:2]
+    picture = np.asarray(Image.open(io.BytesIO(jpeg_bytes(scene.image))))
+    outputs = {name: value.numpy()[0] for name, value in detect(input_tensor=picture[None]).items()}
+    results = []
+    for row in np.flatnonzero(outputs["detection_scores"] > score_threshold):
+        box = outputs["detection_boxes"][row]
+        ymin, xmin, ymax, xmax = (box * [height, width, height, width]).tolist()
+        pasted = paste_mask(outputs["detection_masks"][row], box, (height, width))
+        results.append(
+            {
+                "image_id": scene.seed, "category_id": int(outputs["detection_classes"][row]),
+                "score": float(outputs["detection_scores"][row]), "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
+                "segmentation": coco_mask.encode(np.asfortranarray(pasted, np.uint8)),
+            }
+        )  # fmt: skip
+    return results
 
 
 def paste_mask(mask: np.ndarray, box_yxyx: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
@@ -95,17 +105,6 @@ def paste_mask(mask: np.ndarray, box_yxyx: np.ndarray, size_hw: tuple[int, int])
     extent = np.maximum(box_yxyx[2:] - box_yxyx[:2], 1e-4)
     inverse = np.concatenate([-box_yxyx[:2] / extent, (1 - box_yxyx[:2]) / extent]).astype(np.float32)
     return tf.image.crop_and_resize(mask[None, ..., None], inverse[None], [0], size_hw)[0, ..., 0].numpy() > 0.5
-
-
-def _as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
-
-
-def _xywh(box_yxyx: np.ndarray) -> list[float]:
-    ymin, xmin, ymax, xmax = (float(edge) for edge in box_yxyx)
-    return [xmin, ymin, xmax - xmin, ymax - ymin]
 
 
 def main() -> None:

@@ -359,7 +359,7 @@ def test_damaged_tfrecords_fail_with_their_name_and_the_byte(tmp_path):
         return str(error.value)
 
     assert f"cut off at byte {record + 5}, within a record's header" in error_of(whole[:record + 5], 1)
-    assert f"cut off within the record of {record - 16} bytes at byte {record + 12}" in error_of(whole[:2 * record - 1], 1)
+    assert f"within the record of {record - 16} bytes at byte {record + 12}" in error_of(whole[:2 * record - 1], 1)
     assert f"header at byte {record}, found something else" in error_of(whole[:record] + b"\1" + whole[record + 1:], 1)
     assert "is not a tf.Example" in error_of(whole[:12] + b"\xff" * (record - 16) + whole[record - 4:], 0)
     write_tfrecord(path, [{"image/encoded": bytes(50)}] * 3, "GZIP")

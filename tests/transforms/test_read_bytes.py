@@ -3,15 +3,19 @@ import errno
 import io
 import os
 import socket
+import sys
 import tarfile
 import time
 
 import pytest
 from apache_beam.io.filesystem import BeamIOError, FileSystem
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
+from apache_beam.options.pipeline_options import PipelineOptions
+from labelbeam.transforms import s3_client
 from labelbeam.transforms.elements import ImageError, ImageFacts, ImageReference, MemberLocation
 from labelbeam.transforms.fetch_options import FetchOptions, ReadOptions
-from labelbeam.transforms.read_bytes import image_error, read_bytes
+from labelbeam.transforms.read_bytes import read_bytes
 
 from ..fakes.http_server import MisbehavingServer, make_certificate
 
@@ -157,6 +161,8 @@ class TestBeamFilesystems:
         (OSError(errno.ENOENT, "Not found: s3://…"), "not_found"),
         (BeamIOError("open failed", {"memory://b/a.jpg": FileNotFoundError(2, "gone")}), "not_found"),
         (BeamIOError("open failed", {"memory://b/a.jpg": CloudError(403)}), "forbidden"),
+        (CloudError(404), "not_found"),
+        (CloudError(503), "unreachable"),
         (PermissionError(13, "no"), "forbidden"),
         (TimeoutError("slow"), "timeout"),
         (ConnectionResetError("gone"), "unreachable"),
@@ -165,14 +171,49 @@ class TestBeamFilesystems:
         monkeypatch.setattr(MemoryFileSystem, "files", {"memory://b/a.jpg": error})
         assert kind_of("memory://b/a.jpg") == (kind, 1)
 
-    @pytest.mark.parametrize("status, kind", [(404, "not_found"), (401, "forbidden"), (504, "timeout"), (500, "unreachable")])
-    def test_errors_of_cloud_clients_by_their_status(self, status, kind):
-        assert image_error(CloudError(status)).kind == kind
-
     def test_unknown_scheme_says_what_to_install(self):
         assert "nosuch" not in {system.scheme() for system in FileSystem.get_all_subclasses()}
         error, _ = read("nosuch://bucket/a.jpg")
         assert error.kind == "unreachable" and "pip install" in error.message
+
+
+class TestS3:
+    """Against a server that answers what S3 would: `s3://files/a.jpg` is its route `/files/a.jpg`."""
+
+    @pytest.fixture(autouse=True)
+    def s3(self, server, monkeypatch):
+        pytest.importorskip("boto3")
+        options = PipelineOptions(["--s3_endpoint_url", server.url(""), "--s3_access_key_id=a", "--s3_secret_access_key=b",
+                                   "--s3_region_name=us-east-1", "--s3_disable_ssl"])
+        monkeypatch.setattr(FileSystems, "_pipeline_options", options)
+        monkeypatch.setattr(s3_client, "_client", None)
+
+    def test_reads_with_one_request_and_signs_it(self, server):
+        before = len(server.requests)
+        assert read("s3://files/a.jpg") == (BODY, 1)
+        assert read("S3://files/ä ö.jpg") == (b"umlauts", 1)
+        assert len(server.requests) == before + 2
+        assert server.requests[-1].headers["Authorization"].startswith("AWS4-HMAC-SHA256")
+
+    @pytest.mark.parametrize("code, kind", [(404, "not_found"), (403, "forbidden"), (500, "unreachable")])
+    def test_statuses(self, code, kind):
+        assert kind_of(f"s3://status/{code}", ReadOptions(retries=0)) == (kind, 1)
+
+    def test_limit_of_bytes(self):
+        assert kind_of("s3://files/a.jpg", ReadOptions(max_bytes=100)) == ("too_large", 1)
+
+    def test_silence(self):
+        assert kind_of("s3://hang/a.jpg", ReadOptions(read_timeout_s=0.1, retries=0)) == ("timeout", 1)
+
+    def test_body_that_ends_early(self):
+        assert kind_of("s3://declares-more/a.jpg", ReadOptions(retries=0)) == ("truncated", 1)
+
+
+def test_s3_without_boto3_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(s3_client, "_client", None)
+    monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
+    error, _ = read("s3://bucket/a.jpg")
+    assert error.kind == "unreachable" and "labelbeam[aws]" in error.message
 
 
 class TestMembers:

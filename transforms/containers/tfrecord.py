@@ -75,8 +75,8 @@ class Reader(ByteRangeReader):
         try:
             return first_bytes(Example.FromString(super().read(location)), _ENCODED)
         except DecodeError as error:
-            raise ImageError("truncated", f"container {location.container}: the record at byte {location.offset} is not "
-                             "a tf.Example; the file is damaged, or has changed since it was listed") from error
+            raise ImageError("truncated", f"container {location.container}: the record at byte {location.offset} is no "
+                             "tf.Example; the file is damaged, or has changed since it was listed") from error
 
 
 def masked_crc32c(data: bytes) -> int:

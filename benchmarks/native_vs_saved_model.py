@@ -1,0 +1,108 @@
+"""How much faster is engine native than engine saved_model, with the same weights, pictures and machine?
+
+    python -m benchmarks.native_vs_saved_model SAVED_MODEL_FOLDER --detector centernet_resnet50v2_512x512 \\
+        [--precision float32 bfloat16] [--batch 1 4] [--kept 10 100] [--rounds 3] [--pictures 4]
+
+Each engine runs in a process of its own (so that peak memory is its own), one after the other, round by round; a row gives the
+median seconds a picture, the ratio to the published graph in the same round, and the peak memory. `kept` bounds the
+detections that get masks. Without bfloat16 instructions (see the first line) bfloat16 is no gain.
+"""
+import argparse
+import multiprocessing
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from labelbeam.detectors.detector import DetectOptions
+
+
+def pictures(count):
+    """Photos from scikit-image's wheel, over and over."""
+    from skimage import data
+    photos = [data.coffee(), data.astronaut(), data.chelsea(), data.rocket()]
+    return [photos[i % len(photos)] for i in range(count)]
+
+
+def serve(engine, precision, batch, kept, args, weights_file, connection):
+    """A process with one engine: at each request labels all pictures and answers with seconds a picture and its peak memory."""
+    options = DetectOptions(min_score=0.0, max_detections=kept)
+    if engine == "native":
+        from labelbeam.detectors.native.detector import NativeDetector
+        detector = NativeDetector(args.detector, weights_file, options, precision=precision, max_batch_size=batch)
+    else:
+        from labelbeam.detectors.saved_model import SavedModelDetector
+        detector = SavedModelDetector(args.saved_model, options)
+    images = pictures(max(args.pictures, batch))
+    detector.detect(images[:batch])  # traces and compiles
+    connection.send("ready")
+    while connection.recv() == "go":
+        began = time.perf_counter()
+        for start in range(0, len(images), batch):
+            detector.detect(images[start:start + batch])
+        seconds = (time.perf_counter() - began) / len(images)
+        connection.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+
+
+def start(*settings):
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(*settings, there), daemon=True)
+    process.start()
+    assert here.recv() == "ready"
+    return process, here
+
+
+def cpu_line():
+    info = Path("/proc/cpuinfo").read_text()
+    name = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "unknown CPU")
+    return f"{name}; avx512_bf16: {'avx512_bf16' in info}, amx_bf16: {'amx_bf16' in info}; cores: {multiprocessing.cpu_count()}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("saved_model", help="folder of the published SavedModel")
+    parser.add_argument("--detector", required=True)
+    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--batch", nargs="+", type=int, default=[1, 4])
+    parser.add_argument("--kept", nargs="+", type=int, default=[10, 100])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pictures", type=int, default=4)
+    args = parser.parse_args()
+    print(cpu_line())
+    with tempfile.TemporaryDirectory() as folder:
+        from labelbeam.detectors.native.weights import cached_weights
+        weights_file = cached_weights(args.detector, args.saved_model, folder)
+        published = start("saved_model", "float32", 1, max(args.kept), args, weights_file)
+        print("| precision | batch | kept | published s/picture | native s/picture | ratio | published GiB | native GiB |")
+        print("|---|---|---|---|---|---|---|---|")
+        for precision in args.precision:
+            for batch in args.batch:
+                for kept in args.kept:
+                    compare(published, start("native", precision, batch, kept, args, weights_file), args.rounds,
+                            (precision, batch, kept))
+        stop(published)
+
+
+def compare(published, native, rounds, settings):
+    """Alternates the two engines and prints a row."""
+    answers = [[], []]
+    for _ in range(rounds):
+        for engine, seen in zip((published, native), answers):
+            engine[1].send("go")
+            seen.append(engine[1].recv())
+    stop(native)
+    (p_seconds, p_memory), (n_seconds, n_memory) = (zip(*seen) for seen in answers)
+    ratio = statistics.median(p / n for p, n in zip(p_seconds, n_seconds))
+    print(f"| {' | '.join(map(str, settings))} | {statistics.median(p_seconds):.3f} | {statistics.median(n_seconds):.3f} "
+          f"| {ratio:.2f} | {max(p_memory):.1f} | {max(n_memory):.1f} |", flush=True)
+
+
+def stop(engine):
+    process, connection = engine
+    connection.send("stop")
+    process.join()
+
+
+if __name__ == "__main__":
+    main()
