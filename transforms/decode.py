@@ -1,7 +1,8 @@
 """Decodes a picture's file to an RGB array, or says in the project's words why that can't be done.
 
-Whatever Pillow reads is read, under rules that don't depend on the other pictures of a collection: one file always gives
-the same array. The first frame stands for an animation, the first page for a document, the largest picture for an icon.
+Whatever Pillow reads is read, under rules that don't depend on the other pictures of a collection: one file always
+gives the same array. The first frame stands for an animation, the first page for a document, the largest picture for an
+icon.
 
 Not for colour-managed work (embedded ICC profiles are not applied, as in published detectors' training), nor for
 pictures whose values are measurements: everything becomes 8 bits a channel.
@@ -32,8 +33,8 @@ _TRANSPOSE_OF_ORIENTATION = {
 }
 _INVERSE_ORIENTATION = {6: 8, 8: 6}  # the others are their own inverse
 
-# What Pillow's plugins and the codecs below them raise for files that they can't make sense of. MemoryError is not among
-# them: it says nothing of the file.
+# What Pillow's plugins and the codecs below them raise for files that they can't make sense of. MemoryError is not
+# among them: it says nothing of the file.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError,
                    AssertionError, RuntimeError, struct.error, zlib.error)
 _BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -41,7 +42,7 @@ _SAYS_UNSUPPORTED = re.compile(
     r"unsupported|not (yet )?(supported|implemented|available)|unimplemented|unknown (?!error)|unrecognized (?!data)"
     r"|bad configuration|cannot (find loader|load this|handle)", re.IGNORECASE)
 
-# Pictures that people have and Pillow (without a plugin of theirs) doesn't read: they deserve better than "not an image".
+# Pictures that people have and Pillow (without a plugin of theirs) doesn't read: "not an image" would be wrong.
 _FORMATS_NOT_READ = (
     ("HEIC", re.compile(rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", re.DOTALL)),
     ("JPEG XL", re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n")),
@@ -88,7 +89,6 @@ class OpenedImage:
         try:
             stored_orientation = _tiff_orientation(image)
             image.load()
-            _check_size(image, options)  # icons only learn the size of the picture inside when they load it
             if options.exif_orientation == "apply":
                 image = _turned(image, _exif_orientation(image))
             else:  # Pillow turns TIFFs by itself: turn them back
@@ -119,9 +119,9 @@ def open_image(data: bytes, options: DecodeOptions) -> OpenedImage:
 def _identify(data: bytes) -> Image.Image:
     """`Image.open`, but for its guard and its silence.
 
-    `Image.open` compares each picture with `Image.MAX_IMAGE_PIXELS`, a setting of the whole process, and warns or raises;
-    here the limit is the caller's. And it drops what the plugins say: a JPEG that ends in its header, or an AVIF on a
-    Pillow without AVIF, would be "cannot identify image file". Plugins are tried in Pillow's own order.
+    `Image.open` compares each picture with `Image.MAX_IMAGE_PIXELS`, a setting of the whole process, and warns or
+    raises; here the limit is the caller's. And it drops what the plugins say: a JPEG that ends in its header, or an
+    AVIF on a Pillow without AVIF, would be "cannot identify image file". Plugins are tried in Pillow's own order.
     """
     with _plugins_lock:  # importing the plugins fills the registries: not from two threads at once
         Image.init()
@@ -143,8 +143,8 @@ def _identify(data: bytes) -> Image.Image:
                 return _supported(image)
     for name, signature in _FORMATS_NOT_READ:
         if signature.match(data[:1024]):
-            raise ImageError("unsupported", f"{name} file: Pillow does not read {name}; convert it, or register a plugin "
-                                            "for it in the workers")
+            raise ImageError("unsupported", f"{name} file: Pillow does not read {name}; convert it, or register a "
+                                            "plugin for it in the workers")
     raise failure or ImageError("not_an_image", f"no image format known to Pillow: it {_opening(data)}")
 
 
@@ -169,12 +169,12 @@ def _supported(image: Image.Image) -> Image.Image:
 def _check_size(image: Image.Image, options: DecodeOptions) -> None:
     width, height = image.size
     if width * height > options.max_pixels:
-        raise ImageError("too_large", f"{image.format} file of {_size_text(image)}, {width * height:,} in all: the limit "
-                                      f"is {options.max_pixels:,} (max_pixels)")
+        raise ImageError("too_large", f"{image.format} file of {_size_text(image)}, {width * height:,} in all: the "
+                                      f"limit is {options.max_pixels:,} (max_pixels)")
 
 
 def _image_error(error: Exception, what: str, cut_short: bool = False) -> ImageError:
-    """The `ImageError` for an error of Pillow's, whose message alone says what was wrong: damage, unless it says more."""
+    """The `ImageError` for an error of Pillow's, whose message alone says what is wrong: damage, if it says no more."""
     text = _one_line(error)
     if isinstance(error, UnidentifiedImageError):  # from a picture inside the file
         return ImageError("truncated", f"{what}: the picture inside can't be identified")
@@ -182,8 +182,8 @@ def _image_error(error: Exception, what: str, cut_short: bool = False) -> ImageE
         return ImageError("out_of_memory", f"{what}: {text}")
     if "not identified by this driver" in text:  # Pillow's words for a header with neither size nor pixel format
         return ImageError("not_an_image", f"{what}: its header gives a width, height or pixel format of nothing")
-    unsupported = isinstance(error.__cause__ or error, (KeyError, NotImplementedError)) or _SAYS_UNSUPPORTED.search(text)
-    if unsupported and not cut_short:
+    unknown = isinstance(error.__cause__ or error, (KeyError, NotImplementedError))  # a mode or compression, to Pillow
+    if (unknown or _SAYS_UNSUPPORTED.search(text)) and not cut_short:
         return ImageError("unsupported", f"{what}, of a kind that Pillow can't decode: {text}")
     return ImageError("truncated", f"{what}, cut short or damaged: {text}")
 
@@ -247,7 +247,7 @@ def _laid_on(strip: Image.Image, background_rgb: tuple[int, int, int]) -> Image.
 
 
 def _grey_levels(strip: Image.Image, image: Image.Image) -> np.ndarray:
-    """uint8 `[height, width]` of a strip with wide samples: 0 is black, the greatest value of the sample's type is white.
+    """uint8 `[height, width]` of a strip with wide samples: 0 is black, the greatest value of their type is white.
 
     Pillow's own conversion clips everything above 255. The scale is the format's, never that of the picture's content,
     so that equal values are equally bright in all pictures of a collection; negative values are black. These are the
@@ -258,8 +258,8 @@ def _grey_levels(strip: Image.Image, image: Image.Image) -> np.ndarray:
     white = 1.0
     if image.mode == "F":
         if not (samples.min() >= 0 and samples.max() <= 1):
-            raise ImageError("unsupported", f"{image.format} file with floating-point samples from {samples.min():g} to "
-                                            f"{samples.max():g}: only [0, 1] has a defined brightness; rescale it first")
+            raise ImageError("unsupported", f"{image.format} file with floating-point samples from {samples.min():g} "
+                                            f"to {samples.max():g}: only [0, 1] has a defined brightness; rescale it")
     elif image.mode == "I":
         white, samples = _white_of_32_bit_mode(image, tags, samples)
     else:

@@ -140,8 +140,8 @@ class ImageRows:
 class FetchedImageCoder(beam.coders.Coder):
     """Pickles where a runner insists on bytes; tells an element's size without doing so.
 
-    Beam samples the sizes of elements between steps, with the default coder by pickling their pixels. Not a subclass of a
-    fast coder: those have their sizes from an implementation in C that never asks `estimate_size`.
+    Beam samples the sizes of elements between steps, with the default coder by pickling their pixels. Not a subclass of
+    one of Beam's fast coders: those have an implementation of their own, which never asks `estimate_size`.
     """
 
     def encode(self, value: FetchedImage) -> bytes:

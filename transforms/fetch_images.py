@@ -1,7 +1,7 @@
 """FetchImages: image references in, decoded pictures out, read and decoded ahead of whatever comes after it.
 
-To be fused with the model that takes the pictures: decoded pixels are some twenty times the size of their files, and never
-worth a shuffle. So nothing that reshuffles or groups belongs right behind this transform.
+To be fused with the model that takes the pictures: decoded pixels are some twenty times the size of their files, and
+never worth a shuffle. So nothing that reshuffles or groups belongs right behind this transform.
 """
 import contextlib
 import hashlib
@@ -26,8 +26,8 @@ from .read_bytes import read_bytes
 
 __all__ = ["DecodeOptions", "FetchImages", "FetchOptions"]
 
-# Reading checks its deadline itself wherever it can. Where it can't (names being resolved, network disks, clients of object
-# stores), it is given up from outside: a little later, so that whoever can tell more of the cause comes first.
+# Reading checks its deadline itself wherever it can. Where it can't (names being resolved, network disks, clients of
+# object stores), it is given up from outside: a little later, so that whoever can tell more of the cause comes first.
 _GIVE_UP_FACTOR = 1.25
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _Placed = tuple[ImageReference, Timestamp, BoundedWindow]
 @beam.typehints.with_input_types(ImageReference)
 @beam.typehints.with_output_types(FetchedImage)
 class FetchImages(beam.PTransform):
-    """PCollection[ImageReference] to PCollection[FetchedImage], one for one, in the order they are ready within a bundle.
+    """PCollection[ImageReference] to PCollection[FetchedImage], one for one, in the order in which they are ready.
 
     An image that can't be read or decoded is an element with an `ImageFailure`; nothing about one image fails the job.
     Timestamps and windows are kept.
@@ -77,20 +77,15 @@ class _FetchDoFn(beam.DoFn):
 
     def setup(self):
         keep_large_blocks()
-        self._fetcher = ImageFetcher(self._options, self._decode, self._read)
-
-    def start_bundle(self):
-        if self._ahead is not None and self._ahead.outstanding:  # of a bundle that failed half way
-            self._ahead.close()
-            self._ahead = None
-        if self._ahead is None:
-            options = self._options
-            self._ahead = ReadAhead(self._fetch, self._give_up, threads=options.read_threads,
-                                    max_bytes=options.max_ahead_bytes, read_s=options.deadline_s * _GIVE_UP_FACTOR)
+        options = self._options
+        self._fetcher = ImageFetcher(options, self._decode, self._read)
+        # Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again.
+        self._ahead = ReadAhead(self._fetch, self._give_up, threads=options.read_threads,
+                                max_bytes=options.max_ahead_bytes, read_s=options.deadline_s * _GIVE_UP_FACTOR)
 
     def process(self, reference: ImageReference, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
         self._ahead.submit((reference, timestamp, window))
-        # Nothing comes out until `max_ahead` are under way: a model that is fed too early runs while nothing is being read.
+        # Nothing comes out until `max_ahead` are under way: a model that is fed earlier runs while nothing is read.
         yield from self._ahead.results(leave=self._options.max_ahead - 1)
 
     def finish_bundle(self):
@@ -168,7 +163,7 @@ class ImageFetcher:
 
     @contextlib.contextmanager
     def _as_image_errors(self, kind: ErrorKind, doing: str) -> Iterator[None]:
-        """One image that nobody foresaw must not stop a job: it fails alone, and says how, with a warning once a cause."""
+        """An error that nobody foresaw must not stop a job: the image fails alone, with a warning once a cause."""
         try:
             yield
         except ImageError:
@@ -178,8 +173,8 @@ class ImageFetcher:
         except Exception as error:
             if type(error) not in self._warned_of:
                 self._warned_of.add(type(error))
-                _log.warning("%s an image failed in a way that is not known of its kind of file; the image is marked as "
-                             "failed. Further ones with the same error are not logged.", doing.capitalize(), exc_info=True)
+                _log.warning("%s an image failed in an unforeseen way. The image is marked as failed; others with the "
+                             "same error will not be logged.", doing.capitalize(), exc_info=True)
             raise ImageError(kind, f"{doing} it failed: {type(error).__name__}: {error}") from error
 
 

@@ -1,6 +1,6 @@
 """How images are read and decoded: the settings of `FetchImages`, and of the steps it is made of.
 
-Plain frozen dataclasses without imports, so that a command line can build and check them before anything heavy is loaded.
+Plain frozen dataclasses without imports, so that they can be made and checked before anything heavy is loaded.
 """
 from dataclasses import dataclass
 from typing import Literal
@@ -19,8 +19,8 @@ class ReadOptions:
       deadline_s: seconds for one image, whatever happens: redirects, retries and servers that send a byte now and then
         included.
       retries: how often a failed request is repeated where that may help; 0 for a single try.
-      backoff_s: the n-th retry waits a random time between 0 and `backoff_s` * 2**(n-1) seconds ("full jitter"), or what
-        the server asks for in `Retry-After`, if that is longer.
+      backoff_s: the n-th retry waits a random time between 0 and `backoff_s` * 2**(n-1) seconds ("full jitter"), or
+        what the server asks for in `Retry-After`, if that is longer.
       user_agent: how requests introduce themselves; some archives refuse clients without a contact address in it.
     """
 
@@ -42,8 +42,8 @@ class DecodeOptions:
     """How `decode` makes an RGB array of a file.
 
     Attributes:
-      max_pixels: a picture with more is `too_large`, decided from its header. The default holds the largest pictures that
-        phones make (200 megapixels: 600 MB as an array, and 800 MB more inside Pillow while it is decoded).
+      max_pixels: a picture with more is `too_large`, decided from its header. The default holds the largest pictures
+        that phones make (200 megapixels: 600 MB as an array, and 800 MB more inside Pillow while it is decoded).
       exif_orientation: `apply` turns the picture the way a viewer shows it; `ignore` leaves the rows as they are stored
         (for labels that are to be matched with boxes drawn on unturned pictures).
       background_rgb: what transparent pictures are laid on.

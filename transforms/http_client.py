@@ -1,8 +1,8 @@
 """Reads one picture over HTTP, with retries and a deadline that nothing a server does can stretch.
 
-One pool of connections a process. Timeouts of sockets count from the last byte, so a server that sends a byte now and then
-would hold a thread for ever; here every single read from a socket, of headers too, gets what is left of the deadline. What
-can't be interrupted from Python (name resolution) is left to `ReadAhead`, which gives up on the whole read.
+One pool of connections a process. Timeouts of sockets count from the last byte, so a server that sends a byte now and
+then would hold a thread for ever; here every single read from a socket, of headers too, gets what is left of the
+deadline. What can't be interrupted from Python (name resolution) is left to `ReadAhead`, which gives up the whole read.
 
 Not a general client: GET only, no cookies, no proxies, whole bodies in memory.
 """
@@ -282,7 +282,7 @@ def _pool_manager() -> urllib3.PoolManager:
     global _manager
     with _manager_lock:
         if _manager is None:
-            # Each pool keeps as many idle connections as there may be threads: a full pool drops them with a warning each.
+            # A pool keeps as many idle connections as there may be threads: a full one drops them, with a warning each.
             _manager = urllib3.PoolManager(num_pools=64, maxsize=256)
             _manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
         return _manager

@@ -12,10 +12,10 @@ def keep_large_blocks() -> bool:
     """Makes glibc's malloc reuse large blocks; does nothing with another C library. Returns whether it did.
 
     glibc gives large blocks straight back to the kernel, and new ones come zeroed, page by page: for a picture of some
-    megapixels, that takes about as long as decoding its JPEG. Three settings work only together: large blocks come from
-    the heap, up to 256 MiB of free heap are kept, and threads started from now on share one heap (the heaps that threads
-    get of their own can't hold large blocks). They hold for the whole process; small blocks are as fast as before, since
-    each thread caches them. `mallopt(3)` describes them.
+    megapixels, that takes about as long as decoding its JPEG. Three settings work only together: large blocks come
+    from the heap, up to 256 MiB of free heap are kept, and threads started from now on share one heap (the heaps that
+    threads get of their own can't hold large blocks). They hold for the whole process; small blocks are as fast as
+    before, since each thread caches them. `mallopt(3)` describes them.
     """
     if sys.platform != "linux":
         return False

@@ -1,8 +1,8 @@
 """ReadAhead: work done in threads ahead of the one who takes its results, bounded in count and in bytes.
 
-The taker (a DoFn whose outputs run through the model before it gets control back) finds results ready, and the threads never
-run away from it. A piece of work whose first part, reading, hangs is given up and another thread is started
-in the place of the one that hangs: Python can't interrupt a thread.
+The taker (a DoFn whose outputs run through the model before it gets control back) finds results ready, and the threads
+never run away from it. A piece of work whose first part, reading, hangs is given up, and another thread takes the place
+of the one that hangs: Python can't interrupt a thread.
 
 Not `concurrent.futures`: its executors are stuck with a thread that hangs, and wait for it when the process ends.
 """
@@ -42,8 +42,8 @@ class _Job(Generic[T]):
 class ReadAhead(Generic[T, R]):
     """Calls `work(item, reserve)` in threads for every item submitted; gives the results in the order they are ready.
 
-    `work` first reads, then calls `reserve(num_bytes)` once at most, when it knows how much memory its result takes, and
-    then makes it. `submit`, `results` and `close` are called from one thread.
+    `work` first reads, then calls `reserve(num_bytes)` once at most, when it knows how much memory its result takes,
+    and then makes it. `submit`, `results` and `close` are called from one thread.
 
     Args:
       work: makes a result of an item. What it raises is raised to the taker of results.
@@ -83,10 +83,10 @@ class ReadAhead(Generic[T, R]):
             self._staff()
 
     def results(self, leave: int = 0) -> Iterator[R]:
-        """Yields results, the first ready first, until `leave` of the submitted items are left; waits where none is ready.
+        """Yields results, the first ready first, until `leave` of the submitted items are left; waits if none is ready.
 
-        No more than that, even if they are ready: what a taker takes in one go isn't ahead of it any more, and the threads
-        have nothing to do while it is busy. A result's bytes are free for others as soon as it is yielded.
+        No more than that, even if they are ready: what a taker takes in one go isn't ahead of it any more, and the
+        threads have nothing to do while it is busy. A result's bytes are free for others as soon as it is yielded.
 
         Raises:
           ReadsHangError: if more threads hang than could be put down to single items.
@@ -107,11 +107,6 @@ class ReadAhead(Generic[T, R]):
             self._job_waiting.notify_all()
             self._bytes_free.notify_all()
 
-    @property
-    def outstanding(self) -> int:
-        """Items submitted whose result has not been taken."""
-        return self._outstanding
-
     def _next(self, leave: int) -> _Job | None:
         with self._result_ready:
             if self._outstanding <= leave:
@@ -125,7 +120,7 @@ class ReadAhead(Generic[T, R]):
             self._bytes_free.notify_all()
             return job
 
-    def _seconds_to_next_overdue(self) -> float | None:
+    def _seconds_to_next_overdue(self) -> float:
         for job in self._reading:
             return max(0.0, job.read_by - time.monotonic())
         # Nobody reads, so a thread is busy with what always ends; or it is about to start reading, and may hang.
@@ -142,8 +137,8 @@ class ReadAhead(Generic[T, R]):
             self._lost_threads += 1
             self._staff()
         if self._lost_threads > _MAX_LOST_THREADS_FACTOR * self._max_threads:
-            raise ReadsHangError(f"{self._lost_threads} reads have been hanging for more than {self._read_s:g} s: a disk, a "
-                                 "mount or an object store doesn't answer; see that it does, and run the job again")
+            raise ReadsHangError(f"{self._lost_threads} reads have been hanging for more than {self._read_s:g} s: a "
+                                 "disk or a store doesn't answer. See that it does, and run the job again")
 
     def _staff(self) -> None:
         if self._idle_threads >= len(self._jobs):

@@ -1,8 +1,9 @@
 """Reads one image from S3 through one client a process.
 
-Beam's own S3 filesystem makes a new client for each file that it opens: a seventh of a second of computing, and two requests.
-Where to find the service and how to sign in is what Beam's `--s3_…` options say, or else boto3's own configuration.
+Beam's own S3 filesystem makes a new client for each file that it opens: a seventh of a second of computing, and two
+requests. Where to find the service and how to sign in is what Beam's `--s3_…` options say, else boto3's configuration.
 """
+import contextlib
 import threading
 from typing import Any
 
@@ -30,7 +31,7 @@ def get(uri: str, options: ReadOptions) -> bytes:
     bucket, _, key = uri[len("s3://"):].partition("/")
     try:
         answer = _shared_client(options).get_object(Bucket=bucket, Key=key)
-        with answer["Body"] as body:
+        with contextlib.closing(answer["Body"]) as body:  # its own `__enter__` gives the stream without boto3's checks
             num_bytes = answer["ContentLength"]
             if num_bytes > options.max_bytes:
                 raise ImageError("too_large", f"{num_bytes:,} bytes, the limit is {options.max_bytes:,} (max_bytes)")
@@ -62,9 +63,10 @@ def _new_client(options: ReadOptions) -> Any:
 
     # Beam keeps the pipeline's options there for its filesystems, on workers too.
     s3 = (FileSystems._pipeline_options or PipelineOptions([])).view_as(S3Options)
-    config = Config(connect_timeout=options.connect_timeout_s, read_timeout=options.read_timeout_s, max_pool_connections=256,
-                    retries={"mode": "standard", "total_max_attempts": options.retries + 1})
+    config = Config(connect_timeout=options.connect_timeout_s, read_timeout=options.read_timeout_s,
+                    retries={"mode": "standard", "total_max_attempts": options.retries + 1}, max_pool_connections=256)
     return boto3.session.Session().client(
-        "s3", config=config, endpoint_url=s3.s3_endpoint_url, region_name=s3.s3_region_name, api_version=s3.s3_api_version,
-        use_ssl=not s3.s3_disable_ssl, verify=s3.s3_verify, aws_access_key_id=s3.s3_access_key_id,
-        aws_secret_access_key=s3.s3_secret_access_key, aws_session_token=s3.s3_session_token)
+        "s3", config=config, endpoint_url=s3.s3_endpoint_url, region_name=s3.s3_region_name,
+        api_version=s3.s3_api_version, use_ssl=not s3.s3_disable_ssl, verify=s3.s3_verify,
+        aws_access_key_id=s3.s3_access_key_id, aws_secret_access_key=s3.s3_secret_access_key,
+        aws_session_token=s3.s3_session_token)

@@ -1,140 +1,85 @@
-"""The demo detector's network: 0.56 million parameters, a picture of 320 x 320 in, dense predictions out.
+"""The demo detector's network: a small fully convolutional instance segmenter in Keras, 0.8 million parameters.
 
-A narrow ResNet (He et al. 2016, arXiv:1512.03385) with a feature pyramid (Lin et al. 2017, arXiv:1612.03144). One head cell for every
-8 x 8 pixels says which classes have their middle here, as in CenterNet (Zhou et al. 2019, arXiv:1904.07850), how far away the box's sides
-are, as in FCOS (Tian et al. 2019, arXiv:1904.01355), how well that box will fit, as in IoU-aware RetinaNet (Wu et al. 2020, arXiv:1912.05992),
-and the weights of a tiny network that draws the object's mask from shared maps, as in CondInst (Tian et al. 2020, arXiv:2003.05664).
-
-The topology is written once, over a `conv` that the caller supplies: `build_network` supplies Keras layers with batch normalisation for
-training, `export` supplies plain convolutions into which that normalisation has been folded. It is sized for two CPU cores and seven
-kinds of toys; for photographs use one of the published detectors.
+A narrow ResNet (arXiv:1512.03385) with a feature pyramid (arXiv:1612.03144). At each cell of one map, a quarter of the input's
+resolution, it says what box it would expect to find for an object of each class with its middle there (quality focal loss,
+arXiv:2006.04388: the score is the expected IoU), how far away the box's edges are (FCOS, arXiv:1904.01355), and how to mix a few
+mask prototypes into the object's mask (YOLACT, arXiv:1904.02689). Not for photographs: it has seen drawn scenes only.
 """
-from collections.abc import Callable
-
 import keras
-import tensorflow as tf
 from keras import layers, ops
 
-from .examples import CANVAS, MASK_SIDE
-from .shapes import CLASS_NAMES
-
-STRIDE = 8
-"""Canvas pixels per head cell."""
-PROTOTYPE_STRIDE = 4
-"""Canvas pixels per cell of the maps that masks are drawn from."""
-PROTOTYPES = 8
-_MASK_LAYERS = ((PROTOTYPES + 2, 8), (8, 8), (8, 1))
-MASK_WEIGHTS = sum(fan_in * fan_out + fan_out for fan_in, fan_out in _MASK_LAYERS)
-NORM_EPSILON = 1e-3
-
-Conv = Callable[..., object]
-"""`conv(x, name, filters, size=3, stride=1, relu=True, norm=True)`: SAME convolution, then batch norm or bias, then ReLU."""
+STRIDE = 4
+"""Input pixels a cell of the feature map."""
+PROTOTYPE_STRIDE = 2
+"""Input pixels a cell of the mask prototypes."""
+NUM_PROTOTYPES = 16
+_WIDTHS = (16, 24, 40, 64, 96)  # channels at strides 2, 4, 8, 16, 32
+_BLOCKS = (1, 2, 2, 2)  # residual blocks at strides 4, 8, 16, 32
+_NECK_WIDTH = 48
 
 
-def topology(x, conv: Conv) -> dict:
-    """The whole network on a canvas scaled to [-1, 1].
+def build_network(num_classes: int) -> keras.Model:
+    """Builds the network, freshly initialised.
 
     Args:
-        x: float32 [B, CANVAS, CANVAS, 3].
-        conv: makes one convolution; called once per name, always in the same order.
+      num_classes: C.
 
     Returns:
-        `class_logits` [B, 40, 40, 7]; `sides` [B, 40, 40, 4], the logarithm of the distance in cells from the cell's middle up, left, down and right;
-        `fit_logit` [B, 40, 40, 1]; `mask_weights` [B, 40, 40, MASK_WEIGHTS]; `prototypes` [B, 80, 80, PROTOTYPES].
+      A model from float32 `[B, H, W, 3]` in [-1, 1], H and W multiples of 32, to a dict of float32:
+        `class_logits` `[B, H/4, W/4, C]`,
+        `edges` `[B, H/4, W/4, 4]`: distances from the cell's middle to the box's top, left, bottom and right, in input pixels,
+        `coefficients` `[B, H/4, W/4, 16]` and `prototypes` `[B, H/2, W/2, 16]`: their product is a mask's logit.
     """
-
-    def block(x, name, filters):
-        y = conv(x, f"{name}_1", filters)
-        return ops.relu(x + conv(y, f"{name}_2", filters, relu=False))
-
-    def twice(x):
-        return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
-
-    x = conv(x, "stem", 16, stride=2)
-    c2 = block(conv(x, "down2", 24, stride=2), "block2", 24)
-    c3 = block(block(conv(c2, "down3", 48, stride=2), "block3a", 48), "block3b", 48)
-    c4 = block(block(conv(c3, "down4", 72, stride=2), "block4a", 72), "block4b", 72)
-    c5 = conv(conv(c4, "down5", 72, stride=2), "top5", 72)
-
-    p4 = conv(c4, "lateral4", 64, size=1, relu=False) + twice(conv(c5, "lateral5", 64, size=1, relu=False))
-    p3 = conv(c3, "lateral3", 64, size=1, relu=False) + twice(ops.relu(p4))
-    p3 = conv(ops.relu(p3), "merge3", 64)
-    p2 = conv(c2, "lateral2", 24, size=1, relu=False) + twice(conv(p3, "reduce3", 24, size=1, relu=False))
-    p2 = conv(ops.relu(p2), "merge2", 24)
-
-    of_class, of_object = conv(p3, "class_tower", 64), conv(p3, "object_tower", 64)
-    plain = {"size": 1, "relu": False, "norm": False}
-    return {
-        "class_logits": conv(of_class, "class_logits", len(CLASS_NAMES), **plain),
-        "sides": conv(of_object, "sides", 4, **plain),
-        "fit_logit": conv(of_object, "fit_logit", 1, **plain),
-        "mask_weights": conv(of_object, "mask_weights", MASK_WEIGHTS, **plain),
-        "prototypes": conv(p2, "prototypes", PROTOTYPES, **plain),
-    }
+    image = keras.Input((None, None, 3), name="image")
+    levels = _backbone(image)
+    pyramid = _pyramid(levels)
+    features = _unit(pyramid, 64, "features")
+    # Objects are rare: starting from a probability of 1 % keeps the first steps calm (arXiv:1708.02002, section 3.3).
+    class_logits = layers.Conv2D(num_classes, 1, name="class_logits", bias_initializer=keras.initializers.Constant(-4.6))(
+        _unit(_unit(features, _NECK_WIDTH, "classes_1"), _NECK_WIDTH, "classes_2"))
+    geometry = _unit(features, _NECK_WIDTH, "geometry")
+    edges = layers.Conv2D(4, 1, name="edge_logs", bias_initializer=keras.initializers.Constant(2.0))(geometry)
+    edges = ops.exp(ops.clip(edges, -4.0, 5.0)) * STRIDE
+    coefficients = layers.Conv2D(NUM_PROTOTYPES, 1, activation="tanh", name="coefficients")(geometry)
+    return keras.Model(image, {"class_logits": class_logits, "edges": edges, "coefficients": coefficients,
+                               "prototypes": _prototypes(pyramid, levels[0])}, name="demo_detector")
 
 
-def build_network() -> keras.Model:
-    """The network for training: Keras layers named after `topology`, with batch normalisation as `<name>_norm`."""
-
-    def conv(x, name, filters, size=3, stride=1, relu=True, norm=True):
-        # Objects are rare: starting from a probability of 0.01 keeps the first steps calm (arXiv:1708.02002, section 3.3).
-        bias = keras.initializers.Constant(-4.6 if name == "class_logits" else 0.0)
-        x = layers.Conv2D(filters, size, stride, "same", use_bias=not norm, bias_initializer=bias, name=name)(x)
-        if norm:
-            x = layers.BatchNormalization(momentum=0.97, epsilon=NORM_EPSILON, name=f"{name}_norm")(x)
-        return ops.relu(x) if relu else x
-
-    canvas = keras.Input((CANVAS, CANVAS, 3), name="canvas")
-    return keras.Model(canvas, topology(canvas, conv), name="demo_detector")
+def _backbone(image):
+    """Features at strides 2, 4, 8, 16 and 32."""
+    levels = [_unit(image, _WIDTHS[0], "stem", stride=2)]
+    for width, blocks in zip(_WIDTHS[1:], _BLOCKS):
+        x = _unit(levels[-1], width, f"down_{width}", stride=2)
+        for block in range(blocks):
+            x = _residual(x, width, f"block_{width}_{block}")
+        levels.append(x)
+    return levels
 
 
-def decode_boxes(sides: tf.Tensor) -> tf.Tensor:
-    """Edges (ymin, xmin, ymax, xmax) in canvas pixels, float32 [B, 40, 40, 4], of every cell's `sides`."""
-    distance = STRIDE * tf.exp(tf.clip_by_value(sides, -6.0, 4.0))
-    middle_yx = cell_middles(tf.shape(sides)[1])
-    return tf.concat([middle_yx - distance[..., :2], middle_yx + distance[..., 2:]], axis=-1)
+def _pyramid(levels):
+    """Features at stride 4 that know of everything up to stride 32."""
+    top = _unit(levels[-1], _NECK_WIDTH, "neck_32", kernel=1)
+    for level, stride in zip(levels[-2:0:-1], (16, 8, 4)):
+        lateral = _unit(level, _NECK_WIDTH, f"lateral_{stride}", kernel=1)
+        top = _unit(layers.UpSampling2D(interpolation="bilinear")(top) + lateral, _NECK_WIDTH, f"neck_{stride}")
+    return top
 
 
-def cell_middles(cells: tf.Tensor) -> tf.Tensor:
-    """Canvas pixels (y, x) in the middle of each head cell, float32 [cells, cells, 2]."""
-    middle = (tf.cast(tf.range(cells), tf.float32) + 0.5) * STRIDE
-    return tf.stack(tf.meshgrid(middle, middle, indexing="ij"), axis=-1)
+def _prototypes(pyramid, stem):
+    """Mask prototypes at stride 2: the pyramid's features beside the stem's, which know the exact outlines."""
+    coarse = layers.UpSampling2D(interpolation="bilinear")(_unit(pyramid, 24, "mask_features", kernel=1))
+    fine = _unit(layers.Concatenate()([coarse, stem]), 24, "mask_fine")
+    return layers.Conv2D(NUM_PROTOTYPES, 1, name="prototypes")(fine)
 
 
-def draw_masks(
-    prototypes: tf.Tensor, weights: tf.Tensor, middles_yx: tf.Tensor, grids_yxyx: tf.Tensor, image_of: tf.Tensor
-) -> tf.Tensor:
-    """Logits of the masks of N objects, by a network of three layers that each object brings itself (CondInst).
+def _unit(x, width: int, name: str, *, stride: int = 1, kernel: int = 3):
+    return layers.ReLU(name=f"{name}_relu")(_convolution(x, width, name, stride, kernel))
 
-    Its inputs are the prototypes below the mask's grid, and the position relative to the object's cell in units of half the grid.
 
-    Args:
-        prototypes: float32 [B, 80, 80, PROTOTYPES].
-        weights: float32 [N, MASK_WEIGHTS], from the object's cell.
-        middles_yx: float32 [N, 2], middle of that cell in canvas pixels.
-        grids_yxyx: float32 [N, 4], canvas positions of the outermost samples.
-        image_of: int32 [N], which of the B images an object is in.
+def _residual(x, width: int, name: str):
+    return layers.ReLU(name=f"{name}_relu")(x + _convolution(_unit(x, width, f"{name}_1"), width, f"{name}_2", 1, 3))
 
-    Returns:
-        float32 [N, MASK_SIDE, MASK_SIDE].
-    """
-    # Cell k of the prototypes has its middle at (k + 0.5) strides; crop_and_resize counts from the first middle to the last.
-    last = tf.cast(tf.shape(prototypes)[1] - 1, tf.float32)
-    crops = tf.image.crop_and_resize(
-        prototypes, (grids_yxyx / PROTOTYPE_STRIDE - 0.5) / last, image_of, (MASK_SIDE, MASK_SIDE)
-    )
-    steps = tf.linspace(0.0, 1.0, MASK_SIDE)
-    first, extent = grids_yxyx[:, None, :2], (grids_yxyx[:, 2:] - grids_yxyx[:, :2])[:, None]
-    relative = (first + steps[:, None] * extent - middles_yx[:, None]) / tf.maximum(extent / 2, 1.0)  # [N, MASK_SIDE, 2]
-    y, x = relative[:, :, None, 0], relative[:, None, :, 1]
-    x, y = tf.broadcast_to(x, tf.shape(crops)[:3]), tf.broadcast_to(y, tf.shape(crops)[:3])
-    values = tf.reshape(tf.concat([crops, y[..., None], x[..., None]], axis=-1), [-1, MASK_SIDE**2, PROTOTYPES + 2])
-    used = 0
-    for number, (fan_in, fan_out) in enumerate(_MASK_LAYERS):
-        kernel = tf.reshape(weights[:, used : used + fan_in * fan_out], [-1, fan_in, fan_out])
-        used += fan_in * fan_out
-        values = values @ kernel + weights[:, None, used : used + fan_out]
-        used += fan_out
-        if number < len(_MASK_LAYERS) - 1:
-            values = tf.nn.relu(values)
-    return tf.reshape(values, [-1, MASK_SIDE, MASK_SIDE])
+
+def _convolution(x, width: int, name: str, stride: int, kernel: int):
+    x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    return layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=f"{name}_bn")(x)

@@ -15,8 +15,6 @@ from .textures import BACKGROUNDS, noise, paint, random_colour
 
 EVALUATION_SEEDS = range(200)
 """The unseen scenes that scores are quoted for."""
-DEMO_SEEDS = range(1000, 2000)
-"""Scenes for people to look at."""
 TRAINING_SEEDS_START = 1_000_000
 """Training scenes have this seed and higher ones."""
 
@@ -106,7 +104,7 @@ def _place(rng: np.random.Generator, size_hw: tuple[int, int]) -> _Toy:
     height, width = size_hw
     class_name = CLASS_NAMES[rng.integers(len(CLASS_NAMES))]
     # Between uniform in the logarithm (mostly small) and uniform (hardly any small).
-    size = float(MIN_SIZE * (min(size_hw) / 2 / MIN_SIZE) ** (rng.random() ** 0.75))
+    size = float(MIN_SIZE * (min(size_hw) / 2 / MIN_SIZE) ** (rng.random() ** 0.6))
     angle = rng.uniform(0, 2 * np.pi)
     shape = random_shape(class_name, rng).placed(size, angle)
     # Up to a fifth of an object may lie outside the picture.

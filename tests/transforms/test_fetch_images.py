@@ -137,7 +137,7 @@ class TestElements:
         assert kinds == {"missing": "not_found", "text": "not_an_image", "cut": "truncated", "404": "not_found",
                          "500": "unreachable", "folder": "not_an_image"}
         assert set(kinds.values()) <= set(ERROR_KINDS)
-        assert fetched["text"].failure.message == "no image format known to Pillow: it starts with '<html>sign in</html>'"
+        assert "starts with '<html>sign in</html>'" in fetched["text"].failure.message
 
     def test_facts_of_a_picture(self, fetched):
         data = png(1)
@@ -150,8 +150,8 @@ class TestElements:
 
     def test_facts_of_failures_are_what_was_learnt(self, fetched):
         missing, cut, down = (fetched[name].facts for name in ("missing", "cut", "500"))
-        assert (missing.attempts, missing.num_bytes, missing.sha256, missing.width, missing.decode_ms) == (1,) + (None,) * 4
-        assert missing.fetch_ms is not None
+        assert missing.attempts == 1 and missing.fetch_ms is not None
+        assert (missing.num_bytes, missing.sha256, missing.width, missing.decode_ms) == (None,) * 4
         assert (cut.num_bytes, cut.width) == (5000, None) and cut.sha256 and cut.decode_ms is not None
         assert down.attempts == 2
 
@@ -165,8 +165,8 @@ def test_timestamps_and_windows_are_kept(tmp_path, windowing):
         def process(self, image, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
             yield image.reference.uri, float(timestamp), float(window.start)
 
-    expected = [(str(tmp_path / f"{i}.png"), float(i), start) for i in range(25)
-                for start in ([i // 10 * 10] if isinstance(windowing, FixedWindows) else [i // 10 * 10, i // 10 * 10 - 10])]
+    earlier = [0] if isinstance(windowing, FixedWindows) else [0, 10]
+    expected = [(str(tmp_path / f"{i}.png"), float(i), i // 10 * 10 - before) for i in range(25) for before in earlier]
     with beam.Pipeline(runner="FnApiRunner") as p:
         placed = (p | beam.Create(range(25), reshuffle=False)
                   | beam.Map(lambda i: TimestampedValue(ImageReference(str(tmp_path / f"{i}.png")), i))
@@ -177,8 +177,12 @@ def test_timestamps_and_windows_are_kept(tmp_path, windowing):
 def test_sizes_are_sampled_without_pickling_pixels(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(png())
     pickled = []
-    monkeypatch.setattr(FetchedImage, "__reduce_ex__",
-                        lambda self, protocol: pickled.append(self) or object.__reduce_ex__(self, protocol), raising=False)
+
+    def reduce(self, protocol):
+        pickled.append(self)
+        return object.__reduce_ex__(self, protocol)
+
+    monkeypatch.setattr(FetchedImage, "__reduce_ex__", reduce)
     images = fetch_all([ImageReference(str(tmp_path / "a.png"))] * 200)
     assert len(images) == 200
     assert not pickled
@@ -202,7 +206,7 @@ class TestAhead:
         assert sorted(int(image.reference.uri) for image in images) == list(range(100))
         assert all(image.pixels is not None for image in images)
 
-    def test_a_repeated_bundle_starts_afresh(self, observed):
+    def test_a_bundle_that_failed_is_repeated_whole(self, observed):
         images = fetch_all(numbered(20), runner="BundleBasedDirectRunner", read=read_png, then=failing_model)
         assert observed.failures == 2
         assert sorted(int(image.reference.uri) for image in images) == list(range(20))
@@ -222,9 +226,9 @@ def read_and_hang(reference, options, facts):
 
 
 def read_and_fail(reference, options, facts):
-    errors = {0: ZeroDivisionError("a bug"), 1: MemoryError(), 2: ImageError("forbidden", "no"), 3: ZeroDivisionError("again")}
     facts.attempts += 1
-    raise errors[int(reference.uri)]
+    raise [ZeroDivisionError("a bug"), MemoryError(), ImageError("forbidden", "no"), ZeroDivisionError("again")][
+        int(reference.uri)]
 
 
 class TestWhatNobodyForesaw:
@@ -249,7 +253,8 @@ class TestWhatNobodyForesaw:
         assert len([record for record in caplog.records if record.name == fetch_images.__name__]) == 1, "once a cause"
 
     @pytest.mark.parametrize("error, kind, message", [
-        (MemoryError(), "out_of_memory", "memory"), (ZeroDivisionError("a bug"), "unsupported", "ZeroDivisionError: a bug")])
+        (MemoryError(), "out_of_memory", "memory"),
+        (ZeroDivisionError("a bug"), "unsupported", "ZeroDivisionError: a bug")])
     def test_errors_of_decoding(self, monkeypatch, error, kind, message):
         def fail(self):
             raise error
@@ -280,19 +285,18 @@ def test_large_blocks_are_used_again_instead_of_asking_the_kernel():
             assert keep_large_blocks()
 
         def fill_blocks():
-            b"a" * (40 << 20)
+            b"a" * (80 << 20)
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             for count in range(5):
-                bytes([count]) * (40 << 20)
+                bytes([count]) * (80 << 20)
             print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
         thread = threading.Thread(target=fill_blocks)
         thread.start()
         thread.join()
     """)
-    faults = [int(subprocess.run([sys.executable, "-c", script, mode], capture_output=True, text=True, check=True).stdout)
-              for mode in ("default", "keep")]
-    assert faults[1] < faults[0] / 4
+    default, keep = (int(subprocess.check_output([sys.executable, "-c", script, mode])) for mode in ("default", "keep"))
+    assert keep < default / 4
 
 
 def test_where_there_is_no_glibc_nothing_happens(monkeypatch):
