@@ -43,7 +43,7 @@ setup(
     extras_require={
         "aws": ["apache-beam[aws]>=2.77,<3"],
         "gcp": ["apache-beam[gcp]>=2.77,<3"],
-        "test": ["duckdb>=1", "pandas>=2", "pycocotools>=2.0.8", "pytest>=8", "scikit-image>=0.24"],
+        "test": ["boto3>=1.35", "duckdb>=1", "pandas>=2", "pycocotools>=2.0.8", "pytest>=8", "scikit-image>=0.24"],
     },
     entry_points={"console_scripts": ["labelbeam = labelbeam.pipeline.cli:main"]},
 )

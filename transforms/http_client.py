@@ -23,8 +23,9 @@ import urllib3
 from urllib3 import exceptions
 from urllib3.util import Url, parse_url
 
-from .elements import ErrorKind, ImageError, ImageFacts
+from .elements import ImageError, ImageFacts
 from .fetch_options import ReadOptions
+from .image_errors import kind_of_status
 
 MAX_REDIRECTS = 5
 _RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
@@ -75,17 +76,6 @@ def get(url: str, options: ReadOptions, facts: ImageFacts) -> bytes:
             time.sleep(pause_s)
     finally:
         _deadline.reset(token)
-
-
-def kind_of_status(status: int) -> ErrorKind:
-    """The kind of failure that an HTTP status tells of."""
-    if status in (404, 410):
-        return "not_found"
-    if status in (401, 403, 407, 451):
-        return "forbidden"
-    if status in (408, 504):
-        return "timeout"
-    return "unreachable"
 
 
 class _WorthRetrying(Exception):

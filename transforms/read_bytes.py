@@ -8,21 +8,20 @@
 
 Not for lists of images or anything larger than memory; those are read in a stream by `list_images`.
 """
-import errno
 import os
 import re
 import stat
 from urllib.parse import unquote_to_bytes
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from . import http_client, s3_client
 from .elements import ImageError, ImageFacts, ImageReference, MemberLocation
 from .fetch_options import ReadOptions
+from .image_errors import image_error
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
 _CHUNK_BYTES = 1 << 20
 
 
@@ -56,34 +55,6 @@ def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFact
         raise
     except Exception as error:  # each object store's client has classes of its own; most carry the HTTP status
         raise image_error(error) from error
-
-
-def image_error(error: Exception) -> ImageError:
-    """The `ImageError` for an exception of a filesystem: the local one's, Beam's, or an object store's client's."""
-    if isinstance(error, BeamIOError) and error.exception_details:
-        return image_error(next(iter(error.exception_details.values())))
-    text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror  # the path is in the image's row already
-    if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) in _MISSING:
-        return ImageError("not_found", text)
-    if isinstance(error, UnicodeEncodeError) or "null byte" in text:
-        return ImageError("not_found", f"no file can have such a name: {text}")
-    if isinstance(error, PermissionError):
-        return ImageError("forbidden", text)
-    if isinstance(error, IsADirectoryError):
-        return ImageError("not_an_image", text)
-    if isinstance(error, TimeoutError):
-        return ImageError("timeout", text)
-    if (status := _http_status(error)) is not None:
-        return ImageError(http_client.kind_of_status(status), text)
-    return ImageError("unreachable", f"{type(error).__name__}: {text}")
-
-
-def _http_status(error: Exception) -> int | None:
-    """The status in an exception of google.api_core or of Azure's client; None without one."""
-    status = getattr(error, "code", None) or getattr(error, "status_code", None)
-    return int(status) if isinstance(status, int) else None
 
 
 def _local_path(uri: str) -> str:

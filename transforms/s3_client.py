@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, S3Options
 
 from .elements import ImageError
 from .fetch_options import ReadOptions
-from .http_client import kind_of_status
+from .image_errors import kind_of_status
 
 _client: Any = None
 _client_lock = threading.Lock()

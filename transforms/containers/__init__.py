@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ..elements import ImageError, ImageReference, MemberLocation
+from ..image_errors import image_error
 from ..inputs import InputError, ListOptions, format_of
-from ..read_bytes import image_error
 from . import parquet, tar, tfrecord
 
 _MAX_IDLE = 4

@@ -3,14 +3,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from labelbeam.detectors.demo import MODEL_FOLDER, export
-from labelbeam.detectors.demo.evaluate import average_precision, paste_mask
-from labelbeam.detectors.demo.examples import MASK_SIDE, letterbox, letterboxed_hw, make_example, mask_grid, sample_mask
-from labelbeam.detectors.demo.network import build_network, topology
-from labelbeam.detectors.demo.scenes import draw_scene
+from labelbeam.detectors.demo.evaluate import average_precision
+from labelbeam.detectors.demo.examples import CROP_SIZE, INPUT_SIZE, Example, augmented, make_batch, make_example
+from labelbeam.detectors.demo.losses import box_overlaps
+from labelbeam.detectors.demo.network import STRIDE, build_network
+from labelbeam.detectors.demo.scenes import Scene, draw_scene
 from labelbeam.detectors.demo.shapes import CLASS_NAMES
-from labelbeam.detectors.demo.train import batches, make_train_step
+from labelbeam.detectors.demo.train import make_train_step
 
 OUTPUTS = {
     "num_detections": (1,),
@@ -18,7 +18,7 @@ OUTPUTS = {
     "detection_classes": (1, 100),
     "detection_scores": (1, 100),
     "detection_multiclass_scores": (1, 100, len(CLASS_NAMES) + 1),
-    "detection_masks": (1, 100, MASK_SIDE, MASK_SIDE),
+    "detection_masks": (1, 100, export.MASK_SIZE, export.MASK_SIZE),
 }
 
 
@@ -27,46 +27,63 @@ def detect():
     return tf.saved_model.load(str(MODEL_FOLDER)).signatures["serving_default"]
 
 
-def test_the_loss_falls_within_a_few_steps():
+@pytest.fixture(scope="module")
+def example():
+    return make_example(draw_scene(500_000, num_objects=6))
+
+
+def test_the_loss_falls_within_a_few_steps(example):
     keras.utils.set_random_seed(1)
-    example = make_example(draw_scene(500_000, num_objects=6))
-    step = make_train_step(build_network(), keras.optimizers.Adam(2e-3))
-    (batch,) = batches(example, 1, 1, seed=1)
-    losses = [float(step(*batch)[0]) for _ in range(8)]
+    step = make_train_step(build_network(len(CLASS_NAMES)), keras.optimizers.Adam(2e-3))
+    batch = make_batch([augmented(example, np.random.default_rng(1))])
+    losses = [float(step(*batch)["total"]) for _ in range(8)]
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_folding_batch_norm_changes_nothing():
-    keras.utils.set_random_seed(2)
-    network = build_network()
-    rng = np.random.default_rng(2)
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
-    canvas = tf.constant(rng.uniform(-1, 1, (1, 320, 320, 3)), tf.float32)
-    folded = topology(canvas, export.PublishedDetector(network)._conv)
-    for name, expected in network(canvas, training=False).items():
-        scale = np.abs(expected).max()
-        np.testing.assert_allclose(folded[name] / scale, expected / scale, atol=1e-5)
+def test_augmentation_keeps_objects_and_their_pixels_together(example):
+    marked = example._replace(image=np.repeat(example.numbers[..., None] * np.uint8(20), 3, axis=2))
+    for seed in range(10):
+        crop = augmented(marked, np.random.default_rng(seed))
+        assert crop.image.shape == (CROP_SIZE, CROP_SIZE, 3)
+        means = [crop.image[crop.numbers == number].mean() for number in np.unique(crop.numbers) if number]
+        assert means == sorted(means)  # brighter by number, whatever window, turn and colour
 
 
-@pytest.mark.parametrize("size_hw", [(300, 400), (480, 240), (900, 700), (64, 64), (3, 2000), (1, 1)])
+def test_targets_of_a_batch():
+    numbers = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
+    numbers[40:168, 60:200] = 3  # large
+    numbers[100:110, 120:136] = 1  # small, on top of its middle
+    batch = make_batch([Example(np.zeros((CROP_SIZE, CROP_SIZE, 3), np.float32), numbers, np.array([7, 5, 2], np.int32))])
+    assert batch.valid[0].tolist() == [True, True] + [False] * (batch.valid.shape[1] - 2)
+    np.testing.assert_array_equal(batch.boxes_yxyx[0, :2], [[100, 120, 110, 136], [40, 60, 168, 200]])
+    assert (batch.numbers[0] == 1).sum() == 160 and batch.centres[0, 0].tolist() == [26, 32]
+    owners = {(y, x): (class_index, k) for _, y, x, class_index, k in batch.cells.tolist()}
+    assert owners[26, 32] == (6, 0) and owners[25, 33] == (1, 1)
+    for k in (0, 1):
+        assert batch.weights[batch.cells[:, 4] == k].sum() == pytest.approx(1)
+    middles = (batch.cells[:, 1:3] + 0.5) * STRIDE
+    boxes = batch.boxes_yxyx[0, batch.cells[:, 4]]
+    assert ((middles > boxes[:, :2]) & (middles < boxes[:, 2:])).all()
+
+
+def test_box_overlaps():
+    a = tf.constant([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10]], tf.float32)
+    b = tf.constant([[0, 0, 10, 10], [0, 5, 10, 15], [20, 20, 30, 30]], tf.float32)
+    iou, complete_iou = box_overlaps(a, b)
+    np.testing.assert_allclose(iou, [1, 1 / 3, 0], atol=1e-6)
+    np.testing.assert_allclose(complete_iou, [1, 1 / 3 - 25 / (100 + 225), -800 / 1800], atol=1e-5)
+
+
+@pytest.mark.parametrize("size_hw", [(300, 400), (480, 240), (900, 700), (64, 64), (100, 2000)])
 def test_the_graph_letterboxes_as_training_does(size_hw):
     smooth = keras.ops.image.resize(np.random.default_rng(3).uniform(0, 255, (1, 9, 9, 3)), size_hw, "bilinear")
     image = np.asarray(smooth[0]).astype(np.uint8)
-    canvas, content_hw = export.letterbox(image[None])
-    assert tuple(content_hw.numpy().astype(int)) == letterboxed_hw(size_hw)
-    assert np.abs(canvas[0] - letterbox(image).astype(np.float32)).max() <= 1.01  # Pillow rounds twice
-
-
-def test_a_sampled_mask_pasted_again_is_the_mask():
-    scene = draw_scene(11, size_hw=(240, 400))
-    height, width = scene.image.shape[:2]
-    for box, mask in zip(scene.boxes_yxyx, scene.masks, strict=True):
-        sampled = sample_mask(mask, mask_grid(box, (height, width)))
-        pasted = paste_mask(sampled, box / np.float32([height, width, height, width]), (height, width))
-        assert (pasted & mask).sum() / (pasted | mask).sum() > 0.9
+    scene = Scene(0, image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros((0, *size_hw), bool))
+    inputs, fitted_hw = export.letterbox(tf.constant(image[None]), tf.constant(size_hw, tf.float32))
+    assert max(fitted_hw.numpy()) == INPUT_SIZE
+    difference = (inputs[0] + 1) * 127.5 - make_example(scene).image.astype(np.float32)
+    assert np.abs(difference).max() <= 1.01  # Pillow rounds
 
 
 def test_signature_is_that_of_the_published_models(detect):
@@ -109,5 +126,5 @@ def test_the_model_is_small():
 def test_average_precision_on_unseen_scenes():
     pytest.importorskip("pycocotools")
     figures = average_precision(MODEL_FOLDER, range(12))
-    assert figures["box"] > 0.65, figures
-    assert figures["mask"] > 0.55, figures
+    assert figures["box"] > 0.5, figures  # an untrained one has 0; the figure for 200 scenes is in docs/detectors.md
+    assert figures["mask"] > 0.5, figures
