@@ -3,9 +3,9 @@
     python -m benchmarks.native_vs_saved_model SAVED_MODEL_FOLDER --detector centernet_resnet50v2_512x512 \\
         [--precision float32 bfloat16] [--batch 1 4] [--kept 10 100] [--rounds 3] [--pictures 4]
 
-Each engine runs in a process of its own (so that peak memory is its own), one after the other, round by round; a row gives the
-median seconds a picture, the ratio to the published graph in the same round, and the peak memory. `kept` bounds the
-detections that get masks. Without bfloat16 instructions (see the first line) bfloat16 is no gain.
+Each engine runs in a process of its own (so that peak memory is its own), one after the other, round by round; a row
+gives the median seconds a picture, the ratio to the published graph in the same round, and the peak memory. `kept`
+bounds the detections that get masks. Without bfloat16 instructions (see the first line) bfloat16 is no gain.
 """
 import argparse
 import multiprocessing

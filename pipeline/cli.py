@@ -49,8 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_label(commands) -> None:
     label = commands.add_parser(
         "label", allow_abbrev=False, help="label images",
-        description="Labels images and writes Parquet tables: images (one row for each input, whatever happened to it), "
-                    "detections, masks. Options that aren't listed here go to Beam (--runner, --temp_location, …).",
+        description="Labels images and writes Parquet tables: images (one row for each input, whatever\nhappened to it), "
+                    "detections, masks. Options that aren't listed here go to Beam\n(--runner, --temp_location, …).",
         epilog=LABEL_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     main = label.add_argument_group("what")
@@ -97,7 +97,7 @@ def _add_label(commands) -> None:
     reading.add_argument("--max-bytes", type=_positive, metavar="N", help="fail pictures with larger files as too_large")
     reading.add_argument("--max-pixels", type=_positive, metavar="N", help="fail pictures with more pixels as too_large")
     reading.add_argument("--fetch-threads", type=_positive, metavar="N", help="pictures read at the same time")
-    reading.add_argument("--fetch-deadline-s", type=float, metavar="SECONDS",
+    reading.add_argument("--fetch-deadline-s", type=_seconds, metavar="SECONDS",
                          help="give a picture up after so long, retries included")
     _add_verbose(label)
 
@@ -152,6 +152,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text}")
     return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, got {text}")
+    return seconds
 
 
 def _batch_size(text: str) -> int | str:

@@ -11,8 +11,8 @@ def list_detectors() -> str:
         height, width = config.input_size_hw
         reference = "–"
         if config.reference:
-            mask_ap = "" if config.reference.mask_ap is None else f"/{config.reference.mask_ap:g}"
-            reference = f"{config.reference.box_ap:g}{mask_ap} on {config.reference.dataset}"
+            mask_ap = "" if config.reference.mask_ap is None else f"/{config.reference.mask_ap:.1f}"
+            reference = f"{config.reference.box_ap:.1f}{mask_ap} on {config.reference.dataset}"
         rows.append((name, f"{height}×{width}", str(len(config.labels)), "yes" if config.masks else "no",
                      ", ".join(config.engines), reference))
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]

@@ -11,7 +11,7 @@ def test_detectors_are_listed_with_what_one_needs_to_choose(capsys):
     printed = capsys.readouterr().out
     for name in configured_names():
         assert name in printed
-    assert "1024×1024" in printed and "39/34.6 on COCO 2017 test set" in printed
+    assert "1024×1024" in printed and "39.0/34.6 on COCO 2017 test set" in printed
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["label", "--help"], ["demo", "--help"], ["detectors", "--help"], ["--version"]])
