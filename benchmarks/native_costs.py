@@ -9,7 +9,8 @@ from labelbeam.detectors.native.networks import build_network
 
 
 def print_table(title, network, parts):
-    print(f"\n{title}: {parameters(network) / 1e6:.1f} M parameters\n\n| part | published, GMAC | native, GMAC |\n|---|---|---|")
+    print(f"\n{title}: {parameters(network) / 1e6:.1f} M parameters\n")
+    print("| part | published, GMAC | native, GMAC |\n|---|---|---|")
     for part in parts:
         print(f"| {part.name} | {part.plain_gmac:.1f} | {part.native_gmac:.1f} |")
     print(f"| all | {sum(p.plain_gmac for p in parts):.1f} | {sum(p.native_gmac for p in parts):.1f} |")

@@ -26,7 +26,7 @@ def pictures(count):
 
 
 def serve(engine, precision, batch, kept, args, weights_file, connection):
-    """A process with one engine: at each request labels all pictures and answers with seconds a picture and its peak memory."""
+    """A process with one engine: at each request labels all pictures, answers seconds a picture and peak memory."""
     options = DetectOptions(min_score=0.0, max_detections=kept)
     if engine == "native":
         from labelbeam.detectors.native.detector import NativeDetector
@@ -55,8 +55,9 @@ def start(*settings):
 
 def cpu_line():
     info = Path("/proc/cpuinfo").read_text()
-    name = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "unknown CPU")
-    return f"{name}; avx512_bf16: {'avx512_bf16' in info}, amx_bf16: {'amx_bf16' in info}; cores: {multiprocessing.cpu_count()}"
+    names = [line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")]
+    flags = ", ".join(f"{flag}: {flag in info}" for flag in ("avx512_bf16", "amx_bf16"))
+    return f"{names[0] if names else 'unknown CPU'}; {flags}; cores: {multiprocessing.cpu_count()}"
 
 
 def main():
@@ -74,8 +75,8 @@ def main():
         from labelbeam.detectors.native.weights import cached_weights
         weights_file = cached_weights(args.detector, args.saved_model, folder)
         published = start("saved_model", "float32", 1, max(args.kept), args, weights_file)
-        print("| precision | batch | kept | published s/picture | native s/picture | ratio | published GiB | native GiB |")
-        print("|---|---|---|---|---|---|---|---|")
+        print("| precision | batch | kept | published s/picture | native s/picture | ratio | published GiB "
+              "| native GiB |\n|---|---|---|---|---|---|---|---|")
         for precision in args.precision:
             for batch in args.batch:
                 for kept in args.kept:
@@ -94,8 +95,9 @@ def compare(published, native, rounds, settings):
     stop(native)
     (p_seconds, p_memory), (n_seconds, n_memory) = (zip(*seen) for seen in answers)
     ratio = statistics.median(p / n for p, n in zip(p_seconds, n_seconds))
-    print(f"| {' | '.join(map(str, settings))} | {statistics.median(p_seconds):.3f} | {statistics.median(n_seconds):.3f} "
-          f"| {ratio:.2f} | {max(p_memory):.1f} | {max(n_memory):.1f} |", flush=True)
+    print(f"| {' | '.join(map(str, settings))} | {statistics.median(p_seconds):.3f} "
+          f"| {statistics.median(n_seconds):.3f} | {ratio:.2f} | {max(p_memory):.1f} "
+          f"| {max(n_memory):.1f} |", flush=True)
 
 
 def stop(engine):

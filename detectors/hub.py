@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from .errors import WeightsError
+from .quiet import import_tensorflow
 
 _CHUNK_BYTES = 1 << 20
 
@@ -24,6 +25,7 @@ def resolve(handle_or_folder: str) -> str:
     """
     if not handle_or_folder.startswith(("http://", "https://")):
         return _checked_folder(handle_or_folder, f"weights {handle_or_folder}")
+    import_tensorflow()
     import tensorflow_hub as hub  # slow to import, and only needed for handles
     try:
         folder = hub.resolve(handle_or_folder)
@@ -42,7 +44,7 @@ def resolve(handle_or_folder: str) -> str:
 
 
 def _checked_folder(folder: str, what: str) -> str:
-    import tensorflow as tf
+    tf = import_tensorflow()
     if not tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
         there = sorted(tf.io.gfile.listdir(folder))[:10] if tf.io.gfile.isdir(folder) else "no such folder"
         raise WeightsError(f"{what}: expected a SavedModel, a folder with saved_model.pb and variables/; found {there}")
@@ -51,7 +53,7 @@ def _checked_folder(folder: str, what: str) -> str:
 
 def fingerprint(folder: str) -> str:
     """SHA-256 over a SavedModel's graph, variables and assets, as hex: two folders with the same fingerprint label alike."""
-    import tensorflow as tf
+    tf = import_tensorflow()
     digest = hashlib.sha256()
     for parent, _, names in sorted(tf.io.gfile.walk(folder)):
         relative = parent.removeprefix(folder).strip("/")

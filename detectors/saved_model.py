@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from .detector import DetectOptions, Detections, InvalidDetections
+from .detector import Detections, DetectOptions, InvalidDetections
 from .errors import WeightsError
 from .signature import MASKS_OUTPUT, REQUIRED_OUTPUTS, SIGNATURE, check_outputs, read_signature
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .detector import DetectOptions
 from .errors import WeightsError
+from .quiet import import_tensorflow
 
 SIGNATURE = "serving_default"
 REQUIRED_OUTPUTS = ("num_detections", "detection_boxes", "detection_classes", "detection_scores")
@@ -39,7 +40,7 @@ def read_signature(folder: str) -> Signature:
       WeightsError: if the file is damaged, there's no `serving_default`, its input isn't uint8 `[1 or any, any, any, 3]`,
         or an output of `REQUIRED_OUTPUTS` is missing; it names what the model has.
     """
-    import tensorflow as tf
+    tf = import_tensorflow()
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 

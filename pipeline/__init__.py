@@ -1,1 +1,1 @@
-"""What a job is: command line, settings, the whole graph. `LabelImages` is labelling as a step of one's own pipeline."""
+"""What a job is: command line, settings, the whole graph, and what is done with the results."""

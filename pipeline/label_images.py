@@ -1,6 +1,7 @@
 """LabelImages: labelling as one step of anybody's pipeline.
 
-    from labelbeam.pipeline import LabelImages, prepare_labelling
+    from labelbeam.pipeline.label_images import LabelImages
+    from labelbeam.pipeline.labelling import prepare_labelling
 
     with beam.Pipeline() as p:
         tables = p | beam.Create(uris) | LabelImages(prepare_labelling("demo"))

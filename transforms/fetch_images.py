@@ -18,7 +18,7 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from .decode import open_image
-from .elements import (ErrorKind, FetchedImage, FetchedImageCoder, ImageError, ImageFacts, ImageFailure, ImageReference)
+from .elements import ErrorKind, FetchedImage, FetchedImageCoder, ImageError, ImageFacts, ImageFailure, ImageReference
 from .fetch_options import DecodeOptions, FetchOptions, ReadOptions
 from .malloc import keep_large_blocks
 from .read_ahead import ReadAhead, Reserve

@@ -1,7 +1,8 @@
 """The demo detector: small enough for the repository, good enough that its labels can be judged.
 
-An instance segmenter for drawn scenes of toys. `model/` is a SavedModel with the signature of the published TensorFlow Object Detection API models,
-so the engine `saved_model` runs it like those, offline and in a second. It has never seen a photograph.
+An instance segmenter for drawn scenes of toys. `model/` is a SavedModel with the signature of the published
+TensorFlow Object Detection API models, so the engine `saved_model` runs it like those, offline and in a second. It
+has never seen a photograph.
 
     shapes.py, textures.py, scenes.py   draw a scene from a seed, with exact boxes and masks
     dataset.py                          scenes as JPEG files with COCO ground truth

@@ -3,8 +3,8 @@
     python -m labelbeam.detectors.demo.dataset --seeds evaluation --out /tmp/scenes
     python -m labelbeam.detectors.demo.dataset --seeds demo --quality 88 --pictures-only --out pipeline/demo_images
 
-The first line makes the 200 pictures that the detector's scores are quoted for, with `instances.json`; the second one the pictures that come with
-the project. For training use `examples`, which keeps the scenes as arrays.
+The first line makes the 200 pictures that the detector's scores are quoted for, with `instances.json`; the second one
+the pictures that come with the project. For training use `examples`, which keeps the scenes as arrays.
 """
 import argparse
 import io

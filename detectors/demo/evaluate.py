@@ -2,8 +2,9 @@
 
     python -m labelbeam.detectors.demo.evaluate detectors/demo/model
 
-This judges the detector by itself, without any pipeline: the scenes go through a JPEG encoder and straight into the graph. To judge what a job has written,
-compare its tables with the `instances.json` of `dataset`. Needs `pycocotools`, which `pip install labelbeam[test]` brings.
+This judges the detector by itself, without any pipeline: the scenes go through a JPEG encoder and straight into the
+graph. To judge what a job has written, compare its tables with the `instances.json` of `dataset`. Needs
+`pycocotools`, which `pip install labelbeam[test]` brings.
 """
 import argparse
 import contextlib
@@ -30,8 +31,8 @@ def average_precision(folder: Path, seeds: Sequence[int] = EVALUATION_SEEDS, sco
         score_threshold: detections have to score more than this to count.
 
     Returns:
-        `box` and `mask`: AP@[.5:.95]; `box_50` and `box_75`: at one IoU; `box_small` (below 32 x 32 pixels), `box_medium` and `box_large` (from
-        96 x 96 pixels), and the same of `mask`. -1 where there is nothing to find.
+        `box` and `mask`: AP@[.5:.95]; `box_50` and `box_75`: at one IoU; `box_small` (below 32 x 32 pixels),
+        `box_medium` and `box_large` (from 96 x 96 pixels), and the same of `mask`. -1 where there is nothing to find.
 
     Raises:
         ImportError: without pycocotools.
@@ -92,7 +93,8 @@ def _coco_results(detect, scene: Scene, score_threshold: float) -> list[dict]:
 
 
 def paste_mask(mask: np.ndarray, box_yxyx: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """A mask in the picture, as users of the published models paste it: `crop_and_resize` with the box turned inside out, then > 0.5.
+    """A mask in the picture, as users of the published models paste it: `crop_and_resize` with the box turned inside
+    out, then > 0.5.
 
     Args:
         mask: float32 [33, 33].

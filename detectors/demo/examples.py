@@ -1,4 +1,5 @@
-"""Training examples of the demo detector: scenes drawn once, then cut, turned and recoloured into batches with their targets.
+"""Training examples of the demo detector: scenes drawn once, then cut, turned and recoloured into batches with their
+targets.
 
 Everything follows from seeds. Targets are made here, in NumPy, so that the training step is only arithmetic.
 """
@@ -24,7 +25,8 @@ _CELLS = CROP_SIZE // STRIDE
 
 
 class Example(NamedTuple):
-    """A letterboxed scene: image uint8 `[384, 384, 3]`, object numbers uint8 `[384, 384]` (0: background), class ids `[N]`."""
+    """A letterboxed scene: image uint8 `[384, 384, 3]`, object numbers uint8 `[384, 384]` (0: background), class ids
+    `[N]`."""
 
     image: np.ndarray
     numbers: np.ndarray
@@ -91,7 +93,8 @@ def batches(examples: Sequence[Example], batch_size: int, rng: np.random.Generat
 
 
 def augmented(example: Example, rng: np.random.Generator) -> Example:
-    """A random window of an example, mirrored, turned by quarters and recoloured. Light comes from anywhere in the scenes."""
+    """A random window of an example, mirrored, turned by quarters and recoloured. Light comes from anywhere in the
+    scenes."""
     top, left = rng.integers(0, INPUT_SIZE - CROP_SIZE + 1, 2)
     image, numbers = (array[top:top + CROP_SIZE, left:left + CROP_SIZE] for array in (example.image, example.numbers))
     if rng.random() < 0.5:

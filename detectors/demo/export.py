@@ -1,15 +1,16 @@
-"""Writes the trained network as a SavedModel with the signature of the published TensorFlow Object Detection API models.
+"""Writes the trained network as a SavedModel with the signature of the published TensorFlow Object Detection API
+models.
 
     input_tensor                  uint8   [1, H, W, 3]     RGB, any size
     num_detections                float32 [1]              rows below that are detections
     detection_boxes               float32 [1, 100, 4]      ymin, xmin, ymax, xmax as shares of the picture, in [0, 1]
     detection_classes             float32 [1, 100]         from 1, `shapes.CLASS_NAMES`
     detection_scores              float32 [1, 100]         descending; 0 in unused rows
-    detection_multiclass_scores   float32 [1, 100, 8]      background first (1 - the largest), then each class, at the detection's cell
-    detection_masks               float32 [1, 100, 33, 33] probabilities relative to the box: sample k at ymin + k / 32 * (ymax - ymin)
+    detection_multiclass_scores   float32 [1, 100, 8]      background first (1 - the largest), then each class
+    detection_masks               float32 [1, 100, 33, 33] relative to the box: sample k at ymin + k / 32 * (ymax - ymin)
 
-Everything between a picture of any size and its detections is in the graph. Keras stays behind, so the file is small and loads
-in a second; it can't be trained further.
+Everything between a picture of any size and its detections is in the graph. Keras stays behind, so the file is small
+and loads in a second; it can't be trained further.
 """
 from pathlib import Path
 
@@ -60,18 +61,20 @@ class PublishedDetector(tf.Module):
         cells, classes, boxes, scores = (tf.gather(rows, kept) for rows in (cells, classes, boxes, scores))
         masks = _masks(outputs["prototypes"], tf.gather_nd(outputs["coefficients"][0], cells), boxes, size_hw, fitted_hw)
         class_scores = tf.gather_nd(probabilities, cells)
+        background = 1 - tf.reduce_max(class_scores, 1, keepdims=True)
         return {
             "num_detections": tf.cast(tf.shape(kept), tf.float32),
             "detection_boxes": _padded(boxes),
             "detection_classes": _padded(tf.cast(classes, tf.float32)) + 1,
             "detection_scores": _padded(scores),
-            "detection_multiclass_scores": _padded(tf.concat([1 - tf.reduce_max(class_scores, 1, keepdims=True), class_scores], 1)),
+            "detection_multiclass_scores": _padded(tf.concat([background, class_scores], 1)),
             "detection_masks": _padded(masks),
         }
 
 
 def letterbox(image: tf.Tensor, size_hw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Fits a picture `[1, H, W, 3]` into the top left of the input; returns float32 `[1, 384, 384, 3]` in [-1, 1] and its (h, w) there."""
+    """Fits a picture `[1, H, W, 3]` into the top left of the input; returns float32 `[1, 384, 384, 3]` in [-1, 1] and
+    its (h, w) there."""
     scale = INPUT_SIZE / tf.reduce_max(size_hw)
     fitted = tf.clip_by_value(tf.cast(tf.round(size_hw * scale), tf.int32), 1, INPUT_SIZE)
     missing = INPUT_SIZE - fitted
@@ -81,7 +84,8 @@ def letterbox(image: tf.Tensor, size_hw: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
 
 
 def _candidates(probabilities: tf.Tensor, edges: tf.Tensor, fitted_hw: tf.Tensor):
-    """The best peaks of the score maps: cells `[K, 2]`, classes `[K]` from 0, normalised boxes `[K, 4]` and scores `[K]`, best first."""
+    """The best peaks of the score maps: cells `[K, 2]`, classes `[K]` from 0, normalised boxes `[K, 4]` and scores
+    `[K]`, best first."""
     _, width, num_classes = probabilities.shape
     peaks = tf.nn.max_pool2d(probabilities[None], 3, 1, "SAME")[0]
     scores, flat = tf.math.top_k(tf.reshape(tf.where(probabilities == peaks, probabilities, 0.0), [-1]), _CANDIDATES)
@@ -90,16 +94,18 @@ def _candidates(probabilities: tf.Tensor, edges: tf.Tensor, fitted_hw: tf.Tensor
     return cells, flat % num_classes, tf.clip_by_value(boxes, 0.0, 1.0), scores
 
 
-def _masks(prototypes: tf.Tensor, coefficients: tf.Tensor, boxes: tf.Tensor, size_hw: tf.Tensor, fitted_hw: tf.Tensor) -> tf.Tensor:
+def _masks(prototypes: tf.Tensor, coefficients: tf.Tensor, boxes: tf.Tensor, size_hw: tf.Tensor,
+           fitted_hw: tf.Tensor) -> tf.Tensor:
     """Masks `[N, 33, 33]` in (0, 1), sampled at the middles of the picture's pixels on which they will be pasted.
 
-    Pasting puts a sample at the normalised v on pixel v * (size - 1), whose middle lies half a pixel further on; from there it is
-    followed back through the letterbox to the prototypes.
+    Pasting puts a sample at the normalised v on pixel v * (size - 1), whose middle lies half a pixel further on; from
+    there it is followed back through the letterbox to the prototypes.
     """
     cells = tf.cast(tf.shape(prototypes)[1], tf.float32)
     middles = boxes * tf.tile(size_hw - 1, [2]) + 0.5
     places = middles * tf.tile(fitted_hw / size_hw, [2]) / PROTOTYPE_STRIDE - 0.5
-    sampled = tf.image.crop_and_resize(prototypes, places / (cells - 1), tf.zeros_like(places[:, 0], tf.int32), [MASK_SIZE, MASK_SIZE])
+    first_picture = tf.zeros_like(places[:, 0], tf.int32)
+    sampled = tf.image.crop_and_resize(prototypes, places / (cells - 1), first_picture, [MASK_SIZE, MASK_SIZE])
     sampled = tf.ensure_shape(sampled, [None, MASK_SIZE, MASK_SIZE, NUM_PROTOTYPES])
     return tf.sigmoid(tf.einsum("nyxp,np->nyx", sampled, coefficients))
 

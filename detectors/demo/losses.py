@@ -1,7 +1,7 @@
 """What the demo detector is trained to minimise: how far its outputs are from the targets of `examples.Batch`.
 
-Quality focal loss of the scores (arXiv:2006.04388), complete IoU of the boxes (arXiv:1911.08287), cross-entropy and dice
-of the masks (arXiv:1606.04797). Only for training: what the numbers mean to a user is in `evaluate`.
+Quality focal loss of the scores (arXiv:2006.04388), complete IoU of the boxes (arXiv:1911.08287), cross-entropy and
+dice of the masks (arXiv:1606.04797). Only for training: what the numbers mean to a user is in `evaluate`.
 """
 import tensorflow as tf
 

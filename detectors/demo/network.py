@@ -1,9 +1,10 @@
 """The demo detector's network: a small fully convolutional instance segmenter in Keras, 0.8 million parameters.
 
-A narrow ResNet (arXiv:1512.03385) with a feature pyramid (arXiv:1612.03144). At each cell of one map, a quarter of the input's
-resolution, it says what box it would expect to find for an object of each class with its middle there (quality focal loss,
-arXiv:2006.04388: the score is the expected IoU), how far away the box's edges are (FCOS, arXiv:1904.01355), and how to mix a few
-mask prototypes into the object's mask (YOLACT, arXiv:1904.02689). Not for photographs: it has seen drawn scenes only.
+A narrow ResNet (arXiv:1512.03385) with a feature pyramid (arXiv:1612.03144). At each cell of one map, a quarter of
+the input's resolution, it says what box it would expect to find for an object of each class with its middle there
+(quality focal loss, arXiv:2006.04388: the score is the expected IoU), how far away the box's edges are (FCOS,
+arXiv:1904.01355), and how to mix a few mask prototypes into the object's mask (YOLACT, arXiv:1904.02689). Not for
+photographs: it has seen drawn scenes only.
 """
 import keras
 from keras import layers, ops
@@ -26,9 +27,9 @@ def build_network(num_classes: int) -> keras.Model:
 
     Returns:
       A model from float32 `[B, H, W, 3]` in [-1, 1], H and W multiples of 32, to a dict of float32:
-        `class_logits` `[B, H/4, W/4, C]`,
-        `edges` `[B, H/4, W/4, 4]`: distances from the cell's middle to the box's top, left, bottom and right, in input pixels,
-        `coefficients` `[B, H/4, W/4, 16]` and `prototypes` `[B, H/2, W/2, 16]`: their product is a mask's logit.
+        `class_logits` `[B, H/4, W/4, C]`, `edges` `[B, H/4, W/4, 4]`: distances from the cell's middle to the box's
+        top, left, bottom and right, in input pixels, `coefficients` `[B, H/4, W/4, 16]` and `prototypes` `[B, H/2,
+        W/2, 16]`: their product is a mask's logit.
     """
     image = keras.Input((None, None, 3), name="image")
     levels = _backbone(image)

@@ -1,9 +1,10 @@
-"""Draws scenes of toys on textured surfaces, with exact boxes and masks: the training and test data of the demo detector.
+"""Draws scenes of toys on textured surfaces, with exact boxes and masks: the training and test data of the demo
+detector.
 
-A scene is a function of its seed alone, so that a data set is a range of integers. The objects overlap, cast shadows, reach over the
-border, and measure from 16 pixels to half the picture. The ground truth is modal: the mask is what can be seen of an object, the box is
-tight around it. Don't take scores on these scenes for scores on photographs: they only tell whether a pipeline labels well what it
-was given.
+A scene is a function of its seed alone, so that a data set is a range of integers. The objects overlap, cast shadows,
+reach over the border, and measure from 16 pixels to half the picture. The ground truth is modal: the mask is what can
+be seen of an object, the box is tight around it. Don't take scores on these scenes for scores on photographs: they
+only tell whether a pipeline labels well what it was given.
 """
 from dataclasses import dataclass
 
@@ -46,7 +47,8 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class _Toy:
-    """An object with its place: `distance` covers the patch whose first pixel is `origin_yx`, margin for the shadow included."""
+    """An object with its place: `distance` covers the patch whose first pixel is `origin_yx`, margin for the shadow
+    included."""
 
     class_name: str
     shape: PlacedShape
@@ -61,9 +63,9 @@ def draw_scene(seed: int, *, size_hw: tuple[int, int] | None = None, num_objects
     """Draws the scene of a seed.
 
     Args:
-        seed: non-negative integer; the same seed and options give the same scene.
-        size_hw: size of the picture; by default both sides are drawn from 240 to 480 pixels, at most 2:1 apart.
-        num_objects: how many objects to place, at most `MAX_OBJECTS`; by default 1 to 14. Those that end up mostly hidden are taken
+        seed: non-negative integer; the same seed and options give the same scene. size_hw: size of the picture; by
+          default both sides are drawn from 240 to 480 pixels, at most 2:1 apart. num_objects: how many objects to
+          place, at most `MAX_OBJECTS`; by default 1 to 14. Those that end up mostly hidden are taken
             away, so a scene may have fewer (and, rarely, none).
 
     Raises:

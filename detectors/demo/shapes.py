@@ -1,8 +1,8 @@
 """The outlines of the objects in the demo scenes, as signed distances.
 
-A signed distance (negative inside, in pixels) answers everything that the painter of `scenes` asks about an object: anti-aliased
-coverage, a bevel for the shading, a soft shadow, and the exact mask. Don't use this for collision or geometry elsewhere: distances
-are to the outline's straight segments, good to a fraction of a pixel.
+A signed distance (negative inside, in pixels) answers everything that the painter of `scenes` asks about an object:
+anti-aliased coverage, a bevel for the shading, a soft shadow, and the exact mask. Don't use this for collision or
+geometry elsewhere: distances are to the outline's straight segments, good to a fraction of a pixel.
 """
 from collections.abc import Callable
 from dataclasses import dataclass

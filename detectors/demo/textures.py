@@ -1,7 +1,8 @@
 """Procedural surfaces for the demo scenes: what the objects lie on, and what they are made of.
 
-Everything is computed from a `numpy.random.Generator`, so the repository needs no photographs and no licences for them. The patterns
-only have to look plausible at a few hundred pixels; don't use them where a texture must tile or be band-limited.
+Everything is computed from a `numpy.random.Generator`, so the repository needs no photographs and no licences for
+them. The patterns only have to look plausible at a few hundred pixels; don't use them where a texture must tile or be
+band-limited.
 
 Colours are float32 RGB in [0, 1]; a surface is float32 [H, W, 3], a pattern float32 [H, W].
 """

@@ -2,10 +2,11 @@
 
     python -m labelbeam.detectors.demo.train --out detectors/demo/model
 
-Draws the scenes, trains on two CPU cores (about TRAIN_MINUTES minutes), writes the SavedModel and prints its average precision on 200
-unseen scenes. The scenes, their order, their augmentation and the initial weights are the same for the same `--seed`. TensorFlow sums
-gradients in an order that varies with the threads, so the weights agree only roughly between runs, and the scores to about a point; with
-`--deterministic` they are equal bit by bit on the same machine, in more time. Not for fine-tuning: it can't start from given weights.
+Draws the scenes, trains on two CPU cores (half an hour to an hour), writes the SavedModel and prints its average
+precision on 200 unseen scenes. The scenes, their order, their augmentation and the initial weights are the same for
+the same `--seed`. TensorFlow sums gradients in an order that varies with the threads, so the weights agree only
+roughly between runs, and the scores to about a point; `--deterministic` asks it for kernels that always sum alike,
+which take longer. Not for fine-tuning: it can't start from given weights.
 """
 import argparse
 import time
@@ -95,7 +96,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=4000, help="number of training scenes (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=6000, help=f"training steps of {BATCH_SIZE} crops (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="that draw the scenes (default: %(default)s)")
-    parser.add_argument("--deterministic", action="store_true", help="equal weights from equal seeds, in more time")
+    parser.add_argument("--deterministic", action="store_true", help="only kernels that always sum alike; takes longer")
     options = parser.parse_args()
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()

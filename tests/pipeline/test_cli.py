@@ -14,7 +14,8 @@ def test_detectors_are_listed_with_what_one_needs_to_choose(capsys):
     assert "1024×1024" in printed and "39.0/34.6 on COCO 2017 test set" in printed
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["label", "--help"], ["demo", "--help"], ["detectors", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [
+    ["--help"], ["label", "--help"], ["demo", "--help"], ["detectors", "--help"], ["--version"]])
 def test_help_needs_neither_beam_nor_tensorflow(arguments):
     code = ("import sys; from labelbeam.pipeline.cli import main\n"
             f"try: main({arguments!r})\nexcept SystemExit as e: assert e.code == 0\n"

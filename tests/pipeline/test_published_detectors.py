@@ -52,8 +52,7 @@ def test_tables_equal_a_bare_loop(name, folder, tmp_path):
     pictures, tables = label(name, weights, tmp_path)
     compared = 0
     for uri, picture, outputs in bare_loop(weights, pictures):
-        image_id = tables["images"].set_index("uri").loc[uri, "image_id"]
-        rows = tables["detections"].query("image_id == @image_id").sort_values("rank")
+        rows = tables["detections"][tables["detections"]["uri"] == uri].sort_values("rank")
         assert_equal_detections(rows, outputs, picture)
         if "detection_masks" in outputs:
             assert_equal_masks(rows, tables["masks"], outputs, picture)

@@ -67,7 +67,7 @@ def test_byte_order_marks_and_line_ends_of_other_systems(tmp_path, text):
 @pytest.mark.parametrize("compress, ending", [(gzip.compress, ".gz"), (bz2.compress, ".bz2"),
                                               (lzma.compress, ".xz"), (gzip.compress, "")])
 def test_compressed_text_is_told_by_its_first_bytes(tmp_path, compress, ending):
-    path = written(tmp_path / f"l.csv{ending}", compress("uri\na.jpg\nb.jpg\n".encode()))
+    path = written(tmp_path / f"l.csv{ending}", compress(b"uri\na.jpg\nb.jpg\n"))
     assert entries(path) == ["a.jpg", "b.jpg"]
 
 

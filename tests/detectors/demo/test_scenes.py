@@ -3,11 +3,10 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from labelbeam.detectors.demo.dataset import coco_instances, run_lengths, write_scenes
 from labelbeam.detectors.demo.scenes import EVALUATION_SEEDS, TRAINING_SEEDS_START, draw_scene, tight_box
 from labelbeam.detectors.demo.shapes import CLASS_NAMES, polygon_distance, random_shape
+from PIL import Image
 
 
 @pytest.fixture(scope="module")
