@@ -105,6 +105,7 @@ def main() -> None:
     examples = make_examples(range(TRAINING_SEEDS_START, TRAINING_SEEDS_START + options.scenes), options.processes)
     print(f"{options.scenes} scenes after {time.monotonic() - started:.0f} s", flush=True)
     network = train(examples, steps=options.steps, seed=options.seed)
+    network.save_weights(options.out.with_suffix(".weights.h5"))  # an hour's work, kept whatever becomes of the export
     export_saved_model(network, options.out)
     print(f"{options.out} written after {(time.monotonic() - started) / 60:.1f} min", flush=True)
 

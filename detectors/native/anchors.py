@@ -7,9 +7,9 @@ def grid_anchors(grid_hw: tuple[int, int], stride: int, base_size: int = 256,
                  scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)) -> np.ndarray:
     """Anchors of every cell of a feature map, clipped to the picture.
 
-    Cell (i, j) has its centre at pixel (i * stride, j * stride), the first at 0. A ratio is width / height, and scales run
-    fastest. Anchors are clipped *before* boxes are decoded against them, so those at the border aren't symmetric about
-    their cell.
+    Cell (i, j) has its centre at pixel (i * stride, j * stride), the first at 0. A ratio is width / height, and scales
+    run fastest. Anchors are clipped *before* boxes are decoded against them, so those at the border aren't symmetric
+    about their cell.
 
     Args:
       grid_hw: rows and columns of the feature map.

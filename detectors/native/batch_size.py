@@ -8,8 +8,8 @@ class BatchSize:
     """Thread-safe. `size` is what to use for the next batch.
 
     Args:
-      size: to start with, and to stay with unless memory runs out; if None, it starts at 1 and doubles for as long as the
-        throughput grows.
+      size: to start with, and to stay with unless memory runs out; if None, it starts at 1 and doubles for as long as
+        the throughput grows.
       largest: it never grows beyond.
     """
 

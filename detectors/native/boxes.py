@@ -49,16 +49,23 @@ def iou(a, b):
     Returns:
       float32 `[...]`.
     """
-    ay1, ax1, ay2, ax2 = _ordered(a)
-    by1, bx1, by2, bx2 = _ordered(b)
-    area_a, area_b = (ay2 - ay1) * (ax2 - ax1), (by2 - by1) * (bx2 - bx1)
+    return iou_of_corners(ordered_corners(a), ordered_corners(b))
+
+
+def ordered_corners(boxes):
+    """What `iou_of_corners` takes: ymin, xmin, ymax, xmax and area `[...]` of boxes `[..., 4]`, corners in order."""
+    y1, x1, y2, x2 = ops.unstack(boxes, 4, axis=-1)
+    y1, y2 = ops.minimum(y1, y2), ops.maximum(y1, y2)
+    x1, x2 = ops.minimum(x1, x2), ops.maximum(x1, x2)
+    return y1, x1, y2, x2, (y2 - y1) * (x2 - x1)
+
+
+def iou_of_corners(a, b):
+    """`iou` of boxes that went through `ordered_corners`, which a loop need do only once."""
+    ay1, ax1, ay2, ax2, area_a = a
+    by1, bx1, by2, bx2, area_b = b
     height = ops.maximum(ops.minimum(ay2, by2) - ops.maximum(ay1, by1), 0.0)
     width = ops.maximum(ops.minimum(ax2, bx2) - ops.maximum(ax1, bx1), 0.0)
     intersection = height * width
     some = (area_a > 0) & (area_b > 0)
     return ops.where(some, intersection / ops.where(some, area_a + area_b - intersection, 1.0), 0.0)
-
-
-def _ordered(boxes):
-    y1, x1, y2, x2 = ops.unstack(boxes, 4, axis=-1)
-    return ops.minimum(y1, y2), ops.minimum(x1, x2), ops.maximum(y1, y2), ops.maximum(x1, x2)

@@ -1,4 +1,7 @@
-"""Compiles functions that use a network's weights, with whatever backend Keras runs on. The only place that tells them apart."""
+"""Compiles functions that use a network's weights, with whatever backend Keras runs on.
+
+The only place that tells the backends apart.
+"""
 from collections.abc import Callable
 
 import keras
@@ -7,6 +10,11 @@ import keras
 def compiles_each_shape() -> bool:
     """Whether a new shape of the arguments costs a compilation (XLA) or next to nothing."""
     return keras.backend.backend() == "jax"
+
+
+def runs_on_cpu() -> bool:
+    """Whether Keras computes on the CPU, for want of an accelerator."""
+    return all(device.startswith("cpu") for device in keras.distribution.list_devices())
 
 
 def compiled(function: Callable, network: keras.Model, dtypes: tuple[str, ...]) -> Callable:

@@ -1,7 +1,7 @@
 """What a network costs: parameters, and multiplications of its convolutions and dense layers, part by part.
 
-Counted from the layers' shapes, for one picture; 1 GMAC is 10**9 multiply-accumulates. Element-wise work, resizing, cropping and
-NMS aren't counted. `plain` is the published graph's way, `native` what is left after the rearrangements.
+Counted from the layers' shapes, for one picture; 1 GMAC is 10**9 multiply-accumulates. Element-wise work, resizing,
+cropping and NMS aren't counted. `plain` is the published graph's way, `native` what is left after the rearrangements.
 """
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ def centernet_parts(network) -> list[Part]:
 
 
 def mask_rcnn_parts(network, num_masks: int) -> list[Part]:
-    """Mask R-CNN's parts, in their order, with so many detections kept here (the published graph always makes 100 masks)."""
+    """Mask R-CNN's parts, in their order, with so many masks made here (the published graph always makes 100)."""
     first, rpn = gmac(network.first_stage), gmac(network.rpn_head)
     height, width, channels = network.first_stage.output_shape[1:]
     reduced = network.mixed_7a_reductions.kernel.shape[-1]
@@ -71,13 +71,14 @@ def mask_rcnn_parts(network, num_masks: int) -> list[Part]:
     plain_tower = tower + _conv_gmac(CROP_HW, 1, channels, reduced)
     boxes = gmac(network.box_head)
     plain_masks, masks = _mask_head_gmac(network)
+    detections = f"{MAX_DETECTIONS} / {num_masks} detections"
     return [Part("Inception-ResNet-v2, first stage", first, first),
             Part("RPN", rpn, rpn),
             Part("mixed_7a's 1x1 convolutions, on the map", 0.0, reductions_on_map),
             Part("tower on 300 proposals", MAX_PROPOSALS * plain_tower, MAX_PROPOSALS * tower),
             Part("box and class heads", MAX_PROPOSALS * boxes, MAX_PROPOSALS * boxes),
-            Part(f"tower on {MAX_DETECTIONS} / {num_masks} detections", MAX_DETECTIONS * plain_tower, num_masks * tower),
-            Part(f"mask head on {MAX_DETECTIONS} / {num_masks} detections", MAX_DETECTIONS * plain_masks, num_masks * masks)]
+            Part(f"tower on {detections}", MAX_DETECTIONS * plain_tower, num_masks * tower),
+            Part(f"mask head on {detections}", MAX_DETECTIONS * plain_masks, num_masks * masks)]
 
 
 def _mask_head_gmac(network) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Crops of a feature map at fixed size, as TF's `crop_and_resize` takes them (bilinear, zeros outside).
 
-It is neither RoIAlign nor RoIPool: one sample a cell, on a grid whose outer samples lie on the box's edges, where 0 and 1
-are the *centres* of the feature map's outer cells.
+It is neither RoIAlign nor RoIPool: one sample a cell, on a grid whose outer samples lie on the box's edges, where 0
+and 1 are the *centres* of the feature map's outer cells.
 """
 from keras import ops
 
@@ -9,9 +9,9 @@ from keras import ops
 def sample_positions(start, end, n_in: int, n_out: int):
     """Where a crop samples one axis.
 
-    The order of operations decides which samples fall outside: for some boxes that end at 1 the last sample lies one unit in
-    the last place beyond the last cell, and the reference then gives a row of zeros. `n * x - x` for `(n - 1) * x` is
-    exact for a power of two and leaves a compiler nothing to contract.
+    The order of operations decides which samples fall outside: for some boxes that end at 1 the last sample lies one
+    unit in the last place beyond the last cell, and the reference then gives a row of zeros. Written as `n * x - x`,
+    `(n - 1) * x` leaves a compiler nothing to contract where n is a power of two.
 
     Args:
       start, end: float32 `[N]`, the box's sides, normalised.

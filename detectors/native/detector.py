@@ -1,8 +1,8 @@
 """Engine `native`: a native network behind the `Detector` protocol, in batches of pictures of any sizes.
 
-Each picture goes through the network's own resizer on the host, so pictures of different sizes share a batch. Masks are made
-only for the detections that are kept. Not for a published graph that isn't one of `networks.NETWORKS`: that is engine
-`saved_model`.
+Each picture goes through the network's own resizer on the host, so pictures of different sizes share a batch. Masks
+are made only for the detections that are kept. Not for a published graph that isn't one of `networks.NETWORKS`: that
+is engine `saved_model`.
 """
 import os
 import time
@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..detector import DetectOptions, Detections
+from ..detector import Detections, DetectOptions
 from ..errors import UsageError
 from .batch_size import BatchSize
 from .compiled import compiled, compiles_each_shape, is_out_of_memory
@@ -54,17 +54,21 @@ class NativeDetector:
         self._batch_size = BatchSize(None if max_batch_size == "auto" else max_batch_size)
         self._host = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="preprocess")
         self._outputs = tuple(dict.fromkeys((*ALWAYS, *options.keep)))
-        self._makes_masks = options.masks and hasattr(self._network, "masks")
-        if self._makes_masks:
-            self._detect = compiled(lambda pixels: self._network.detect(pixels, self._outputs), self._network, ("float32",))
-            self._detect_in_boxes = compiled(
-                lambda pixels, boxes, counts: self._network.detect(pixels, self._outputs, boxes, counts), self._network,
-                ("float32", "float32", "int32"))
-            self._masks = compiled(self._network.masks, self._network,
-                                   (precision, "float32", "int32", "int32"))
+        self._has_proposals = hasattr(self._network, "rpn_head")
+        self._makes_masks = options.masks and self._has_proposals
+        if self._has_proposals:
+            self._detect = self._compiled(
+                lambda pixels: self._network.detect(pixels, self._outputs), "float32")
+            self._detect_in_boxes = self._compiled(
+                lambda pixels, boxes, counts: self._network.detect(pixels, self._outputs, boxes, counts),
+                "float32", "float32", "int32")
+            self._masks = self._compiled(self._network.masks, precision, "float32", "int32", "int32")
         else:
-            self._detect = compiled(lambda *inputs: (self._network(*inputs, outputs=self._outputs), None), self._network,
-                                    ("float32", "int32"))
+            self._detect = self._compiled(
+                lambda *inputs: (self._network(*inputs, outputs=self._outputs), None), "float32", "int32")
+
+    def _compiled(self, function, *dtypes: str):
+        return compiled(function, self._network, dtypes)
 
     @property
     def batch_size(self) -> int:
@@ -76,13 +80,21 @@ class NativeDetector:
 
         Args:
           images: RGB pictures, uint8 `[height, width, 3]`, of any sizes.
-          boxes: for networks with proposals: of each picture, float32 `[P, 4]`, at most 300 boxes (ymin, xmin, ymax, xmax)
-            normalised to it, that are classified instead of the network's own proposals.
+          boxes: for networks with proposals: of each picture, float32 `[P, 4]`, at most 300 boxes (ymin, xmin, ymax,
+            xmax) normalised to it, that are classified instead of the network's own proposals.
+
+        Raises:
+          UsageError: if there are boxes and the network has no proposals, or they aren't as above.
+          MemoryError: if one picture alone doesn't fit on the device.
+          InvalidDetections: if a picture can't be resized to the network's input.
         """
+        if boxes is not None and not self._has_proposals:
+            raise UsageError(f"boxes: {self._network.name} has no proposals whose place boxes could take; "
+                             "use Mask R-CNN")
         inputs = list(self._host.map(self._network.preprocess, images))
         if boxes is not None:
             inputs = [(pixels, *padded_boxes(b)) for (pixels, _), b in zip(inputs, boxes, strict=True)]
-        elif self._makes_masks:
+        elif self._has_proposals:
             inputs = [(pixels,) for pixels, _ in inputs]
         found, start = [], 0
         while start < len(inputs):

@@ -1,8 +1,8 @@
-"""Writes a native network as a SavedModel with the published signature, for TF Serving, engine `saved_model` or anything else.
+"""Writes a native network as a SavedModel with the published signature, for TF Serving or engine `saved_model`.
 
-The signature takes pictures as they are, uint8 `[batch, height, width, 3]` (those of one batch have one size), and gives
-the published outputs by their names. TensorFlow only: the pictures are resized inside the graph. Not the way to run a network
-here: `detector.py` does less work for the same detections.
+The signature takes pictures as they are, uint8 `[batch, height, width, 3]` (those of one batch have one size), and
+gives the published outputs by their names. TensorFlow only: the pictures are resized inside the graph. Not the way to
+run a network here: `detector.py` does less work for the same detections.
 """
 from collections.abc import Sequence
 
@@ -45,7 +45,8 @@ def export_saved_model(detector: str, weights_file: str, folder: str, *, batch_s
     outputs = tuple(outputs or network.output_names)
     unknown = [name for name in outputs if name not in network.output_names]
     if unknown:
-        raise UsageError(f"output {unknown[0]}: {detector} has no such output; it has {', '.join(network.output_names)}")
+        raise UsageError(f"output {unknown[0]}: {detector} has no such output; it has "
+                         f"{', '.join(network.output_names)}")
     load_weights(network, weights_file)
     module = tf.Module()
     module.network = network  # so that the SavedModel holds its variables

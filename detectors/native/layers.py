@@ -1,11 +1,11 @@
 """Layers whose weights come from the published variables, with batch norms folded into the convolutions.
 
-Each layer says which published variables it is made of (`sources`) and computes its own weights from them (`fill`). A layer
-bears its published name, so that published variables find it; Keras allows no `/` in a name, so where the published
-name has one, `source` gives it in full.
+Each layer says which published variables it is made of (`sources`) and computes its own weights from them (`fill`). A
+layer bears its published name, so that published variables find it; Keras allows no `/` in a name, so where the
+published name has one, `source` gives it in full.
 
-At inference a batch norm multiplies and shifts each channel by constants, so it is folded into the convolution before it: half
-the layers, and the same result up to rounding. Not for training.
+At inference a batch norm multiplies and shifts each channel by constants, so it is folded into the convolution before
+it: half the layers, and the same result up to rounding. Not for training.
 """
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Variables = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """A published batch norm: the prefix of its variables, its epsilon, and whether it has a gamma (else gamma is 1)."""
+    """A published batch norm: the prefix of its variables, its epsilon, whether it has a gamma (else gamma is 1)."""
 
     source: str
     epsilon: float
@@ -40,12 +40,12 @@ class BatchNorm:
 
 
 class _Kernel:
-    """What layers with a kernel share: published kernel and, without a batch norm, bias; mixed in before the Keras layer."""
+    """What layers with a kernel share, mixed in before the Keras layer."""
 
     out_axis = -1  # of the kernel
 
-    def __init__(self, *args, source: str | None = None, batch_norm: BatchNorm | None = None, biased: bool | None = None,
-                 output_scale: float = 1.0, **kwargs):
+    def __init__(self, *args, source: str | None = None, batch_norm: BatchNorm | None = None,
+                 biased: bool | None = None, output_scale: float = 1.0, **kwargs):
         """Beside the Keras layer's own arguments:
 
         source: prefix of the published variables; the layer's name if None.
@@ -53,7 +53,8 @@ class _Kernel:
         biased: whether the published layer has a bias; if None, it has one if it has no batch norm.
         output_scale: constant factor of the output, folded in as well.
         """
-        super().__init__(*args, kernel_initializer="zeros", **kwargs)  # `fill` sets it; random numbers would take seconds
+        # `fill` sets the kernel; random numbers would take seconds.
+        super().__init__(*args, kernel_initializer="zeros", **kwargs)
         self.source = source or self.name
         self.batch_norm = batch_norm
         self.biased = batch_norm is None if biased is None else biased
@@ -74,8 +75,9 @@ class _Kernel:
         kernel = np.asarray(variables[f"{self.source}/kernel"], np.float64)
         bias = np.asarray(variables[f"{self.source}/bias"], np.float64) if self.biased else 0.0
         by_channel = np.reshape(scale, (-1,) + (1,) * (-1 - self.out_axis))  # broadcasts along the kernel's output axis
+        bias = np.broadcast_to(bias * scale + offset, self.bias.shape)
         self.kernel.assign((kernel * by_channel * self.output_scale).astype(np.float32))
-        self.bias.assign(np.broadcast_to((bias * scale + offset) * self.output_scale, self.bias.shape).astype(np.float32))
+        self.bias.assign((bias * self.output_scale).astype(np.float32))
 
 
 class Conv(_Kernel, keras.layers.Conv2D):

@@ -27,6 +27,6 @@ def build_network(name: str, precision: str = "float32") -> keras.Model:
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
     if keras.config.image_data_format() != "channels_last":
-        raise UsageError("--engine native: Keras' configuration says image_data_format channels_first, the networks need "
-                         "channels_last; change it in ~/.keras/keras.json")
+        raise UsageError("--engine native: Keras' configuration says image_data_format channels_first, the networks "
+                         "need channels_last; change it in ~/.keras/keras.json")
     return NETWORKS[name](precision, name=name)

@@ -12,8 +12,8 @@ def top_peaks(probabilities, k: int):
       k: how many.
 
     Returns:
-      `scores` float32 `[B, k]` descending (0 where there are fewer peaks), `cells` int32 `[B, k]`, row-major over H x W, and
-      `classes` int32 `[B, k]`. Ties go to the lower (cell, class).
+      `scores` float32 `[B, k]` descending (0 where there are fewer peaks), `cells` int32 `[B, k]`, row-major over H x
+      W, and `classes` int32 `[B, k]`. Ties go to the lower (cell, class).
     """
     _, height, width, classes = probabilities.shape
     neighbourhood = ops.max_pool(probabilities, 3, strides=1, padding="same")

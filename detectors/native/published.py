@@ -1,7 +1,8 @@
 """Reads the variables of a published SavedModel or of a TF2 model zoo checkpoint, by their full names.
 
-Both store each variable under a key that depends on how the model was put together (`_model/…/variables/7`), and the object
-graph beside them maps each key to the variable's full name (`conv2_block1_1_conv/kernel`), which is the same in both.
+Both store each variable under a key that depends on how the model was put together (`_model/…/variables/7`), and the
+object graph beside them maps each key to the variable's full name (`conv2_block1_1_conv/kernel`), which is the same in
+both.
 """
 import hashlib
 import os
@@ -24,7 +25,8 @@ def checkpoint_prefix(source: str) -> str:
     """The path of the checkpoint in `source`, without the endings of its files.
 
     Args:
-      source: a SavedModel's folder, a checkpoint's path (`…/ckpt-0`, with or without `.index`), or a folder with one checkpoint.
+      source: a SavedModel's folder, a checkpoint's path (`…/ckpt-0`, with or without `.index`), or a folder with one
+        checkpoint.
 
     Raises:
       WeightsError: if there's none, or several.
@@ -38,8 +40,8 @@ def checkpoint_prefix(source: str) -> str:
         found = sorted(tf.io.gfile.glob(join(source, "*.index")))
         if len(found) != 1:
             raise WeightsError(f"weights {source}: expected a SavedModel or one checkpoint in this folder; it has "
-                               f"{', '.join(os.path.basename(f) for f in found) or 'neither'}. Give the checkpoint itself, "
-                               "as in FOLDER/ckpt-0")
+                               f"{', '.join(os.path.basename(f) for f in found) or 'neither'}. Give the checkpoint "
+                               "itself, as in FOLDER/ckpt-0")
         source = found[0]
     prefix = source.removesuffix(".index")
     if not exists(prefix + ".index"):
@@ -82,13 +84,13 @@ def read_variables(source: str) -> dict[str, np.ndarray]:
         return {name: reader.get_tensor(key) for key, name in full_names(prefix).items()}
     except WeightsError:
         raise
-    except (tf.errors.OpError, DecodeError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"weights {source}: the checkpoint can't be read, it is damaged or not an object-based one of "
-                           f"TensorFlow 2 ({error}); fetch it again") from error
+    except (tf.errors.OpError, DecodeError, RuntimeError, ValueError, IndexError) as error:
+        raise WeightsError(f"weights {source}: the checkpoint can't be read, it is damaged or not an object-based one "
+                           f"of TensorFlow 2 ({error}); fetch it again") from error
 
 
 def renumbered(names: Collection[str]) -> dict[str, str]:
-    """Maps each name to the one that it has where Keras' automatic numbers start at 0: `conv2d_17/bias` -> `conv2d/bias`."""
+    """Maps each name to the one it has where Keras' automatic numbers start at 0: `conv2d_17/bias` -> `conv2d/bias`."""
     numbers = defaultdict(set)
     for name in names:
         if found := _NUMBERED.fullmatch(name.split("/")[0]):

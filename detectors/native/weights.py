@@ -1,7 +1,8 @@
 """Weights of the native networks: imported once from what is published, kept in one file, loaded into a network.
 
-The file is HDF5 (`.weights.h5`) with the published variables under their published names, unchanged, so that it outlives changes
-of the networks; a network computes its own weights from them when it is loaded. It is not one for Keras' `load_weights`.
+The file is HDF5 (`.weights.h5`) with the published variables under their published names, unchanged, so that it
+outlives changes of the networks; a network computes its own weights from them when it is loaded. It is not one for
+Keras' `load_weights`.
 """
 import hashlib
 import os
@@ -49,7 +50,8 @@ def import_weights(detector: str, source: str, file: str) -> str:
     if not str(file).endswith(".weights.h5"):
         raise WeightsError(f"weights file {file}: expected a name that ends in .weights.h5")
     network = build_network(detector)
-    variables = published.matched(published.read_variables(source), needed_variables(network), network.unused_variables, source)
+    variables = published.matched(published.read_variables(source), needed_variables(network),
+                                  network.unused_variables, source)
     digest = published.fingerprint(variables)
     part = Path(f"{file}.{os.getpid()}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -84,10 +86,16 @@ def load_weights(network: keras.Model, file: str) -> str:
             raise WeightsError(f"weights file {file}: expected weights of {network.name}, it holds those of "
                                f"{source.attrs['detector']}")
         variables = {}
-        source.visititems(lambda name, item: variables.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+
+        def read(name, item):
+            if isinstance(item, h5py.Dataset):
+                variables[name] = item[()]
+
+        source.visititems(read)
         digest = source.attrs["fingerprint"]
     if published.fingerprint(variables) != digest:
-        raise WeightsError(f"weights file {file}: its content isn't what was written, the file is damaged; import it again")
+        raise WeightsError(f"weights file {file}: its content isn't what was written, the file is damaged; "
+                           "import it again")
     fill(network, published.matched(variables, needed_variables(network), (), file))
     return digest
 
@@ -111,7 +119,7 @@ def cached_weights(detector: str, source: str, folder: str | None = None) -> str
     import tensorflow as tf
 
     with tf.io.gfile.GFile(published.checkpoint_prefix(source) + ".index", "rb") as index:
-        key = hashlib.sha256(index.read()).hexdigest()[:16]
+        key = hashlib.sha256(FORMAT.encode() + index.read()).hexdigest()[:16]
     folder = Path(folder or os.environ.get("LABELBEAM_CACHE") or Path.home() / ".cache" / "labelbeam")
     file = folder / f"{detector}-{key}.weights.h5"
     if not file.exists():

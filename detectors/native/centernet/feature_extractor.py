@@ -1,4 +1,4 @@
-"""CenterNet's feature extractor: ResNet50-v2 (Identity Mappings in Deep Residual Networks, arXiv:1603.05027) and a neck.
+"""CenterNet's feature extractor: ResNet50-v2 (Identity Mappings in Deep Residual Networks, arXiv:1603.05027), a neck.
 
 The neck (Objects as Points, arXiv:1904.07850, section 5) brings the backbone's stride of 32 back to 4. Layers bear the
 published names.
@@ -53,7 +53,8 @@ def residual_block(x, name: str, filters: int, stride: int, convolve_shortcut: b
     if convolve_shortcut:
         shortcut = Conv(4 * filters, 1, name=f"{name}_0_conv", dtype=dtype)(preact)
     elif stride > 1:
-        shortcut = layers.MaxPooling2D(1, strides=stride, name=f"{name}_subsample", dtype=dtype)(x)  # of x, not of preact
+        # Of x, not of preact.
+        shortcut = layers.MaxPooling2D(1, strides=stride, name=f"{name}_subsample", dtype=dtype)(x)
     else:
         shortcut = x
     y = conv_bn_relu(preact, 1, 1)
@@ -67,10 +68,11 @@ def residual_block(x, name: str, filters: int, stride: int, convolve_shortcut: b
 def neck(x, dtype: str):
     """Three times: a convolution, then a transposed one that doubles the resolution."""
     for i, filters in enumerate(NECK_FILTERS):
-        x = Conv(filters, 3, name=numbered("conv2d", i), activation="relu", biased=True, dtype=dtype,
-                 batch_norm=BatchNorm(numbered("batch_normalization", 2 * i), NECK_EPSILON))(x)
+        first, second = (BatchNorm(numbered("batch_normalization", 2 * i + k), NECK_EPSILON) for k in (0, 1))
+        x = Conv(filters, 3, name=numbered("conv2d", i), activation="relu", biased=True, batch_norm=first,
+                 dtype=dtype)(x)
         x = ConvTranspose(filters, 3, strides=2, name=numbered("conv2d_transpose", i), activation="relu", biased=True,
-                          dtype=dtype, batch_norm=BatchNorm(numbered("batch_normalization", 2 * i + 1), NECK_EPSILON))(x)
+                          batch_norm=second, dtype=dtype)(x)
     return x
 
 

@@ -43,7 +43,8 @@ class PeakHead(keras.layers.Layer):
     def call(self, features, cells):
         """Values float32 `[B, K, 2]` of features `[B, H, W, C]` at `cells`, int32 `[B, K]`, row-major over H x W."""
         _, height, width, channels = features.shape
-        padded = ops.reshape(ops.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0))), (-1, (height + 2) * (width + 2), channels))
+        padded = ops.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        padded = ops.reshape(padded, (-1, (height + 2) * (width + 2), channels))
         corner = cells // width * (width + 2) + cells % width  # the 3x3 patch's first cell, in the padded map
         taps = np.add.outer(np.arange(3) * (width + 2), np.arange(3)).ravel().astype("int32")
         places = ops.reshape(corner[:, :, None] + taps, (-1, cells.shape[1] * 9, 1))

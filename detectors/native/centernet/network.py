@@ -77,8 +77,9 @@ class CenterNet(keras.Model):
 def mask_to_picture(probabilities, true_size_hw):
     """Probabilities `[B, H, W, classes]`, 0 beyond the picture.
 
-    The published graph compares *cells* with the picture's size in *pixels*, so this has an effect only on pictures of less
-    than 128 rows or columns after scaling; objects found in the padding stay. The weights were evaluated like that.
+    The published graph compares *cells* with the picture's size in *pixels*, so this has an effect only on pictures of
+    less than 128 rows or columns after scaling; objects found in the padding stay. The weights were evaluated like
+    that.
     """
     _, height, width, _ = probabilities.shape
     inside_y = ops.arange(height, dtype="int32") < true_size_hw[:, :1]

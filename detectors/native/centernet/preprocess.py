@@ -1,4 +1,4 @@
-"""CenterNet's input: the picture with its longer side scaled to 512, padded at the bottom and the right. On the host."""
+"""CenterNet's input: the picture, its longer side scaled to 512, padded at the bottom and the right. On the host."""
 import numpy as np
 
 from ...detector import InvalidDetections

@@ -13,9 +13,9 @@ _PREDICTOR = "mask_rcnn_keras_box_predictor"
 
 
 def box_head(features_shape: tuple[int, int, int]) -> keras.Model:
-    """The tower's features `[N, h, w, C]` -> box codes `[N, 90, 4]`, class by class, and logits `[N, 91]`, background first.
+    """The tower's features `[N, h, w, C]` -> box codes `[N, 90, 4]`, class by class, and logits `[N, 91]`.
 
-    In float32 always: they are small, and what follows is sensitive.
+    The background is the first of the logits. In float32 always: they are small, and what follows is sensitive.
     """
     features = layers.Input(features_shape, name="features")
     pooled = layers.GlobalAveragePooling2D(name="pooled", dtype="float32")(features)
@@ -27,7 +27,9 @@ def box_head(features_shape: tuple[int, int, int]) -> keras.Model:
 
 
 def select_detections(codes, probabilities, proposals, num_proposals, window_hw: tuple[int, int]):
-    """The best boxes over all classes, 100 a picture at most. NMS runs class by class; a proposal may count several times.
+    """The best boxes over all classes, 100 a picture at most.
+
+    NMS runs class by class; one proposal may be found under several classes.
 
     Args:
       codes: float32 `[B, P, 90, 4]`.
@@ -72,7 +74,7 @@ def select_detections(codes, probabilities, proposals, num_proposals, window_hw:
 
 
 def best_class_boxes(codes, logits, proposals, window_hw: tuple[int, int]):
-    """Each proposal's box of its best class but background, normalised and clipped: `raw_detection_boxes`, `[B, P, 4]`."""
+    """Each proposal's box of its best class but background, normalised and clipped, `[B, P, 4]`."""
     best = ops.argmax(logits[..., 1:], axis=-1)[..., None, None]
     boxes = decode(ops.take_along_axis(codes, best, axis=2)[:, :, 0], proposals)
     size = ops.convert_to_tensor([*window_hw, *window_hw], "float32")

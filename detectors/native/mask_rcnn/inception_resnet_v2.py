@@ -33,8 +33,8 @@ class _Builder:
         self.dtype = dtype
 
     def unit(self, number, x, kernel_size, filters, strides=1):
-        return Conv(filters, kernel_size, strides=strides, name=unit_names(number)[0], activation="relu", dtype=self.dtype,
-                    batch_norm=unit_batch_norm(number))(x)
+        return Conv(filters, kernel_size, strides=strides, name=unit_names(number)[0], activation="relu",
+                    batch_norm=unit_batch_norm(number), dtype=self.dtype)(x)
 
     def max_pool(self, x, name):
         return layers.MaxPooling2D(3, strides=2, padding="same", name=name, dtype=self.dtype)(x)
@@ -104,8 +104,8 @@ def block8(b: _Builder, x, n: int, c: int):
 class Mixed7aReductions(keras.layers.Layer):
     """The three 1x1 convolutions at the start of mixed_7a, without what the batch norms add: `[…, C]` -> `[…, 768]`.
 
-    Linear and the same in each cell, they commute with cropping: done once on the feature map instead of on 300 overlapping
-    crops, they cost a twentieth. What follows the crop is `Mixed7aActivation`.
+    Linear and the same in each cell, they commute with cropping: done once on the feature map instead of on 300
+    overlapping crops, they cost a twentieth. What follows the crop is `Mixed7aActivation`.
     """
 
     def build(self, input_shape):
@@ -155,12 +155,13 @@ class Mixed7aActivation(keras.layers.Layer):
 def tower(crop_hw: tuple[int, int], channels: int, dtype: str) -> keras.Model:
     """The part that runs on crops: mixed_7a, block8 and conv_7b.
 
-    Inputs are crops `[N, h, w, channels]` of the features and crops `[N, h, w, 768]` of their `Mixed7aReductions`; the output
-    is `[N, ceil(h/2), ceil(w/2), 1536]`.
+    Inputs are crops `[N, h, w, channels]` of the features and crops `[N, h, w, 768]` of their `Mixed7aReductions`; the
+    output is `[N, ceil(h/2), ceil(w/2), 1536]`.
     """
     b = _Builder(dtype)
     crops = layers.Input((*crop_hw, channels), name="crops", dtype=dtype)
-    reduced_crops = layers.Input((*crop_hw, REDUCTION_FILTERS * len(MIXED_7A_REDUCTIONS)), name="reduced_crops", dtype=dtype)
+    num_reduced = REDUCTION_FILTERS * len(MIXED_7A_REDUCTIONS)
+    reduced_crops = layers.Input((*crop_hw, num_reduced), name="reduced_crops", dtype=dtype)
 
     reduced = Mixed7aActivation(name="mixed_7a_activation", dtype=dtype)(reduced_crops)
     unit_156, unit_158, unit_160 = ops.split(reduced, 3, axis=-1)
@@ -170,5 +171,6 @@ def tower(crop_hw: tuple[int, int], channels: int, dtype: str) -> keras.Model:
                   b.max_pool(crops, "max_pooling2d_3")], "mixed_7a")
     for n in range(10):
         x = block8(b, x, n + 1, FIRST_BLOCK8_UNIT + 4 * n)
-    x = Conv(1536, 1, name="conv_7b", activation="relu", dtype=dtype, batch_norm=BatchNorm("conv_7b_bn", EPSILON, gamma=False))(x)
+    x = Conv(1536, 1, name="conv_7b", activation="relu", dtype=dtype,
+             batch_norm=BatchNorm("conv_7b_bn", EPSILON, gamma=False))(x)
     return keras.Model([crops, reduced_crops], x, name="tower")

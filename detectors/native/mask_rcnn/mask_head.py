@@ -11,7 +11,7 @@ _HEAD = "mask_rcnn_keras_box_predictor/mask_rcnn_mask_head"
 
 
 class MaskHead(keras.layers.Layer):
-    """From the tower's features `[N, 9, 9, C]` to masks: enlarging to 33x33, three convolutions, and one channel a class.
+    """From the tower's features `[N, 9, 9, C]` to masks: enlarging to 33x33, three convolutions, one channel a class.
 
     Args:
       num_classes: channels of the last convolution.
@@ -19,7 +19,8 @@ class MaskHead(keras.layers.Layer):
 
     def __init__(self, num_classes: int, **kwargs):
         super().__init__(**kwargs)
-        self.enlarged_conv = EnlargedConv(FILTERS, MASK_SIZE_HW, f"{_HEAD}/MaskPredictor_conv2d_0", dtype=self.dtype_policy)
+        self.enlarged_conv = EnlargedConv(FILTERS, MASK_SIZE_HW, f"{_HEAD}/MaskPredictor_conv2d_0",
+                                          dtype=self.dtype_policy)
         self.convs = [Conv(FILTERS, 3, name=f"MaskPredictor_conv2d_{i}", source=f"{_HEAD}/MaskPredictor_conv2d_{i}",
                            activation="relu", dtype=self.dtype_policy) for i in (1, 2)]
         self.last_conv = ClassConv(num_classes, f"{_HEAD}/MaskPredictor_last_conv2d", dtype="float32")
@@ -33,7 +34,7 @@ class MaskHead(keras.layers.Layer):
         self.last_conv.build(shape)
 
     def call(self, features, classes=None):
-        """Mask logits float32: `[N, 33, 33]` of `classes`, int32 `[N]` from 0, or `[N, 33, 33, num_classes]` if None."""
+        """Mask logits float32 `[N, 33, 33]` of `classes`, int32 `[N]` from 0; `[N, 33, 33, num_classes]` if None."""
         x = self.enlarged_conv(features)
         for conv in self.convs:
             x = conv(x)
@@ -43,8 +44,8 @@ class MaskHead(keras.layers.Layer):
 class EnlargedConv(keras.layers.Layer):
     """Bilinear enlargement with aligned corners, then a 3x3 convolution and ReLU, in an order that costs a thirteenth.
 
-    Both are linear: so the small map is multiplied with each of the kernel's nine taps, and the nine results are enlarged,
-    shifted by their tap and added.
+    Both are linear: so the small map is multiplied with each of the kernel's nine taps, and the nine results are
+    enlarged, shifted by their tap and added.
 
     Args:
       filters: of the convolution.
@@ -71,7 +72,8 @@ class EnlargedConv(keras.layers.Layer):
 
     def sources(self) -> dict[str, tuple[int, ...]]:
         """See `Conv.sources`."""
-        return {f"{self.source}/kernel": (3, 3, self.kernel.shape[0], self.filters), f"{self.source}/bias": (self.filters,)}
+        return {f"{self.source}/kernel": (3, 3, self.kernel.shape[0], self.filters),
+                f"{self.source}/bias": (self.filters,)}
 
     def fill(self, variables) -> None:
         """See `Conv.fill`."""
@@ -81,7 +83,7 @@ class EnlargedConv(keras.layers.Layer):
 
 
 def shifted_enlargements(n_in: int, n_out: int) -> np.ndarray:
-    """Matrices float32 `[3, n_out, n_in]` that enlarge an axis with aligned corners and then shift it by -1, 0 and 1 cells.
+    """Matrices float32 `[3, n_out, n_in]` that enlarge an axis with aligned corners, then shift it by -1, 0 and 1.
 
     Row o of the matrix for tap k holds the weights of output cell o + k - 1, and zeros where there is no such cell.
     """
@@ -107,11 +109,12 @@ class ClassConv(keras.layers.Layer):
         self.num_classes, self.source = num_classes, source
 
     def build(self, input_shape, classes_shape=None):
-        self.kernel = self.add_weight(shape=(3, 3, input_shape[-1], self.num_classes), initializer="zeros", name="kernel")
+        shape = (3, 3, input_shape[-1], self.num_classes)
+        self.kernel = self.add_weight(shape=shape, initializer="zeros", name="kernel")
         self.bias = self.add_weight(shape=(self.num_classes,), initializer="zeros", name="bias")
 
     def call(self, inputs, classes=None):
-        """`[N, h, w, num_classes]` of inputs `[N, h, w, C]`; with `classes`, int32 `[N]`, only that channel: `[N, h, w]`."""
+        """`[N, h, w, num_classes]` of inputs `[N, h, w, C]`; with `classes`, int32 `[N]`, only theirs `[N, h, w]`."""
         if classes is None:
             return ops.conv(inputs, self.kernel, padding="same") + self.bias
         _, height, width, channels = inputs.shape

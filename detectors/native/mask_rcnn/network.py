@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from ..anchors import grid_anchors
+from ..compiled import runs_on_cpu
 from ..crop_and_resize import crop_and_resize
 from .box_classifier import MAX_DETECTIONS, NUM_CLASSES, best_class_boxes, box_head, select_detections
 from .inception_resnet_v2 import Mixed7aReductions, first_stage, tower
@@ -16,8 +17,8 @@ CROP_HW = (17, 17)
 CROPS_AT_ONCE = 50  # bounds the memory of the tower; a divisor of 100 and of 300
 
 # What needs what: outputs that are computed only if one of them is asked for.
-_DETECTIONS = {"num_detections", "detection_boxes", "detection_classes", "detection_scores", "detection_multiclass_scores",
-               "detection_anchor_indices", "detection_masks", "mask_predictions"}
+_DETECTIONS = {"num_detections", "detection_boxes", "detection_classes", "detection_scores",
+               "detection_multiclass_scores", "detection_anchor_indices", "detection_masks", "mask_predictions"}
 _SECOND_STAGE = _DETECTIONS | {"raw_detection_boxes", "raw_detection_scores", "refined_box_encodings",
                                "class_predictions_with_background", "box_classifier_features"}
 _PROPOSALS = _SECOND_STAGE | {"proposal_boxes", "proposal_boxes_normalized", "final_anchors", "num_proposals"}
@@ -27,8 +28,13 @@ _CONSTANT = {"anchors", "image_shape"}
 class MaskRCNN(keras.Model):
     """Mask R-CNN Inception-ResNet-v2 1024x1024, with 90 classes.
 
+    A feature map that differs in the last bit may move a proposal by as much, and where that ends at the picture's
+    border, it decides whether the last row of its crop is zero (see `crop_and_resize`). So that a picture gives the
+    same alone and in a batch, pictures go through the first stage one by one where a batch is no gain: on a CPU.
+
     Args:
       precision: `float32`, or `bfloat16` for the convolutions; scores, boxes and masks are float32 always.
+      one_by_one: whether pictures go through the first stage singly; if None, on a CPU.
     """
 
     input_size_hw = INPUT_SIZE_HW
@@ -43,8 +49,9 @@ class MaskRCNN(keras.Model):
         "rpn_objectness_predictions_with_background")
     unused_variables = ()
 
-    def __init__(self, precision: str = "float32", **kwargs):
+    def __init__(self, precision: str = "float32", one_by_one: bool | None = None, **kwargs):
         super().__init__(**({"name": "mask_rcnn_inception_resnet_v2_1024x1024"} | kwargs))
+        self.one_by_one = runs_on_cpu() if one_by_one is None else one_by_one
         self.first_stage = first_stage(INPUT_SIZE_HW, precision)
         features_shape = self.first_stage.output_shape[1:]
         self.rpn_head = rpn_head(features_shape, precision)
@@ -68,22 +75,22 @@ class MaskRCNN(keras.Model):
           num_proposals: int32 `[B]`, how many of them are real, the others being padding; all if None.
 
         Returns:
-          Name -> array, for `outputs` only, float32 with the shapes of the published graph for one picture. Outputs without an
-          axis for the picture there ([300, …], [100, …]) are image-major here: [B * 300, …], [B * 100, …].
+          Name -> array, for `outputs` only, float32 with the shapes of the published graph for one picture. Outputs
+          without an axis for the picture there ([300, …], [100, …]) are image-major here: [B * 300, …], [B * 100, …].
         """
         found, _ = self.detect(pixels, outputs, proposal_boxes_normalized, num_proposals)
         return found
 
     def detect(self, pixels, outputs, proposal_boxes_normalized=None, num_proposals=None):
-        """What `call` does; returns with the outputs what `masks` needs to make further masks, or None if nothing was cropped."""
+        """What `call` does; with the outputs comes what `masks` needs for more masks, None if nothing was cropped."""
         wanted = set(outputs)
         found, croppable = {}, None
         if wanted - _CONSTANT:
-            features = self.first_stage(pixels)
+            features = self._by_picture(self.first_stage, pixels)
             found["rpn_features_to_crop"] = features
             found |= self._propose(features, wanted, proposal_boxes_normalized, num_proposals)
             if wanted & _SECOND_STAGE:
-                croppable = self.croppable(features)
+                croppable = self._by_picture(self.croppable, features)
                 found |= self._classify(croppable, found["proposal_boxes_normalized"], found["num_proposals"], wanted)
             if "mask_predictions" in wanted:
                 found["mask_predictions"] = self._mask_logits(croppable, found["detection_boxes"])
@@ -114,9 +121,15 @@ class MaskRCNN(keras.Model):
         return ops.sigmoid(self.mask_head(self.crop_features(croppable, boxes, image_indices), classes))
 
     def croppable(self, features):
-        """What crops are cut from: the features `[B, 64, 64, 1088]`, and behind their channels those of `Mixed7aReductions`."""
+        """What crops are cut from: the features `[B, 64, 64, 1088]` and, as further channels, `Mixed7aReductions`."""
         features = ops.cast(features, self.mixed_7a_reductions.compute_dtype)
         return ops.concatenate([features, self.mixed_7a_reductions(features)], axis=-1)
+
+    def _by_picture(self, function, batch):
+        """`function(batch)`, one picture at a time if `one_by_one`."""
+        if not self.one_by_one:
+            return function(batch)
+        return ops.map(lambda picture: keras.tree.map_structure(lambda x: x[0], function(picture[None])), batch)
 
     def _propose(self, features, wanted, boxes_normalized, num_proposals):
         """First stage: outputs of the RPN, or the caller's boxes in their place."""
@@ -124,7 +137,7 @@ class MaskRCNN(keras.Model):
         external = boxes_normalized is not None
         rpn_names = {"rpn_box_encodings", "rpn_objectness_predictions_with_background", "rpn_box_predictor_features"}
         if wanted & rpn_names or (wanted & _PROPOSALS and not external):
-            codes, logits, hidden = self.rpn_head(features)
+            codes, logits, hidden = self._by_picture(self.rpn_head, features)
             found |= {"rpn_box_encodings": codes, "rpn_objectness_predictions_with_background": logits,
                       "rpn_box_predictor_features": hidden}
         if not wanted & _PROPOSALS:
@@ -163,7 +176,7 @@ class MaskRCNN(keras.Model):
         return found
 
     def classify_boxes(self, croppable, boxes_normalized, with_features: bool = False):
-        """The second stage's network: box codes `[B * P, 90, 4]`, logits `[B * P, 91]` and the tower's features or None.
+        """The second stage's network: box codes `[B * P, 90, 4]`, logits `[B * P, 91]`, the tower's features or None.
 
         Args:
           croppable: from `croppable`.
@@ -185,10 +198,12 @@ class MaskRCNN(keras.Model):
 
     def _mask_logits(self, croppable, boxes, classes=None):
         """Logits `[B * 100, 33, 33]` of `classes`, int32 `[B, 100]`; of every class `[B * 100, 90, 33, 33]` if None."""
+        def logits_of(boxes, image_indices, *classes):
+            return self.mask_head(self.crop_features(croppable, boxes, image_indices), *classes)
+
         if classes is not None:
-            return self._in_chunks(lambda b, i, c: self.mask_head(self.crop_features(croppable, b, i), c), boxes, classes)
-        logits = self._in_chunks(lambda b, i: self.mask_head(self.crop_features(croppable, b, i)), boxes)
-        return ops.transpose(logits, (0, 3, 1, 2))
+            return self._in_chunks(logits_of, boxes, classes)
+        return ops.transpose(self._in_chunks(logits_of, boxes), (0, 3, 1, 2))
 
     @staticmethod
     def _in_chunks(function, boxes, *more):
@@ -202,7 +217,8 @@ class MaskRCNN(keras.Model):
             image_index, boxes, *more = args
             return function(boxes, ops.broadcast_to(image_index, (at_once,)), *more)
 
-        return keras.tree.map_structure(lambda x: ops.reshape(x, (-1, *x.shape[2:])), ops.map(chunk, (image_indices, *rows)))
+        results = ops.map(chunk, (image_indices, *rows))
+        return keras.tree.map_structure(lambda x: ops.reshape(x, (-1, *x.shape[2:])), results)
 
     @staticmethod
     def _pixels(boxes):

@@ -12,7 +12,7 @@ NMS_IOU_THRESHOLD = 0.7
 
 
 def rpn_head(features_shape: tuple[int, int, int], dtype: str) -> keras.Model:
-    """Features `[B, H, W, C]` -> codes `[B, H*W*12, 4]`, logits `[B, H*W*12, 2]` and the head's own features `[B, H, W, 512]`.
+    """Features `[B, H, W, C]` -> codes `[B, H*W*12, 4]`, logits `[B, H*W*12, 2]`, its own features `[B, H, W, 512]`.
 
     Codes and logits (background, object) are float32, in the order of `anchors.grid_anchors`.
     """
@@ -22,8 +22,8 @@ def rpn_head(features_shape: tuple[int, int, int], dtype: str) -> keras.Model:
                  source="FirstStageBoxPredictor/ConvolutionalBoxHead_0/BoxEncodingPredictor")(hidden)
     logits = Conv(2 * ANCHORS_PER_CELL, 1, name="ClassPredictor", dtype="float32",
                   source="FirstStageBoxPredictor/ConvolutionalClassHead_0/ClassPredictor")(hidden)
-    return keras.Model(features, [layers.Reshape((-1, 4), name="codes")(codes), layers.Reshape((-1, 2), name="logits")(logits),
-                                  hidden], name="region_proposal")
+    codes, logits = layers.Reshape((-1, 4), name="codes")(codes), layers.Reshape((-1, 2), name="logits")(logits)
+    return keras.Model(features, [codes, logits, hidden], name="region_proposal")
 
 
 def select_proposals(codes, logits, anchors, window_hw: tuple[int, int]):
@@ -48,7 +48,7 @@ def select_proposals(codes, logits, anchors, window_hw: tuple[int, int]):
 
 
 def keep_valid(boxes, selected, window_hw: tuple[int, int]):
-    """Clips boxes `[B, K, 4]` to the window and moves those which are selected and not empty to the front, in their order.
+    """Clips boxes `[B, K, 4]` to the window; moves those that are selected and not empty to the front, in their order.
 
     Returns:
       Boxes, zeros behind the last one, and how many there are, int32 `[B]`.

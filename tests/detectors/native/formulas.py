@@ -1,4 +1,4 @@
-"""The shared parts written down once more, in plain NumPy, one element at a time: what the fast ones are compared with."""
+"""The shared parts once more, in plain NumPy, one element at a time: what the fast ones are compared with."""
 import numpy as np
 
 f = np.float32

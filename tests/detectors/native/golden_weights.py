@@ -1,4 +1,4 @@
-"""The weights that the golden files were made with: large kernels come from a hash function, the rest lies in the files.
+"""The weights that the golden files were made with: large kernels come from a hash function, the rest from the files.
 
 A golden file `golden/NAME.npz` holds
   seed, hash_keys, scales, kernels: of each kernel made by the hash function, its key, range and published name;
@@ -40,3 +40,8 @@ def golden_variables(golden, shapes: dict[str, tuple[int, ...]]) -> dict[str, np
         variables[name], small = small[:size].reshape(shapes[name]), small[size:]
     assert not small.size
     return variables
+
+
+def golden_tensors(golden, photo: str) -> dict[str, np.ndarray]:
+    """What the published graph computes for a photo: name -> array."""
+    return {key.removeprefix(f"{photo}/"): array for key, array in golden.items() if key.startswith(f"{photo}/")}

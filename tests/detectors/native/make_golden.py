@@ -21,15 +21,16 @@ TENSORS = {"centernet": CENTERNET_TENSORS, "mask_rcnn": MASK_RCNN_TENSORS}
 DETECTORS = {"centernet": "centernet_resnet50v2_512x512", "mask_rcnn": "mask_rcnn_inception_resnet_v2_1024x1024"}
 # Of large tensors a sample is kept: every so many cells and channels.
 SAMPLES = {
-    "centernet": {"conv1_conv": (32, 8), "pool1_pool": (16, 8), "conv2_block3_out": (8, 32), "conv3_block4_out": (8, 64),
-                  "conv4_block6_out": (4, 128), "conv5_block3_out": (4, 128), "features": (16, 8), "center_logits": (16, 10)},
+    "centernet": {"conv1_conv": (32, 8), "pool1_pool": (16, 8), "conv2_block3_out": (8, 32),
+                  "conv3_block4_out": (8, 64), "conv4_block6_out": (4, 128), "conv5_block3_out": (4, 128),
+                  "features": (16, 8), "center_logits": (16, 10)},
     "mask_rcnn": {"activation": (64, 8), "mixed_5b": (16, 40), "block35_10_ac": (16, 40), "mixed_6a": (16, 136),
                   "block17_20_ac": (8, 68), "rpn_features": (16, 64)},
 }
 WHOLE = {
     "centernet": ("true_shape", "detection_boxes", "detection_scores", "detection_classes"),
-    "mask_rcnn": ("proposal_boxes_normalized", "num_proposals", "detection_boxes", "detection_scores", "detection_classes",
-                  "detection_anchor_indices", "num_detections"),
+    "mask_rcnn": ("proposal_boxes_normalized", "num_proposals", "detection_boxes", "detection_scores",
+                  "detection_classes", "detection_anchor_indices", "num_detections"),
 }
 NUM_MASKS = 12
 

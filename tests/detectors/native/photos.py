@@ -5,9 +5,9 @@ import numpy as np
 def photo(name: str) -> np.ndarray:
     """A picture as uint8 RGB `[H, W, 3]`.
 
-    `coffee` 400x600, `astronaut` 512x512, `chelsea` 300x451, `rocket` 427x640, `retina` 1411x1411 and `hubble` 872x1000 are
-    photos as they are; `page` is grey, 191x384; crops are `portrait` of 512x300, `tiny` of 33x40, `wide` of 100x400 (4:1);
-    `panorama` of 80x560 (7:1), which CenterNet scales to fewer rows than its feature map has.
+    `coffee` 400x600, `astronaut` 512x512, `chelsea` 300x451, `rocket` 427x640, `retina` 1411x1411 and `hubble`
+    872x1000 are photos as they are; `page` is grey, 191x384; crops are `portrait` of 512x300, `tiny` of 33x40, `wide`
+    of 100x400 (4:1); `panorama` of 80x560 (7:1), which CenterNet scales to fewer rows than its feature map has.
     """
     from skimage import data
 

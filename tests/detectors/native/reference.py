@@ -1,4 +1,4 @@
-"""The published graphs with their stand-in weights, run by TensorFlow: tensors inside the graph, by name, for comparison.
+"""The published graphs with their stand-in weights, run by TensorFlow: tensors inside the graph, by name.
 
 The environment variable `LABELBEAM_REFERENCE_CACHE` may name a folder where fetched tensors are kept between runs (Mask
 R-CNN takes 16 s a picture).
@@ -49,10 +49,10 @@ MASK_RCNN_TENSORS = {
     "rpn_features": "FirstStageRPNFeatures/RPNActivation/Relu6",
     "proposal_indices": f"{_NMS}/NonMaxSuppressionV5",
     **{name: f"output:{name}" for name in (
-        "anchors", "class_predictions_with_background", "detection_anchor_indices", "detection_boxes", "detection_classes",
-        "detection_masks", "detection_multiclass_scores", "detection_scores", "final_anchors", "image_shape",
-        "num_detections", "num_proposals", "proposal_boxes", "proposal_boxes_normalized", "raw_detection_boxes",
-        "raw_detection_scores", "refined_box_encodings", "rpn_box_encodings",
+        "anchors", "class_predictions_with_background", "detection_anchor_indices", "detection_boxes",
+        "detection_classes", "detection_masks", "detection_multiclass_scores", "detection_scores", "final_anchors",
+        "image_shape", "num_detections", "num_proposals", "proposal_boxes", "proposal_boxes_normalized",
+        "raw_detection_boxes", "raw_detection_scores", "refined_box_encodings", "rpn_box_encodings",
         "rpn_objectness_predictions_with_background")},
 }
 # Large: 377 MB, 202 MB, 202 MB, 149 MB, 126 MB, 50 MB, 39 MB.
@@ -73,8 +73,8 @@ def fetch(network: str, image: np.ndarray, tensors: dict[str, str]) -> dict[str,
     Args:
       network: `centernet` or `mask_rcnn`.
       image: the picture.
-      tensors: what to call a value -> the tensor's name in the frozen graph, without `StatefulPartitionedCall/` and `:0`;
-        a name that starts with `output:` is one of the signature's outputs.
+      tensors: what to call a value -> the tensor's name in the frozen graph, without `StatefulPartitionedCall/` and
+        `:0`; a name that starts with `output:` is one of the signature's outputs.
     """
     folder = Path(standin(network))
     if not os.environ.get(CACHE):

@@ -4,7 +4,7 @@ from labelbeam.detectors.native.crop_and_resize import crop_and_resize
 
 from . import formulas
 
-ZERO_LAST_ROW = (0.011, 0.025, 0.039, 0.053, 0.066, 0.08)  # ymin of boxes that end at 1, whose last sample falls outside
+ZERO_LAST_ROW = (0.011, 0.025, 0.039, 0.053, 0.066, 0.08)  # ymin of boxes to 1 whose last sample falls outside
 
 
 def crop(features, boxes, image_indices=None, size_hw=(17, 17)):
@@ -44,6 +44,6 @@ def test_rounding_at_the_border_decides_as_in_the_reference(ymin, zero):
 
 def test_bfloat16_features_keep_their_dtype_and_the_grid_stays_exact():
     from keras import ops
-    features = ops.cast(np.arange(64, dtype=np.float32)[None, :, None, None] + np.zeros((1, 64, 64, 1), np.float32), "bfloat16")
+    features = ops.cast(np.broadcast_to(np.float32(np.arange(64))[None, :, None, None], (1, 64, 64, 1)), "bfloat16")
     crops = crop_and_resize(features, np.float32([[0, 0, 1, 1]]), np.int32([0]), (64, 64))
     assert ops.convert_to_numpy(ops.cast(crops, "float32"))[0, :, 0, 0].tolist() == list(range(64))

@@ -25,7 +25,8 @@ def random_variables(layer):
 def batch_norm(x, variables, source, epsilon):
     """As published: subtract, divide, multiply, add."""
     value = {name.split("/")[-1]: v for name, v in variables.items() if name.startswith(source + "/")}
-    return (x - value["moving_mean"]) / np.sqrt(value["moving_variance"] + epsilon) * value.get("gamma", 1) + value["beta"]
+    normalised = (x - value["moving_mean"]) / np.sqrt(value["moving_variance"] + epsilon)
+    return normalised * value.get("gamma", 1) + value["beta"]
 
 
 @pytest.mark.parametrize("gamma", [True, False])

@@ -6,7 +6,7 @@ from . import formulas
 
 
 def scene(rng, n):
-    """Boxes with all that makes trouble: equal scores, equal boxes, no area, scores of 0, corners in the wrong order."""
+    """Boxes with all that makes trouble: equal scores, equal boxes, no area, scores of 0, corners out of order."""
     corners = rng.uniform(-10, 60, (n, 2)).astype(np.float32)
     boxes = np.concatenate([corners, corners + rng.uniform(0, 40, (n, 2)).astype(np.float32)], axis=1)
     boxes[rng.integers(0, n, n // 4)] = boxes[rng.integers(0, n, n // 4)]

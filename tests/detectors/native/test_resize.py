@@ -24,14 +24,15 @@ def resize_cell_by_cell(image, size_hw):
     return out
 
 
-@pytest.mark.parametrize("size_hw, new_hw", [((5, 7), (12, 9)), ((40, 30), (11, 13)), ((1, 6), (4, 4)), ((9, 9), (9, 9)),
-                                             ((57, 31), (33, 64))])
+@pytest.mark.parametrize("size_hw, new_hw", [
+    ((5, 7), (12, 9)), ((40, 30), (11, 13)), ((1, 6), (4, 4)), ((9, 9), (9, 9)), ((57, 31), (33, 64))])
 def test_equals_the_definition_bit_by_bit(size_hw, new_hw):
     image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
     np.testing.assert_array_equal(legacy_bilinear_resize(image, new_hw), resize_cell_by_cell(image, new_hw))
 
 
-@pytest.mark.parametrize("size_hw, new_hw", [((300, 451), (341, 512)), ((1411, 1411), (512, 512)), ((33, 40), (1024, 1024))])
+@pytest.mark.parametrize("size_hw, new_hw", [
+    ((300, 451), (341, 512)), ((1411, 1411), (512, 512)), ((33, 40), (1024, 1024))])
 def test_equals_tensorflow_bit_by_bit(size_hw, new_hw):
     import tensorflow as tf
     image = np.random.default_rng(1).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
@@ -62,5 +63,5 @@ def test_mask_rcnn_stretches():
     image = np.random.default_rng(2).integers(0, 256, (20, 50, 3), dtype=np.uint8)
     pixels, true_size_hw = mask_rcnn.preprocess(image)
     assert true_size_hw.tolist() == [1024, 1024]
-    expected = resize_cell_by_cell(image, (1024, 4))[:, 0] * np.float32(2 / 255) - 1  # the first column needs no neighbour
+    expected = resize_cell_by_cell(image, (1024, 4))[:, 0] * np.float32(2 / 255) - 1
     np.testing.assert_array_equal(pixels[:, 0], expected)
