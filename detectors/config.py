@@ -36,6 +36,7 @@ class DetectorConfig:
       architecture: network and paper.
       weights: TF Hub handle or folder of a SavedModel (a relative path starts at the YAML file's folder).
       engines: engines that can run it.
+      native_network: name of the network in `detectors/native` that engine native runs it with; None if there's none.
       input_size_hw: (height, width) in pixels to which the network itself resizes a picture.
       resize: `stretch` (aspect ratio not kept) or `letterbox` (kept, padded).
       masks: whether the detector gives instance masks.
@@ -60,6 +61,12 @@ class DetectorConfig:
     intended_use: str
     limits: str
     reference: Reference | None = None
+    native_network: str | None = None
+
+    def __post_init__(self):
+        if ("native" in self.engines) != (self.native_network is not None):
+            raise ConfigError(f"detector {self.name}: engine native and the key native_network go together; the file has "
+                              f"engines {list(self.engines)} and native_network {self.native_network}")
 
 
 def configured_names() -> list[str]:

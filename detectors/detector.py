@@ -80,6 +80,9 @@ class DetectOptions:
     keep: tuple[str, ...] = ()
 
 
+MAX_BOXES = 300  # a picture, that can be given to a `BoxClassifier`
+
+
 @runtime_checkable
 class Detector(Protocol):
     """A loaded detector. Thread-safe: several threads may call `detect` at once."""
@@ -101,4 +104,17 @@ class Detector(Protocol):
           InvalidDetections: if the model's output for a picture is malformed.
           MemoryError: if the pictures don't fit on the device together.
           Exception: whatever the model raises; the caller finds out which picture was the cause.
+        """
+
+
+@runtime_checkable
+class BoxClassifier(Detector, Protocol):
+    """A detector that can start from boxes which somebody already has, instead of proposals of its own."""
+
+    def detect_in_boxes(self, images: Sequence[np.ndarray], boxes_yxyx: Sequence[np.ndarray]) -> list[Detections]:
+        """Like `detect`: classifies, refines, suppresses and segments what lies in the boxes.
+
+        Args:
+          images: as for `detect`.
+          boxes_yxyx: of each picture, float32 `[P, 4]`, (ymin, xmin, ymax, xmax), normalised; at most `MAX_BOXES`.
         """

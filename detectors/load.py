@@ -4,13 +4,14 @@
 the workers. `DetectorSpec.load` runs there, once per process or device.
 """
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .config import DetectorConfig, Engine
 from .detector import DetectOptions, Detector
-from .errors import UsageError
+from .errors import UsageError, WeightsError
 
 Precision = Literal["float32", "bfloat16"]
+SAVED_MODEL_BATCH_SIZE = 8  # with `auto`, where the signature takes several pictures: they are to have one size
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,12 @@ class DetectorSpec:
       config: the detector's configuration.
       engine: how it runs.
       precision: of the convolutions.
-      weights: TF Hub handle or folder, as given: a worker elsewhere resolves it again, into its own cache.
+      weights: TF Hub handle, folder or file, as given: a worker elsewhere resolves it again, into its own cache.
       fingerprint: of the weights, as `prepare` found them.
       has_masks: whether masks are wanted and the model gives them.
+      takes_boxes: whether the loaded detector is a `BoxClassifier`.
       options: what is wanted of the detector.
-      max_batch_size: pictures a call of the model at most, where it takes several.
+      max_batch_size: pictures a call of the model at most, where it takes several; `auto` leaves it to the engine.
     """
 
     config: DetectorConfig
@@ -34,8 +36,9 @@ class DetectorSpec:
     weights: str
     fingerprint: str
     has_masks: bool
+    takes_boxes: bool
     options: DetectOptions
-    max_batch_size: int = 8
+    max_batch_size: int | Literal["auto"] = "auto"
 
     def load(self) -> Detector:
         """Loads the detector; seconds to a minute.
@@ -43,13 +46,29 @@ class DetectorSpec:
         Raises:
           WeightsError: if the weights have vanished or changed since `prepare`.
         """
-        from . import hub, saved_model  # TensorFlow: imported where a detector runs, not where a job is put together
-        return saved_model.SavedModelDetector(hub.resolve(self.weights), self.options, max_batch_size=self.max_batch_size)
+        # TensorFlow and Keras: imported where a detector runs, not where a job is put together.
+        if self.engine == "native":
+            from .native.detector import NativeDetector
+            from .native.weights import find_weights_file
+            detector = NativeDetector(self.config.native_network, find_weights_file(self.config.native_network, self.weights),
+                                      self.options, precision=self.precision, max_batch_size=self.max_batch_size)
+            self._check_fingerprint(detector.fingerprint)
+            return detector
+        from . import hub, saved_model
+        folder = hub.resolve(self.weights)
+        self._check_fingerprint(hub.fingerprint(folder))
+        size = SAVED_MODEL_BATCH_SIZE if self.max_batch_size == "auto" else self.max_batch_size
+        return saved_model.SavedModelDetector(folder, self.options, max_batch_size=size)
+
+    def _check_fingerprint(self, found: str) -> None:
+        if found != self.fingerprint:
+            raise WeightsError(f"weights {self.weights}: not those that the job was started with (SHA-256 {found[:16]}…, expected "
+                               f"{self.fingerprint[:16]}…); labels of both would be mixed. Start the job again")
 
 
 def prepare(config: DetectorConfig, *, engine: Engine = "saved_model", precision: Precision = "float32",
             weights: str | None = None, options: DetectOptions = DetectOptions(),
-            max_batch_size: int = 8) -> DetectorSpec:
+            max_batch_size: int | Literal["auto"] = "auto") -> DetectorSpec:
     """Checks that this detector can do what is asked, without loading it.
 
     Args:
@@ -58,15 +77,39 @@ def prepare(config: DetectorConfig, *, engine: Engine = "saved_model", precision
     Raises:
       UsageError: if the engine or the precision isn't to be had, or the weights aren't right (`WeightsError`).
     """
-    from . import hub, signature
     if engine not in config.engines:
         raise UsageError(f"--engine {engine}: detector {config.name} runs on {', '.join(config.engines)}")
     if engine == "saved_model" and precision != "float32":
         raise UsageError(f"--precision {precision}: a published graph runs in the precision it was exported in; "
-                         "use --precision float32")
+                         f"use --precision float32{', or --engine native' * ('native' in config.engines)}")
     weights = weights or config.weights
+    inspect = _inspect_native if engine == "native" else _inspect_saved_model
+    found = inspect(config, weights, options)
+    return DetectorSpec(config, engine, precision, weights, found.fingerprint, options.masks and found.has_masks,
+                        found.takes_boxes, options, max_batch_size)
+
+
+class _Found(NamedTuple):
+    """What there is to know of weights and their network without loading them."""
+
+    fingerprint: str
+    has_masks: bool
+    takes_boxes: bool
+
+
+def _inspect_saved_model(config: DetectorConfig, weights: str, options: DetectOptions) -> _Found:
+    from . import hub, signature
     folder = hub.resolve(weights)
     found = signature.read_signature(folder)
     signature.check_outputs(found, options, config.masks, where=f"weights {weights}")
-    return DetectorSpec(config, engine, precision, weights, hub.fingerprint(folder),
-                        has_masks=options.masks and found.has_masks, options=options, max_batch_size=max_batch_size)
+    return _Found(hub.fingerprint(folder), found.has_masks, takes_boxes=False)
+
+
+def _inspect_native(config: DetectorConfig, weights: str, options: DetectOptions) -> _Found:
+    """Published weights are imported here, once, so that wrong ones are refused before the job starts."""
+    from .native import networks
+    from .native.weights import find_weights_file, read_fingerprint
+    network = networks.find_network(config.native_network)
+    networks.check_outputs(config.native_network, options.keep)
+    fingerprint = read_fingerprint(find_weights_file(config.native_network, weights), config.native_network)
+    return _Found(fingerprint, network.mask_size_hw is not None, network.has_proposals)

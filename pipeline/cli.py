@@ -1,4 +1,4 @@
-"""The command line: `labelbeam label | demo | detectors`. Parses, calls, and turns errors into exit codes.
+"""The command line: `labelbeam label | demo | detectors | weights`. Parses, calls, and turns errors into exit codes.
 
     0  done      1  the job failed or is incomplete      2  the command can't be used as it is      130  Ctrl-C
 
@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     commands.add_parser("detectors", allow_abbrev=False, help="list the detectors that labelbeam has configurations for",
                         description="Lists the configurations: input size, classes, engines, published accuracy.")
+    _add_weights(commands)
     return parser
 
 
@@ -66,13 +67,17 @@ def _add_label(commands) -> None:
 
     how = label.add_argument_group("detector")
     how.add_argument("--weights", metavar="HANDLE_OR_FOLDER",
-                     help="TF Hub handle or folder of a SavedModel, instead of the configuration's")
+                     help="TF Hub handle or folder of a SavedModel, instead of the configuration's; for the native engine also a "
+                          "checkpoint (FOLDER/ckpt-0) or a file of `labelbeam weights import`")
     how.add_argument("--engine", choices=["saved_model", "native"], default="saved_model",
                      help="saved_model: the published graph as it is; native: labelbeam's own network (default: %(default)s)")
     how.add_argument("--precision", choices=["float32", "bfloat16"], default="float32",
                      help="of the native engine's convolutions (default: %(default)s)")
     how.add_argument("--batch-size", type=_batch_size, default="auto", metavar="auto|N",
-                     help="pictures handed to the detector at a time (default: %(default)s)")
+                     help="pictures in a call of the model at most; auto: a size found by trying, up to 16 (default: %(default)s)")
+    how.add_argument("--boxes", nargs="+", metavar="TABLE",
+                     help="Parquet or CSV of uri and ymin, xmin, ymax, xmax (0 to 1) or x, y, w, h (pixels): label these boxes "
+                          "instead of the detector's own proposals (Mask R-CNN, --engine native)")
     how.add_argument("--share-model", action="store_true",
                      help="one loaded detector for all processes of a machine, instead of one each")
 
@@ -111,6 +116,32 @@ def _add_demo(commands) -> None:
     _add_verbose(demo)
 
 
+def _add_weights(commands) -> None:
+    weights = commands.add_parser(
+        "weights", allow_abbrev=False, help="convert published weights for the native engine, and back",
+        description="The native engine imports published weights by itself and keeps them in ~/.cache/labelbeam (or "
+                    "$LABELBEAM_CACHE). These commands do it by hand, and write native networks as SavedModels.")
+    directions = weights.add_subparsers(dest="direction", metavar="import|export", required=True)
+    importing = directions.add_parser(
+        "import", allow_abbrev=False, help="a SavedModel or a checkpoint to a .weights.h5 file",
+        description="Reads every variable of a published SavedModel or checkpoint of the TF2 model zoo. Each must have its "
+                    "place in the network, and each place must be filled; else nothing is written.")
+    exporting = directions.add_parser(
+        "export", allow_abbrev=False, help="a native network to a SavedModel that takes batches",
+        description="Writes the native network with the published signature, for TF Serving or the engine saved_model. The "
+                    "pictures of one call must have one size.")
+    for parser, source, target in ((importing, "SAVED_MODEL_OR_CHECKPOINT", "FILE.weights.h5"),
+                                   (exporting, "FILE.weights.h5", "FOLDER")):
+        parser.add_argument("--detector", required=True, metavar="NAME_OR_YAML", help="whose weights they are")
+        parser.add_argument("--from", required=True, dest="source", metavar=source, help="where they are")
+        parser.add_argument("--to", required=True, dest="target", metavar=target, help="where they go")
+        _add_verbose(parser)
+    exporting.add_argument("--batch-size", type=_positive, metavar="N", help="pictures in each call (default: any number)")
+    exporting.add_argument("--precision", choices=["float32", "bfloat16"], default="float32",
+                           help="of the convolutions (default: %(default)s)")
+    exporting.add_argument("--outputs", nargs="+", metavar="NAME", help="outputs of the signature (default: all)")
+
+
 def _add_verbose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="log what Beam and TensorFlow say")
 
@@ -143,6 +174,9 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
     if args.command == "demo":
         from .demo import run_demo
         return run_demo(args.output)
+    if args.command == "weights":
+        from .convert_weights import run_weights
+        return run_weights(args)
     from .label import run_label
     return run_label(args, rest)
 

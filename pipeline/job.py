@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from ..transforms import output_files
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message, record_path
-from ..transforms.detect import METRICS_NAMESPACE
+from ..transforms.elements import METRICS_NAMESPACE
 from ..transforms.group_by_chunk import GroupByChunk
 from ..transforms.inputs import ListOptions, may_hold_containers
 from ..transforms.list_images import ListImages
@@ -65,7 +65,7 @@ def build_graph(pipeline: beam.Pipeline, job: Job, facts: Mapping[str, Any]) -> 
     """The whole flow. `facts` are what the record says of the job beyond its figures."""
     todo = (pipeline
             | ListImages(job.inputs, job.listing)
-            | SkipLabelled(job.output, job.limit))
+            | SkipLabelled(job.output, job.limit, job.labelling.boxes))
     references = todo["references"]  # spread over the workers by their ids, which suits all but members of containers
     if may_hold_containers(job.inputs):
         references |= GroupByChunk()

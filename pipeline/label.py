@@ -9,6 +9,7 @@ from apache_beam.io.filesystems import FileSystems
 from ..detectors.errors import UsageError
 from ..transforms.close_job import JobIncompleteError
 from ..transforms.fetch_options import DecodeOptions, FetchOptions
+from ..transforms.given_boxes import open_tables
 from ..transforms.inputs import ListOptions
 from ..transforms.list_images import check_inputs
 from .beam_options import parse_beam_options
@@ -39,7 +40,7 @@ def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
     labelling = prepare_labelling(
         args.detector, weights=args.weights, engine=args.engine, precision=args.precision, min_score=args.min_score,
         max_detections=args.max_detections, mask_format=args.mask_format, keep=args.keep,
-        **({} if args.batch_size == "auto" else {"max_batch_size": args.batch_size}),
+        max_batch_size=args.batch_size, boxes=open_tables(args.boxes, args.uri_column) if args.boxes else None,
         decode=DecodeOptions(exif_orientation=args.exif_orientation, background_rgb=args.background,
                              **_given(max_pixels=args.max_pixels)))
     pace = Pace(batch_size=AUTO_BATCH_SIZE if args.batch_size == "auto" else args.batch_size, share_model=args.share_model,

@@ -64,13 +64,16 @@ class LabelImages(beam.PTransform):
       pace: how the work is done.
 
     Raises:
-      ValueError: if the labelling's mask format is `png`.
+      ValueError: if the labelling's mask format is `png`, or it has boxes of its own.
     """
 
     def __init__(self, labelling: Labelling, pace: Pace = Pace()):
         super().__init__()
         if labelling.mask_format == "png":
             raise ValueError("LabelImages gives rows, not files: use mask_format 'rle' or 'none'")
+        if labelling.boxes is not None:
+            raise ValueError("LabelImages can't join tables of boxes: use `labelbeam label --boxes`, or LabelReferences with "
+                             "references that carry their boxes")
         self._labelling = labelling
         self._pace = pace
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from ..detectors.config import Engine, load_config
 from ..detectors.detector import DetectOptions
@@ -16,6 +16,7 @@ from ..detectors.errors import UsageError
 from ..detectors.load import DetectorSpec, Precision, prepare
 from ..transforms import output_files
 from ..transforms.fetch_options import DecodeOptions
+from ..transforms.given_boxes import BoxTables
 from ..transforms.to_rows import MaskFormat
 
 LABELLING_FILE = "_labelling.json"
@@ -30,11 +31,13 @@ class Labelling:
       detector: the prepared detector.
       mask_format: `rle`, `png` or `none`.
       decode: how pictures are decoded.
+      boxes: tables of boxes that take the place of the detector's own proposals; None if there are none.
     """
 
     detector: DetectorSpec
     mask_format: MaskFormat = "rle"
     decode: DecodeOptions = DecodeOptions()
+    boxes: BoxTables | None = None
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -52,6 +55,7 @@ class Labelling:
             "keep": sorted(options.keep),
             "exif_orientation": self.decode.exif_orientation,
             "background_rgb": list(self.decode.background_rgb),
+            "boxes_sha256": self.boxes.sha256 if self.boxes else None,
         }
 
     @property
@@ -73,8 +77,8 @@ class Labelling:
 
 def prepare_labelling(detector: str, *, weights: str | None = None, engine: Engine = "saved_model",
                       precision: Precision = "float32", min_score: float = 0.3, max_detections: int = 100,
-                      mask_format: MaskFormat = "rle", keep: Sequence[str] = (), max_batch_size: int = 8,
-                      decode: DecodeOptions = DecodeOptions()) -> Labelling:
+                      mask_format: MaskFormat = "rle", keep: Sequence[str] = (), max_batch_size: int | Literal["auto"] = "auto",
+                      decode: DecodeOptions = DecodeOptions(), boxes: BoxTables | None = None) -> Labelling:
     """Finds and checks a detector; downloads published weights where they aren't in the cache yet.
 
     Args:
@@ -83,6 +87,7 @@ def prepare_labelling(detector: str, *, weights: str | None = None, engine: Engi
       min_score: detections below are dropped, in [0, 1].
       max_detections: at most so many an image.
       keep: further outputs of the model, written to the table `tensors`.
+      boxes: from `given_boxes.open_tables`.
 
     Raises:
       UsageError: names what can't be used, what was expected and what to do.
@@ -94,7 +99,10 @@ def prepare_labelling(detector: str, *, weights: str | None = None, engine: Engi
     options = DetectOptions(min_score, max_detections, masks=mask_format != "none", keep=tuple(dict.fromkeys(keep)))
     spec = prepare(load_config(detector), engine=engine, precision=precision, weights=weights, options=options,
                    max_batch_size=max_batch_size)
-    return Labelling(spec, mask_format, decode)
+    if boxes and not spec.takes_boxes:
+        raise UsageError(f"--boxes: {detector} with engine {engine} finds boxes in its own way; give a detector with proposals, "
+                         "which is mask_rcnn_inception_resnet_v2_1024x1024, and --engine native")
+    return Labelling(spec, mask_format, decode, boxes)
 
 
 def claim_output(output: str, labelling: Labelling) -> None:

@@ -17,6 +17,8 @@ def summarize(job: Job, result: JobResult) -> str:
             lines.append(f"  skipped     {record['skipped']:,} labelled earlier")
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in record["failures"].items())
         lines.append(f"  failed      {failed:,}{f' ({kinds})' if kinds else ''}")
+        if result.metrics.get("images_without_boxes"):
+            lines.append(f"  no boxes    {result.metrics['images_without_boxes']:,} images aren't in the tables of --boxes")
         masks = f", {rows['masks']:,} masks" if "masks" in rows else ""
         lines.append(f"  detections  {rows.get('detections', 0):,}{masks}")
         if result.metrics.get("model_loads"):

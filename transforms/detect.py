@@ -15,9 +15,8 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from ..detectors.detector import Detections, Detector
-from .elements import FetchedImage, ImageFailure, LabelledImage
+from .elements import METRICS_NAMESPACE, FetchedImage, ImageFailure, LabelledImage
 
-METRICS_NAMESPACE = "labelbeam"
 MAX_BATCH_BYTES = 256 << 20  # of decoded pixels that wait for a call of the model
 
 _log = logging.getLogger(__name__)
@@ -38,7 +37,12 @@ class LazyDetector:
         self._detector: Detector | None = None
         self._unreported_load_seconds: float | None = None
 
-    def detect(self, images: Sequence) -> list[Detections]:
+    def detect(self, images: Sequence, boxes_yxyx: Sequence | None = None) -> list[Detections]:
+        """`Detector.detect`, or `BoxClassifier.detect_in_boxes` if there are boxes."""
+        self._load_once()
+        return self._detector.detect(images) if boxes_yxyx is None else self._detector.detect_in_boxes(images, boxes_yxyx)
+
+    def _load_once(self) -> None:
         with self._lock:
             if self._detector is None:
                 started = time.monotonic()
@@ -47,7 +51,6 @@ class LazyDetector:
                 except Exception as error:
                     raise DetectorLoadError(f"the detector can't be loaded: {error}") from error
                 self._unreported_load_seconds = time.monotonic() - started
-        return self._detector.detect(images)
 
     def take_load_seconds(self) -> float | None:
         """How long loading took, told to the first who asks after each load, so that each load is counted once."""
@@ -99,7 +102,10 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
             return []
         try:
             Metrics.counter(METRICS_NAMESPACE, "model_images").inc(len(images))
-            return model.detect([image.pixels for image in images])
+            pixels = [image.pixels for image in images]
+            if images[0].reference.boxes is None:  # of all, or of none
+                return model.detect(pixels)
+            return model.detect(pixels, [i.reference.boxes.normalised_yxyx(i.pixels.shape[:2]) for i in images])
         except DetectorLoadError:
             raise
         except Exception as error:

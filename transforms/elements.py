@@ -15,6 +15,8 @@ import numpy as np
 
 from ..detectors.detector import Detections
 
+METRICS_NAMESPACE = "labelbeam"  # of all counters
+
 ErrorKind = Literal["not_found", "forbidden", "timeout", "unreachable", "too_large", "not_an_image", "truncated",
                     "unsupported", "inference", "out_of_memory"]
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
@@ -57,11 +59,31 @@ class MemberLocation:
 
 
 @dataclass(frozen=True)
+class GivenBoxes:
+    """Boxes of one image that somebody had before.
+
+    Attributes:
+      data: float32 `[P, 4]`, (ymin, xmin, ymax, xmax), C order: bytes, since references are compared and shuffled.
+      unit: of the edges.
+    """
+
+    data: bytes = b""
+    unit: Literal["normalised", "pixels"] = "normalised"
+
+    def normalised_yxyx(self, size_hw: tuple[int, int]) -> np.ndarray:
+        """Float32 `[P, 4]`, normalised to a picture of this size and clipped to it."""
+        edges = np.frombuffer(self.data, np.float32).reshape(-1, 4)
+        return np.clip(edges / np.float32([*size_hw, *size_hw]) if self.unit == "pixels" else edges, 0, 1)
+
+
+@dataclass(frozen=True)
 class ImageReference:
-    """An image that is to be labelled: its URI and, for one inside a container, where its bytes lie."""
+    """An image that is to be labelled: its URI, for one inside a container where its bytes lie, and the boxes in which to
+    look, None if the detector is to find them."""
 
     uri: str
     location: MemberLocation | None = None
+    boxes: GivenBoxes | None = None
 
     @property
     def image_id(self) -> str:

@@ -20,8 +20,7 @@ from apache_beam.metrics import Metrics
 
 from .containers import index_members
 from .containers.parquet import find_image_column
-from .detect import METRICS_NAMESPACE
-from .elements import ImageReference
+from .elements import METRICS_NAMESPACE, ImageReference
 from .find_files import FoundFile, find_files
 from .inputs import TEXT_LISTS, InputError, ListOptions, absolute, has_wildcard, is_http, resolve
 from .uri_lists import open_list, parse_entries, read_entries

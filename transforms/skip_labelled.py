@@ -5,15 +5,18 @@ shuffle that spreads the images over the workers. Not for deciding *whether* an 
 `pipeline/labelling.py`.
 """
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
 from . import output_files
-from .elements import ImageReference
+from .elements import METRICS_NAMESPACE, ImageReference
+from .given_boxes import BoxTables, ReadBoxes, joined
 
 
 class ListedCounts(NamedTuple):
@@ -30,21 +33,24 @@ class SkipLabelled(beam.PTransform):
       output: the output folder, whose finished parts are read; None where there's none to compare with.
       limit: label only so many of the distinct images (those with the smallest image ids: the same ones at each run, and a
         larger limit takes in those of a smaller one).
+      boxes: tables of boxes that the references are to carry; None if there are none.
     """
 
-    def __init__(self, output: str | None = None, limit: int | None = None):
+    def __init__(self, output: str | None = None, limit: int | None = None, boxes: BoxTables | None = None):
         super().__init__()
         self._output = output
         self._limit = limit
+        self._boxes = boxes
 
     def expand(self, references: beam.PCollection[ImageReference]):
         keyed = references | _KeyById()
         if self._limit is not None:
             keyed = keyed | _SmallestIds(self._limit)
         labelled = references.pipeline | _LabelledIds(self._output)
-        joined = ((keyed, labelled | "KeyLabelled" >> beam.Map(lambda image_id: (image_id, True)))
-                  | beam.CoGroupByKey())
-        split = joined | "AntiJoin" >> beam.ParDo(_AntiJoinFn()).with_outputs("counts", main="references")
+        sides = [keyed, labelled | "KeyLabelled" >> beam.Map(lambda image_id: (image_id, True))]
+        if self._boxes is not None:
+            sides.append(references.pipeline | ReadBoxes(self._boxes))
+        split = tuple(sides) | beam.CoGroupByKey() | "AntiJoin" >> beam.ParDo(_AntiJoinFn()).with_outputs("counts", main="references")
         counts = split.counts | beam.CombineGlobally(_sum_counts)
         return {"references": split.references, "counts": counts}
 
@@ -98,21 +104,32 @@ def _read_ids(path: str) -> Iterator[str]:
 
 
 class _AntiJoinFn(beam.DoFn):
-    """Passes on the first reference of each id that has no label yet; counts in memory, one element a bundle."""
+    """Passes on the first reference of each id that has no label yet, with its boxes if the job has tables of them; counts
+    in memory, one element a bundle."""
+
+    def setup(self):
+        self._without_boxes = Metrics.counter(METRICS_NAMESPACE, "images_without_boxes")
 
     def start_bundle(self):
         self._listed = self._skipped = 0
 
     def process(self, element):
-        _, (references, labelled) = element
+        _, (references, labelled, *boxes) = element
         reference = next(iter(references), None)
-        if reference is None:
-            return  # labelled earlier, not asked for this time
-        self._listed += 1
-        if next(iter(labelled), None):
-            self._skipped += 1
-        else:
-            yield reference
+        if reference is not None:  # else labelled earlier, or in a table of boxes, but not asked for this time
+            self._listed += 1
+            if next(iter(labelled), None):
+                self._skipped += 1
+            else:
+                yield self._with_boxes(reference, *boxes)
+
+    def _with_boxes(self, reference: ImageReference, parts=None) -> ImageReference:
+        if parts is None:
+            return reference
+        given = joined(parts)
+        if not given.data:
+            self._without_boxes.inc()
+        return replace(reference, boxes=given)
 
     def finish_bundle(self):
         yield beam.pvalue.TaggedOutput(

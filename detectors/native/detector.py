@@ -12,17 +12,16 @@ from typing import Literal
 
 import numpy as np
 
-from ..detector import Detections, DetectOptions
+from ..detector import MAX_BOXES, Detections, DetectOptions
 from ..errors import UsageError
 from .batch_size import BatchSize
 from .compiled import compiled, compiles_each_shape, is_out_of_memory
-from .networks import build_network
+from .networks import build_network, check_outputs
 from .weights import load_weights
 
 ALWAYS = ("num_detections", "detection_boxes", "detection_classes", "detection_scores")
 MASKS_AT_ONCE = (32, 8)  # rows of one call of the mask stage: as many of the larger as there are, then the smaller
 NOT_PER_PICTURE = ("anchors", "image_shape")
-MAX_BOXES = 300  # of one picture, given instead of the RPN's proposals
 
 
 class NativeDetector:
@@ -44,19 +43,15 @@ class NativeDetector:
 
     def __init__(self, network: str, weights_file: str, options: DetectOptions, *, precision: str = "float32",
                  max_batch_size: int | Literal["auto"] = 8):
+        check_outputs(network, options.keep)
         self._network = build_network(network, precision)
-        unknown = [name for name in options.keep if name not in self._network.output_names]
-        if unknown:
-            raise UsageError(f"--keep {unknown[0]}: {network} has no such output; it has "
-                             f"{', '.join(self._network.output_names)}")
         self.fingerprint = load_weights(self._network, weights_file)
         self._options = options
         self._batch_size = BatchSize(None if max_batch_size == "auto" else max_batch_size)
         self._host = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="preprocess")
         self._outputs = tuple(dict.fromkeys((*ALWAYS, *options.keep)))
-        self._has_proposals = hasattr(self._network, "rpn_head")
-        self._makes_masks = options.masks and self._has_proposals
-        if self._has_proposals:
+        self._makes_masks = options.masks and self._network.mask_size_hw is not None
+        if self._network.has_proposals:
             self._detect = self._compiled(
                 lambda pixels: self._network.detect(pixels, self._outputs), "float32")
             self._detect_in_boxes = self._compiled(
@@ -75,27 +70,29 @@ class NativeDetector:
         """Pictures a call of the network, as of now."""
         return self._batch_size.size
 
-    def detect(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray] | None = None) -> list[Detections]:
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """See `Detector.detect`.
 
-        Args:
-          images: RGB pictures, uint8 `[height, width, 3]`, of any sizes.
-          boxes: for networks with proposals: of each picture, float32 `[P, 4]`, at most 300 boxes (ymin, xmin, ymax,
-            xmax) normalised to it, that are classified instead of the network's own proposals.
-
         Raises:
-          UsageError: if there are boxes and the network has no proposals, or they aren't as above.
-          MemoryError: if one picture alone doesn't fit on the device.
           InvalidDetections: if a picture can't be resized to the network's input.
         """
-        if boxes is not None and not self._has_proposals:
-            raise UsageError(f"boxes: {self._network.name} has no proposals whose place boxes could take; "
-                             "use Mask R-CNN")
         inputs = list(self._host.map(self._network.preprocess, images))
-        if boxes is not None:
-            inputs = [(pixels, *padded_boxes(b)) for (pixels, _), b in zip(inputs, boxes, strict=True)]
-        elif self._has_proposals:
-            inputs = [(pixels,) for pixels, _ in inputs]
+        return self._detect_all([(pixels,) for pixels, _ in inputs] if self._network.has_proposals else inputs)
+
+    def detect_in_boxes(self, images: Sequence[np.ndarray], boxes_yxyx: Sequence[np.ndarray]) -> list[Detections]:
+        """See `BoxClassifier.detect_in_boxes`.
+
+        Raises:
+          UsageError: if the network has no proposals, or the boxes aren't as they should be.
+        """
+        if not self._network.has_proposals:
+            raise UsageError(f"boxes: {self._network.name} has no proposals whose place boxes could take; use Mask R-CNN")
+        padded = [padded_boxes(boxes) for boxes in boxes_yxyx]  # first: wrong ones cost no work
+        inputs = self._host.map(self._network.preprocess, images)
+        return self._detect_all([(pixels, *boxes) for (pixels, _), boxes in zip(inputs, padded, strict=True)])
+
+    def _detect_all(self, inputs: list[tuple[np.ndarray, ...]]) -> list[Detections]:
+        """Detections of each picture, of the network's inputs."""
         found, start = [], 0
         while start < len(inputs):
             size = min(self._batch_size.size, len(inputs) - start)

@@ -4,6 +4,7 @@ The signature takes pictures as they are, uint8 `[batch, height, width, 3]` (tho
 gives the published outputs by their names. TensorFlow only: the pictures are resized inside the graph. Not the way to
 run a network here: `detector.py` does less work for the same detections.
 """
+import os
 from collections.abc import Sequence
 
 import keras
@@ -14,7 +15,7 @@ from .centernet import CenterNet
 from .centernet import preprocess as centernet_preprocess
 from .mask_rcnn import MaskRCNN
 from .mask_rcnn import preprocess as mask_rcnn_preprocess
-from .networks import build_network
+from .networks import build_network, check_outputs, find_network
 from .weights import load_weights
 
 INPUT_NAME = "input_tensor"
@@ -27,13 +28,14 @@ def export_saved_model(detector: str, weights_file: str, folder: str, *, batch_s
     Args:
       detector: the network's name, see `networks.NETWORKS`.
       weights_file: from `weights.import_weights`.
-      folder: where to write; replaced if it is a SavedModel already.
+      folder: where to write.
       batch_size: pictures a call; any number if None.
       precision: of the convolutions, `float32` or `bfloat16`.
       outputs: names of the outputs; all that the published graph gives if None.
 
     Raises:
-      UsageError: if Keras runs on another backend than TensorFlow, or there's no such network or output.
+      UsageError: if Keras runs on another backend than TensorFlow, there's no such network or output, or the folder holds a
+        SavedModel already.
       WeightsError: if the file doesn't hold this network's weights.
     """
     if keras.backend.backend() != "tensorflow":
@@ -41,12 +43,11 @@ def export_saved_model(detector: str, weights_file: str, folder: str, *, batch_s
                          f"{keras.backend.backend()}; set KERAS_BACKEND=tensorflow")
     import tensorflow as tf
 
+    outputs = tuple(outputs or find_network(detector).output_names)
+    check_outputs(detector, outputs, option="--outputs")
+    if tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
+        raise UsageError(f"{folder}: there's a SavedModel already; give another folder, or take it away first")
     network = build_network(detector, precision)
-    outputs = tuple(outputs or network.output_names)
-    unknown = [name for name in outputs if name not in network.output_names]
-    if unknown:
-        raise UsageError(f"output {unknown[0]}: {detector} has no such output; it has "
-                         f"{', '.join(network.output_names)}")
     load_weights(network, weights_file)
     module = tf.Module()
     module.network = network  # so that the SavedModel holds its variables

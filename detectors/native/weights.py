@@ -13,11 +13,13 @@ import h5py
 import keras
 import numpy as np
 
+from .. import hub
 from ..errors import WeightsError
 from . import published
 from .networks import build_network
 
 FORMAT = "labelbeam-published-variables-1"
+ENDING = ".weights.h5"
 
 
 def weighted_layers(layer: keras.Layer) -> Iterator[keras.Layer]:
@@ -47,8 +49,8 @@ def import_weights(detector: str, source: str, file: str) -> str:
     Raises:
       WeightsError: if the source can't be read or isn't this detector's; nothing is written then.
     """
-    if not str(file).endswith(".weights.h5"):
-        raise WeightsError(f"weights file {file}: expected a name that ends in .weights.h5")
+    if not str(file).endswith(ENDING):
+        raise WeightsError(f"weights file {file}: expected a name that ends in {ENDING}")
     network = build_network(detector)
     variables = published.matched(published.read_variables(source), needed_variables(network),
                                   network.unused_variables, source)
@@ -66,9 +68,9 @@ def import_weights(detector: str, source: str, file: str) -> str:
     return digest
 
 
-def read_fingerprint(file: str) -> str:
-    """The fingerprint in a weights file; see `load_weights` for errors."""
-    with _opened(file) as source:
+def read_fingerprint(file: str, detector: str) -> str:
+    """The fingerprint in a weights file of `detector`'s network; see `load_weights` for errors."""
+    with _opened(file, detector) as source:
         return source.attrs["fingerprint"]
 
 
@@ -81,10 +83,7 @@ def load_weights(network: keras.Model, file: str) -> str:
     Raises:
       WeightsError: if the file isn't a whole weights file of this very network.
     """
-    with _opened(file) as source:
-        if source.attrs["detector"] != network.name:
-            raise WeightsError(f"weights file {file}: expected weights of {network.name}, it holds those of "
-                               f"{source.attrs['detector']}")
+    with _opened(file, network.name) as source:
         variables = {}
 
         def read(name, item):
@@ -106,6 +105,25 @@ def fill(network: keras.Model, variables: dict[str, np.ndarray]) -> None:
         layer.fill(variables)
 
 
+def find_weights_file(detector: str, weights: str) -> str:
+    """The weights file for what a user names as weights.
+
+    Args:
+      detector: the network's name.
+      weights: a weights file, which is taken as it is; or a TF Hub handle, a SavedModel's folder or a checkpoint, which is
+        imported into the cache the first time.
+
+    Raises:
+      WeightsError: if there's nothing, or it isn't this detector's.
+    """
+    return weights if weights.endswith(ENDING) else cached_weights(detector, find_source(weights))
+
+
+def find_source(weights: str) -> str:
+    """The folder of a TF Hub handle, downloaded where needed; anything else as it is."""
+    return hub.resolve(weights) if weights.startswith(("http://", "https://")) else weights
+
+
 def cached_weights(detector: str, source: str, folder: str | None = None) -> str:
     """The weights file of a published source, imported the first time and found again later.
 
@@ -121,13 +139,13 @@ def cached_weights(detector: str, source: str, folder: str | None = None) -> str
     with tf.io.gfile.GFile(published.checkpoint_prefix(source) + ".index", "rb") as index:
         key = hashlib.sha256(FORMAT.encode() + index.read()).hexdigest()[:16]
     folder = Path(folder or os.environ.get("LABELBEAM_CACHE") or Path.home() / ".cache" / "labelbeam")
-    file = folder / f"{detector}-{key}.weights.h5"
+    file = folder / f"{detector}-{key}{ENDING}"
     if not file.exists():
         import_weights(detector, source, str(file))
     return str(file)
 
 
-def _opened(file: str) -> h5py.File:
+def _opened(file: str, detector: str) -> h5py.File:
     try:
         source = h5py.File(file, "r")
     except OSError as error:
@@ -137,4 +155,7 @@ def _opened(file: str) -> h5py.File:
         source.close()
         raise WeightsError(f"weights file {file}: expected a file of `labelbeam weights import`; for a SavedModel or a "
                            "checkpoint, import it first")
+    if (holds := source.attrs["detector"]) != detector:
+        source.close()
+        raise WeightsError(f"weights file {file}: expected weights of {detector}, it holds those of {holds}")
     return source

@@ -27,6 +27,21 @@ class FakeDetector:
                            scores=np.array([image[0, 0, 0] / 255], np.float32)) for image in images]
 
 
+class FakeBoxClassifier(FakeDetector):
+    """Finds each box that it is given, with score 0.5 and its number as the class."""
+
+    def detect_in_boxes(self, images, boxes_yxyx) -> list[Detections]:
+        return [Detections(boxes_yxyx=boxes, class_ids=np.arange(1, len(boxes) + 1, dtype=np.int32),
+                           scores=np.full(len(boxes), 0.5, np.float32)) for boxes in boxes_yxyx]
+
+
+class FakeBoxClassifierLoader:
+    """Loads a `FakeBoxClassifier`."""
+
+    def load(self) -> FakeBoxClassifier:
+        return FakeBoxClassifier(None, None)
+
+
 @dataclass(frozen=True)
 class FakeLoader:
     """Loads a `FakeDetector`; appends a line to `load_log` each time, if given."""

@@ -20,6 +20,8 @@ class CenterNet(keras.Model):
     """
 
     input_size_hw = INPUT_SIZE_HW
+    mask_size_hw = None  # it has no masks
+    has_proposals = False
     preprocess = staticmethod(preprocess)
     output_names = ("detection_boxes", "detection_boxes_strided", "detection_classes", "detection_multiclass_scores",
                     "detection_scores", "num_detections")

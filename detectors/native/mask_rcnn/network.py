@@ -39,6 +39,7 @@ class MaskRCNN(keras.Model):
 
     input_size_hw = INPUT_SIZE_HW
     mask_size_hw = MASK_SIZE_HW
+    has_proposals = True
     preprocess = staticmethod(preprocess)
     output_names = (
         "anchors", "box_classifier_features", "class_predictions_with_background", "detection_anchor_indices",

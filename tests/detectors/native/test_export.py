@@ -8,7 +8,7 @@ from labelbeam.detectors.native.mask_rcnn.preprocess import preprocess as mask_r
 from labelbeam.detectors.signature import read_signature
 
 from .comparison import assert_same_detections, rows
-from .conftest import CENTERNET
+from .golden_networks import CENTERNET
 from .golden_weights import golden_tensors
 from .photos import photo
 
@@ -46,5 +46,11 @@ def test_a_saved_model_gives_the_published_outputs(centernet, centernet_file, tm
 
 
 def test_unknown_outputs_are_refused(centernet_file, tmp_path):
-    with pytest.raises(UsageError, match="output masks: .* has no such output"):
+    with pytest.raises(UsageError, match="--outputs masks: .* has no such output"):
         export.export_saved_model(CENTERNET, centernet_file, str(tmp_path), outputs=["masks"])
+
+
+def test_a_saved_model_is_not_overwritten(centernet_file, tmp_path):
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(UsageError, match="there's a SavedModel already"):
+        export.export_saved_model(CENTERNET, centernet_file, str(tmp_path))

@@ -5,7 +5,7 @@ from labelbeam.detectors.errors import UsageError
 from labelbeam.detectors.native.detector import NativeDetector, padded_boxes, picture_share
 
 from .comparison import assert_same_detections, rows
-from .conftest import CENTERNET
+from .golden_networks import CENTERNET
 from .golden_weights import golden_tensors
 from .make_golden import PHOTOS
 from .photos import photo
@@ -95,7 +95,7 @@ def test_unknown_outputs_are_refused(centernet_file):
 
 def test_boxes_need_a_network_with_proposals(detector):
     with pytest.raises(UsageError, match="has no proposals whose place boxes could take"):
-        detector.detect(pictures()[:1], boxes=[np.zeros((1, 4), np.float32)])
+        detector.detect_in_boxes(pictures()[:1], [np.zeros((1, 4), np.float32)])
 
 
 def test_boxes_are_padded():
@@ -128,7 +128,7 @@ def test_mask_rcnn_makes_masks_of_the_kept_detections_only(mask_rcnn, tmp_path, 
     from labelbeam.detectors.native import weights
 
     from .checkpoints import mask_rcnn_zoo_keys, write_checkpoint
-    from .conftest import MASK_RCNN
+    from .golden_networks import MASK_RCNN
     write_checkpoint(tmp_path / "ckpt-0", mask_rcnn.variables, mask_rcnn_zoo_keys())
     file = str(tmp_path / "mask_rcnn.weights.h5")
     weights.import_weights(MASK_RCNN, str(tmp_path / "ckpt-0"), file)
@@ -146,4 +146,4 @@ def test_mask_rcnn_makes_masks_of_the_kept_detections_only(mask_rcnn, tmp_path, 
     np.testing.assert_allclose(found.scores, golden["detection_scores"][0, :kept], atol=5e-5, rtol=0)
     np.testing.assert_allclose(found.boxes_yxyx, golden["detection_boxes"][0, :kept], atol=1e-5, rtol=0)
     np.testing.assert_allclose(found.masks, golden["detection_masks"][0, :kept], atol=1e-3, rtol=0)
-    assert len(detector.detect([photo("coffee")], boxes=[found.boxes_yxyx[:2]])[0]) <= 100
+    assert len(detector.detect_in_boxes([photo("coffee")], [found.boxes_yxyx[:2]])[0]) <= 100

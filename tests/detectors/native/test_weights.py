@@ -8,7 +8,7 @@ from labelbeam.detectors.native import networks, published, weights
 
 from ...standins import standin
 from .checkpoints import centernet_zoo_keys, mask_rcnn_zoo_keys, write_checkpoint
-from .conftest import CENTERNET, MASK_RCNN
+from .golden_networks import CENTERNET, MASK_RCNN
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def zoo(tmp_path, centernet):
 def test_imports_a_zoo_checkpoint(centernet, centernet_file):
     network = networks.build_network(CENTERNET)
     assert weights.load_weights(network, centernet_file) == centernet.fingerprint
-    assert weights.read_fingerprint(centernet_file) == centernet.fingerprint
+    assert weights.read_fingerprint(centernet_file, CENTERNET) == centernet.fingerprint
     for loaded, expected in zip(network.variables, centernet.network.variables, strict=True):
         np.testing.assert_array_equal(loaded, expected)
 
@@ -77,7 +77,7 @@ def test_a_damaged_weights_file_is_refused(centernet_file, tmp_path):
         weights.load_weights(networks.build_network(CENTERNET), str(damaged))
     damaged.write_bytes(b"not HDF5")
     with pytest.raises(WeightsError, match="can't be read as HDF5"):
-        weights.read_fingerprint(str(damaged))
+        weights.read_fingerprint(str(damaged), CENTERNET)
 
 
 def test_a_weights_file_fits_its_own_network_only(centernet_file):
@@ -122,4 +122,4 @@ def test_saved_model_and_checkpoint_give_the_same_file(detector, name, keys, tmp
     weights.import_weights(detector, str(tmp_path / "ckpt-0"), str(tmp_path / "b.weights.h5"))
     assert (tmp_path / "a.weights.h5").read_bytes() == (tmp_path / "b.weights.h5").read_bytes()
     # The golden files' weights are the stand-ins' own.
-    assert weights.read_fingerprint(str(tmp_path / "a.weights.h5")) == request.getfixturevalue(name).fingerprint
+    assert weights.read_fingerprint(str(tmp_path / "a.weights.h5"), detector) == request.getfixturevalue(name).fingerprint

@@ -1,0 +1,35 @@
+"""The native networks with the golden weights, made once for all tests that want them. Keras is imported only for those."""
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def centernet():
+    from .detectors.native.golden_networks import CENTERNET, golden_network
+    return golden_network(CENTERNET, "centernet")
+
+
+@pytest.fixture(scope="session")
+def mask_rcnn():
+    from .detectors.native.golden_networks import MASK_RCNN, golden_network
+    return golden_network(MASK_RCNN, "mask_rcnn")
+
+
+@pytest.fixture(scope="session")
+def centernet_checkpoint(centernet, tmp_path_factory):
+    """A zoo-style checkpoint of CenterNet: the path that stands for its files."""
+    from .detectors.native.checkpoints import centernet_zoo_keys, write_checkpoint
+    path = tmp_path_factory.mktemp("centernet") / "ckpt-0"
+    write_checkpoint(path, centernet.variables, centernet_zoo_keys(), extra={"save_counter": np.int64(1)})
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def centernet_file(centernet_checkpoint, tmp_path_factory):
+    """A weights file of CenterNet, imported from the checkpoint."""
+    from labelbeam.detectors.native.weights import import_weights
+
+    from .detectors.native.golden_networks import CENTERNET
+    file = str(tmp_path_factory.mktemp("centernet") / "centernet.weights.h5")
+    import_weights(CENTERNET, centernet_checkpoint, file)
+    return file

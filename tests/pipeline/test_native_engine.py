@@ -1,0 +1,105 @@
+"""Engine native through the command line: published weights in, the same tables as the published graph's out."""
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from labelbeam.pipeline.cli import main
+from PIL import Image
+
+from ..standins import photos, standin
+
+CENTERNET, MASK_RCNN = "centernet_resnet50v2_512x512", "mask_rcnn_inception_resnet_v2_1024x1024"
+PHOTOS = ("coffee.png", "chelsea.png", "rocket.jpg")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABELBEAM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_checkpoint_labels_as_the_published_graph_does(label, cache, centernet, centernet_checkpoint):
+    from ..detectors.native.comparison import assert_same_detections, rows
+    from ..detectors.native.golden_weights import golden_tensors
+    pictures = photos(*PHOTOS)
+    options = ("--engine", "native", "--weights", centernet_checkpoint, "--min-score", "0.4", "--keep", "num_detections")
+    code, printed, labels = label(*pictures, options=options, detector=CENTERNET)
+    assert code == 0 and f"Labelled {len(PHOTOS)} of {len(PHOTOS)} images" in printed and "loaded 1×" in printed
+    found = labels.frame("detections").sort_values("rank")
+    found = found[found["uri"] == str(photos("coffee.png")[0])]
+    golden = golden_tensors(centernet.golden, "coffee")
+    kept = int((golden["detection_scores"] >= 0.4).sum())
+    assert len(found) == kept > 3
+    assert_same_detections(
+        {"detection_scores": found["score"].to_numpy(), "detection_classes": found["class_id"].to_numpy(),
+         "detection_boxes": found[["ymin", "xmin", "ymax", "xmax"]].to_numpy()},
+        {k: v[:kept] for k, v in rows(golden).items()}, score_tolerance=2e-4, box_tolerance=2e-5)
+    assert [file.name.startswith(CENTERNET) for file in cache.iterdir()] == [True]
+    assert len(labels.frame("tensors")) == len(PHOTOS)
+
+    code, printed, labels = label(*pictures, options=options, detector=CENTERNET)
+    assert code == 0 and "Nothing to do" in printed  # the same weights have the same fingerprint
+
+
+def test_import_and_export_by_hand(label, tmp_path, capsys, centernet_checkpoint):
+    file, folder = tmp_path / "centernet.weights.h5", tmp_path / "batched"
+    assert main(["weights", "import", "--detector", CENTERNET, "--from", centernet_checkpoint, "--to", str(file)]) == 0
+    assert main(["weights", "export", "--detector", CENTERNET, "--from", str(file), "--to", str(folder)]) == 0
+    assert "takes any number of pictures a call" in capsys.readouterr().out
+    pictures = photos(*PHOTOS[:2])
+    _, _, native = label(*pictures, options=("--engine", "native", "--weights", str(file)), detector=CENTERNET)
+    code, _, exported = label(*pictures, options=("--weights", str(folder)), detector=CENTERNET, output="exported")
+    assert code == 0
+    columns = ["image_id", "rank", "class_id", "score", "ymin", "xmin", "ymax", "xmax"]
+    one, two = (labels.frame("detections")[columns].sort_values(["image_id", "rank"]) for labels in (native, exported))
+    np.testing.assert_allclose(one.drop(columns="image_id"), two.drop(columns="image_id"), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("options, message", [
+    (("--precision", "bfloat16"), "use --precision float32, or --engine native"),
+    (("--engine", "native", "--weights", "/nowhere/ckpt-0"), "there's no file /nowhere/ckpt-0.index"),
+    (("--engine", "native", "--weights", "{file}", "--keep", "anchors"), "--keep anchors: .* has no such output; it has detection_boxes"),
+    (("--engine", "native", "--weights", "{file}", "--boxes", "{boxes}"), "--boxes: .*give a detector with proposals"),
+])
+def test_what_cannot_be_done_is_refused_before_the_work(label, pictures, tmp_path, centernet_file, options, message):
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("uri,x,y,w,h\npictures/0.jpg,1,1,5,5\n")
+    code, printed, _ = label(pictures, detector=CENTERNET, options=[o.format(file=centernet_file, boxes=boxes) for o in options])
+    assert code == 2
+    assert re.search(message, printed), printed
+
+
+def test_another_detectors_weights_are_refused(label, pictures, centernet_file):
+    code, printed, _ = label(pictures, detector=MASK_RCNN, options=("--engine", "native", "--weights", centernet_file))
+    assert code == 2 and f"expected weights of {MASK_RCNN}, it holds those of {CENTERNET}" in printed
+
+
+@pytest.mark.heavy
+def test_mask_rcnn_and_its_own_boxes_again(tmp_path, cache):
+    """Mask R-CNN equals the published graph in the tables, and finds the same again in its own proposals given as boxes."""
+    weights, picture = standin("mask_rcnn"), photos("coffee.png")[0]
+
+    def label(out, *options):
+        assert main(["label", "--input", str(picture), "--output", str(tmp_path / out), "--detector", MASK_RCNN, "--weights",
+                     weights, "--max-detections", "20", *options]) == 0
+        tables = {t: pq.read_table(tmp_path / out / t).to_pandas() for t in ("detections", "masks")}
+        return tables["detections"].sort_values("rank").merge(tables["masks"], on="detection_id")
+
+    published = label("published")
+    native = label("native", "--engine", "native", "--keep", "proposal_boxes_normalized", "num_proposals")
+    tensors = {row["name"]: np.frombuffer(row["data"], row["dtype"]).reshape(row["shape"])
+               for row in pq.read_table(tmp_path / "native" / "tensors").to_pylist()}
+    boxes = tensors["proposal_boxes_normalized"][:int(tensors["num_proposals"])]
+    columns = dict(zip(("ymin", "xmin", "ymax", "xmax"), boxes.T))
+    pq.write_table(pa.table({"uri": [str(picture)] * len(boxes), **columns}), tmp_path / "boxes.parquet")
+    given = label("given", "--engine", "native", "--boxes", str(tmp_path / "boxes.parquet"))
+    height, width = np.asarray(Image.open(picture)).shape[:2]
+    for found in (native, given):
+        assert found["class_id"].tolist() == published["class_id"].tolist()
+        np.testing.assert_allclose(found["score"], published["score"], atol=5e-5, rtol=0)
+        np.testing.assert_allclose(found[["ymin", "xmin", "ymax", "xmax"]], published[["ymin", "xmin", "ymax", "xmax"]], atol=1e-5)
+        # A mask's edge may move where the difference of a thousandth crosses the threshold.
+        assert (abs(found["area"] - published["area"]) <= np.maximum(2e-3 * published["area"], 4)).all()
+        assert (found["height"] == height).all() and (found["width"] == width).all()
