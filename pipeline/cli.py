@@ -1,10 +1,11 @@
-"""The command line: `labelbeam label | demo | detectors | weights`. Parses, calls, and turns errors into exit codes.
+"""The command line: `labelbeam label | demo | detectors | status | settle | weights`. Parses, calls, and turns errors into exit codes.
 
     0  done      1  the job failed or is incomplete      2  the command can't be used as it is      130  Ctrl-C
 
 What a command does is in a module of its own; heavy imports (Beam, TensorFlow) wait until a command needs them.
 """
 import argparse
+import json
 import logging
 import os
 import sys
@@ -44,6 +45,15 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("detectors", allow_abbrev=False, help="list the detectors that labelbeam has configurations for",
                         description="Lists the configurations: input size, classes, engines, published accuracy.")
     _add_weights(commands)
+    status = commands.add_parser("status", allow_abbrev=False, help="what an output folder holds, and what its jobs did",
+                                 description="Images, failures by kind with examples, detections, jobs, and what an "
+                                             "interrupted job left behind. Changes nothing.")
+    status.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
+    status.add_argument("--json", action="store_true", help="for programs")
+    settle = commands.add_parser("settle", allow_abbrev=False, help="tidy up what dead jobs left in an output folder",
+                                 description="Takes away unfinished parts, removes repeated rows, merges small parts. `labelbeam "
+                                             "label` does so by itself; this is for folders that nothing is to be added to.")
+    settle.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
     return parser
 
 
@@ -64,6 +74,10 @@ def _add_label(commands) -> None:
                       help="a name that `labelbeam detectors` lists, or a YAML file of the same form")
     main.add_argument("--limit", type=_positive, metavar="N",
                       help="label only N of the images, the same ones each time (for a first try)")
+
+    main.add_argument("--retry-failed", nargs="*", metavar="KIND",
+                      help="label again what failed earlier, with these kinds of errors (timeout, unreachable, …) or any; the new "
+                           "rows take the place of the old")
 
     how = label.add_argument_group("detector")
     how.add_argument("--weights", metavar="HANDLE_OR_FOLDER",
@@ -174,6 +188,15 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
     if args.command == "demo":
         from .demo import run_demo
         return run_demo(args.output)
+    if args.command == "status":
+        from .status import collect_status, describe_status
+        status = collect_status(args.output)
+        print(json.dumps(status, indent=1) if args.json else describe_status(status))
+        return 0
+    if args.command == "settle":
+        from .settle import settle
+        print(settle(args.output))
+        return 0
     if args.command == "weights":
         from .convert_weights import run_weights
         return run_weights(args)

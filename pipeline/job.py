@@ -2,9 +2,10 @@
 
 `build_graph` is the whole pipeline on one screen. Not for use inside another pipeline: see `label_images.py`.
 """
-import json
+import _thread
+import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -14,18 +15,28 @@ import apache_beam as beam
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from ..transforms import output_files
-from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message, record_path
-from ..transforms.elements import METRICS_NAMESPACE
+from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
+from ..transforms.elements import METRICS_NAMESPACE, ErrorKind
 from ..transforms.group_by_chunk import GroupByChunk
 from ..transforms.inputs import ListOptions, may_hold_containers
+from ..transforms.job_records import read_record, utc_now, write_record
 from ..transforms.list_images import ListImages
 from ..transforms.skip_labelled import SkipLabelled
+from ..transforms.sweep import sweep
 from ..transforms.write_parts import PartLimits, WriteParts
 from .label_images import LabelReferences, Pace
 from .labelling import Labelling, claim_output
+from .lease import holding
+from .missing import find_missing
+
+_log = logging.getLogger(__name__)
 
 PACKAGES = ("labelbeam", "apache-beam", "tensorflow", "keras", "numpy", "pillow", "pyarrow")
+
+
+def new_job_id() -> str:
+    """Starts with the time in UTC, so that ids sort as jobs were started."""
+    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class Job:
       pace: how the work is done.
       parts: when a part is closed.
       limit: label at most so many of the images listed.
+      retry_failed: error kinds of failed images to label again; None: what failed stays.
     """
 
     inputs: Sequence[str]
@@ -49,7 +61,8 @@ class Job:
     pace: Pace = Pace()
     parts: PartLimits = PartLimits()
     limit: int | None = None
-    job_id: str = field(default_factory=lambda: f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}")
+    retry_failed: Collection[ErrorKind] | None = None
+    job_id: str = field(default_factory=new_job_id)
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ def build_graph(pipeline: beam.Pipeline, job: Job, facts: Mapping[str, Any]) -> 
     """The whole flow. `facts` are what the record says of the job beyond its figures."""
     todo = (pipeline
             | ListImages(job.inputs, job.listing)
-            | SkipLabelled(job.output, job.limit, job.labelling.boxes))
+            | SkipLabelled(job.output, job.limit, job.labelling.boxes, job.retry_failed or ()))
     references = todo["references"]  # spread over the workers by their ids, which suits all but members of containers
     if may_hold_containers(job.inputs):
         references |= GroupByChunk()
@@ -79,44 +92,57 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
     """Runs a job to its end.
 
     Raises:
-      UsageError: if the output folder holds another labelling.
+      UsageError: if the output folder holds another labelling, or another job is at work on it.
       JobIncompleteError: if the figures of what was listed and what was written don't agree.
       Exception: whatever else stopped the pipeline. What finished parts hold stays; the same command goes on from there.
     """
-    claim_output(job.output, job.labelling)
+    with holding(job.output, job.job_id, on_lost=_thread.interrupt_main):
+        claim_output(job.output, job.labelling)
+        sweep(job.output)
+        return _run_with_record(job, options)
+
+
+def _run_with_record(job: Job, options: PipelineOptions) -> JobResult:
     started = datetime.now(timezone.utc)
     facts = {
         "job_id": job.job_id,
+        "status": "running",
         "labelling": job.labelling.fingerprint,
         "inputs": list(job.inputs),
         "limit": job.limit,
+        "retry_failed": None if job.retry_failed is None else sorted(job.retry_failed),
         "started_at": started.isoformat(timespec="milliseconds"),
         "runner": options.view_as(StandardOptions).runner,
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
+    write_record(job.output, facts)
     pipeline = beam.Pipeline(options=options)
     build_graph(pipeline, job, facts)
     try:
         result = pipeline.run()
         result.wait_until_finish()
-    except Exception as error:
-        _raise_if_incomplete(job, error)
+    except KeyboardInterrupt:
+        _note_end(job, {**facts, "status": "interrupted"})
         raise
-    return JobResult(_read_record(job), _metrics(result), (datetime.now(timezone.utc) - started).total_seconds())
+    except Exception as error:
+        # Runners wrap what a DoFn raises in their own words; the record says whether it was the count that failed.
+        record = read_record(job.output, job.job_id)
+        if record["status"] == "incomplete":
+            record["missing"] = find_missing(job, options)
+            _note_end(job, record)
+            raise JobIncompleteError(incomplete_message(record)) from error
+        _note_end(job, {**facts, "status": "failed", "error": f"{type(error).__name__}: {error}"[:2000]})
+        raise
+    record = read_record(job.output, job.job_id)
+    return JobResult(record, _metrics(result), (datetime.now(timezone.utc) - started).total_seconds())
 
 
-def _read_record(job: Job) -> dict[str, Any]:
-    return json.loads(output_files.read(record_path(job.output, job.job_id)))
-
-
-def _raise_if_incomplete(job: Job, error: Exception) -> None:
-    """Runners wrap what a DoFn raises in their own words; the record says whether it was the count that failed."""
+def _note_end(job: Job, record: Mapping[str, Any]) -> None:
+    """Writes the record of a job that failed, if that can be done: the disk may be what failed."""
     try:
-        record = _read_record(job)
-    except FileNotFoundError:
-        return
-    if record["status"] == "incomplete":
-        raise JobIncompleteError(incomplete_message(record)) from error
+        write_record(job.output, {**record, "finished_at": utc_now()})
+    except OSError as error:
+        _log.warning("the job's record can't be written: %s", error)
 
 
 def _metrics(result) -> dict[str, int]:

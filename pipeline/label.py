@@ -8,6 +8,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from ..detectors.errors import UsageError
 from ..transforms.close_job import JobIncompleteError
+from ..transforms.elements import ERROR_KINDS, ErrorKind
 from ..transforms.fetch_options import DecodeOptions, FetchOptions
 from ..transforms.given_boxes import open_tables
 from ..transforms.inputs import ListOptions
@@ -46,7 +47,8 @@ def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
     pace = Pace(batch_size=AUTO_BATCH_SIZE if args.batch_size == "auto" else args.batch_size, share_model=args.share_model,
                 fetch=FetchOptions(**_given(max_bytes=args.max_bytes, deadline_s=args.fetch_deadline_s,
                                             read_threads=args.fetch_threads)))
-    return run_and_report(Job(args.input, args.output, labelling, listing, pace, limit=args.limit), options)
+    return run_and_report(Job(args.input, args.output, labelling, listing, pace, limit=args.limit,
+                              retry_failed=_error_kinds(args.retry_failed)), options)
 
 
 def run_and_report(job: Job, options) -> int:
@@ -65,6 +67,15 @@ def run_and_report(job: Job, options) -> int:
         return 1
     print(summarize(job, result))
     return 0
+
+
+def _error_kinds(names: Sequence[str] | None) -> tuple[ErrorKind, ...] | None:
+    """The kinds to retry: all if none is named, None without the option."""
+    for name in names or ():
+        if name not in ERROR_KINDS:
+            raise UsageError(f"--retry-failed {name}: not a kind of error; expected some of {', '.join(ERROR_KINDS)}, or none for "
+                             "all of them")
+    return None if names is None else tuple(names or ERROR_KINDS)
 
 
 def _given(**options) -> dict:

@@ -1,34 +1,36 @@
-"""CloseJob: after all parts, counts what was listed, skipped and written, compares, and writes the job's record.
+"""CloseJob: after all parts, makes sure that each image has one row, merges small parts, and writes the job's record.
 
-Runners do lose elements in silence; a job is complete only when the figures agree, and fails otherwise. The comparison is
-part of the pipeline, so that it holds on a cluster when the machine that submitted the job is long gone.
+Runners do lose elements in silence, and repeat them: a job is complete only when the images written are those that were
+listed and not skipped, by their number and by the sum of their ids. If they aren't, repeats are settled and the files
+themselves counted; if that doesn't help, the job fails. All of it is part of the pipeline, so that it holds on a cluster when
+the machine that submitted the job is long gone.
 """
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
 from typing import Any
 
 import apache_beam as beam
 
-from . import output_files
+from .job_records import CLOSED, read_records, utc_now, write_record
+from .merge_parts import merge_parts, plan_merges
+from .parts import job_of, list_parts, read_part
+from .settle_repeats import settle_repeats
 from .skip_labelled import ListedCounts
-from .write_parts import Part
+from .write_parts import Part, part_of_tables
 
 
 class JobIncompleteError(RuntimeError):
-    """Images were listed that have no row, or have several: the runner lost or repeated elements."""
-
-
-def record_path(output: str, job_id: str) -> str:
-    return output_files.join(output, "_jobs", f"{job_id}.json")
+    """Images were listed that have no row, or others have one: the runner lost or repeated elements."""
 
 
 def incomplete_message(record: Mapping[str, Any]) -> str:
     """What a person reads when the figures of a job's record don't agree."""
     expected = record["listed"] - record["skipped"]
+    what = f"but {record['written']} were written" if record["written"] != expected else "and were written, but of other images"
+    missing = record.get("missing", [])
+    named = f" Missing: {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''} (more in the job's record)." if missing else ""
     return (f"{record['listed']} images were listed and {record['skipped']} skipped, so {expected} rows were expected in "
-            f"images, but {record['written']} were written. Run the same command again: it labels what is missing")
+            f"images, {what}.{named} Run the same command again: it labels what is missing")
 
 
 class CloseJob(beam.PTransform):
@@ -37,10 +39,11 @@ class CloseJob(beam.PTransform):
     Args:
       counts: what was listed and skipped: a collection of one `ListedCounts`.
       output: the output folder.
-      job: what else the record says: `job_id`, `started_at`, versions, runner, options. JSON types.
+      job: what else the record says: `job_id`, `started_at`, versions, runner, options. JSON types. With
+        `retry_failed`, rows of earlier jobs are expected to be superseded.
 
     Raises (in the pipeline):
-      JobIncompleteError: if rows written differ from images listed less those skipped.
+      JobIncompleteError: if the images written aren't those listed less those skipped.
     """
 
     def __init__(self, counts: beam.PCollection[ListedCounts], output: str, job: Mapping[str, Any]):
@@ -51,55 +54,113 @@ class CloseJob(beam.PTransform):
 
     def expand(self, parts: beam.PCollection[Part]) -> beam.PCollection[dict]:
         totals = parts | "Totals" >> beam.CombineGlobally(_TotalsFn())
-        return (parts.pipeline
-                | "Job" >> beam.Create([self._job], reshuffle=False)
-                | "Close" >> beam.ParDo(_CloseFn(self._output), beam.pvalue.AsSingleton(totals),
-                                        beam.pvalue.AsSingleton(self._counts)))
+        checked = (parts.pipeline
+                   | "Job" >> beam.Create([self._job], reshuffle=False)
+                   | "Check" >> beam.ParDo(_CheckFn(self._output), beam.pvalue.AsSingleton(totals),
+                                           beam.pvalue.AsSingleton(self._counts)).with_outputs(_CheckFn.MERGES, main="record"))
+        merged = (checked[_CheckFn.MERGES]
+                  | "SpreadMerges" >> beam.Reshuffle()
+                  | "Merge" >> beam.Map(lambda stems, output, job_id: merge_parts(output, job_id, stems),
+                                        self._output, self._job["job_id"]))
+        return checked.record | "Record" >> beam.ParDo(_RecordFn(self._output), beam.pvalue.AsIter(merged))
 
 
 class _TotalsFn(beam.CombineFn):
-    """Adds parts up: stems, rows by table, failures by kind."""
+    """Adds parts up to one `Part` with the stems of all."""
 
     def create_accumulator(self):
-        return [], Counter(), Counter()
+        return [], Counter(), Counter(), 0
 
     def add_input(self, accumulator, part: Part):
-        stems, rows, failures = accumulator
+        stems, rows, failures, ids_sum = accumulator
         stems.append(part.stem)
         rows.update(part.rows)
         failures.update(part.failures)
-        return accumulator
+        return stems, rows, failures, (ids_sum + part.ids_sum) % (1 << 128)
 
     def merge_accumulators(self, accumulators: Iterable):
-        merged = self.create_accumulator()
-        for stems, rows, failures in accumulators:
-            merged[0].extend(stems)
-            merged[1].update(rows)
-            merged[2].update(failures)
-        return merged
+        stems, rows, failures, ids_sum = self.create_accumulator()
+        for other in accumulators:
+            stems.extend(other[0])
+            rows.update(other[1])
+            failures.update(other[2])
+            ids_sum += other[3]
+        return stems, rows, failures, ids_sum % (1 << 128)
 
     def extract_output(self, accumulator) -> dict[str, Any]:
-        stems, rows, failures = accumulator
-        return {"parts": sorted(stems), "rows": dict(rows), "failures": dict(sorted(failures.items()))}
+        stems, rows, failures, ids_sum = accumulator
+        return {"stems": sorted(stems), "rows": dict(rows), "failures": dict(sorted(failures.items())), "ids_sum": ids_sum}
 
 
-class _CloseFn(beam.DoFn):
+class _CheckFn(beam.DoFn):
+    """Compares, settles what needs settling; gives the record's content, and groups of parts to merge."""
+
+    MERGES = "merges"
+
     def __init__(self, output: str):
         self._output = output
 
     def process(self, job: dict, totals: dict, counts: ListedCounts):
-        expected, written = counts.listed - counts.skipped, totals["rows"].get("images", 0)
-        record = {
+        job_id, output = job["job_id"], self._output
+        own = _stems_of(output, {job_id})
+        agree = set(totals["stems"]) == own and _agree(totals, counts)
+        left_behind = {r["job_id"] for r in read_records(output) if r["status"] not in CLOSED and r["job_id"] != job_id}
+        repeats = 0
+        if not agree or job.get("retry_failed") is not None or left_behind:
+            repeats = settle_repeats(output, own | _stems_of(output, left_behind))
+        if not agree:
+            totals = _count(output, _stems_of(output, {job_id}))
+            agree = _agree(totals, counts)
+        parts = list_parts(output)
+        if agree:
+            yield from (beam.pvalue.TaggedOutput(self.MERGES, group) for group in plan_merges(parts))
+        yield {
             **job,
-            "finished_at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-            "status": "complete" if written == expected else "incomplete",
+            "status": "complete" if agree else "incomplete",
             "listed": counts.listed,
             "skipped": counts.skipped,
-            "written": written,
-            **totals,
+            "written": totals["rows"].get("images", 0),
+            "rows": totals["rows"],
+            "failures": totals["failures"],
+            "parts": len(totals["stems"]),
+            "repeats_removed": repeats,
+            "settled_jobs": sorted(left_behind) if agree else [],
         }
-        output_files.write_atomically(record_path(self._output, job["job_id"]),
-                                      json.dumps(record, indent=1, ensure_ascii=False).encode("utf-8"))
-        if written != expected:
+
+
+class _RecordFn(beam.DoFn):
+    """Writes the record, once all merging is done; raises if the job is incomplete."""
+
+    def __init__(self, output: str):
+        self._output = output
+
+    def process(self, record: dict, merged: Iterable[str]):
+        record = {**record, "merged_parts": len(list(merged)), "finished_at": utc_now()}
+        write_record(self._output, record)
+        if record["status"] != "complete":
             raise JobIncompleteError(incomplete_message(record))
+        for other in read_records(self._output):
+            if other["job_id"] in record["settled_jobs"]:
+                write_record(self._output, {**other, "status": "settled", "settled_by": record["job_id"]})
         yield record
+
+
+def _agree(totals: Mapping[str, Any], counts: ListedCounts) -> bool:
+    """Whether the images written are those that were to be labelled: as many, and with the same sum of ids."""
+    return (totals["rows"].get("images", 0), totals["ids_sum"]) == (counts.listed - counts.skipped, counts.ids_sum)
+
+
+def _stems_of(output: str, job_ids: set[str]) -> set[str]:
+    """Stems of the parts that exist and were written by these jobs."""
+    return {stem for stem, tables in list_parts(output).items() if "images" in tables and job_of(stem) in job_ids}
+
+
+def _count(output: str, stems: Iterable[str]) -> dict[str, Any]:
+    """What `_TotalsFn` gives, from the files themselves."""
+    tables_of, adding = list_parts(output), _TotalsFn()
+    total = adding.create_accumulator()
+    for stem in stems:
+        tables = {name: read_part(output, stem, name, ["image_id", *["error_kind"] * (name == "images")])
+                  for name in tables_of[stem]}
+        total = adding.add_input(total, part_of_tables(stem, tables))
+    return adding.extract_output(total)

@@ -3,10 +3,13 @@
 Local: a temporary name, fsync, an atomic rename. Object stores: one complete upload, which is atomic there. Not for reading
 images (that is `read_bytes.py`, with time limits and pooled connections).
 """
+import contextlib
 import os
 import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 TEMPORARY_SUFFIX = ".tmp"  # no `*.parquet` matches it, and readers of whole folders pass over names that begin with a dot
@@ -26,10 +29,38 @@ def write_atomically(path: str, data) -> None:
     Raises:
       OSError: if the disk is full, the folder isn't writable, … (stores raise their clients' errors)
     """
-    if not is_local(path):
-        with FileSystems.create(path, mime_type="application/octet-stream") as file:
-            file.write(data)
+    write_together([(path, data)])
+
+
+def write_together(files: Sequence[tuple[str, Any]]) -> None:
+    """Writes several files (path, bytes-like), then puts them in place one right after the other, in this order.
+
+    Whoever finds the last one finds them all. What breaks off before that leaves at most whole files in front of it; on a
+    local disk that takes a death in the moment between two renames.
+
+    Raises:
+      OSError: as `write_atomically`.
+    """
+    if not all(is_local(path) for path, _ in files):
+        for path, data in files:
+            with FileSystems.create(path, mime_type="application/octet-stream") as file:
+                file.write(data)
         return
+    temporary = {}
+    try:
+        for path, data in files:
+            temporary[path] = _write_temporary(path, data)
+        for path in list(temporary):
+            os.replace(temporary[path], path)
+            del temporary[path]
+            _sync_folder(os.path.dirname(path))  # each: so that after a power cut, too, the last one means all
+    finally:
+        for name in temporary.values():
+            if os.path.exists(name):
+                os.unlink(name)
+
+
+def _write_temporary(path: str, data) -> str:
     folder, name = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}")
@@ -38,12 +69,11 @@ def write_atomically(path: str, data) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
-    _sync_folder(folder)
+    return temporary
 
 
 def _sync_folder(folder: str) -> None:
@@ -70,12 +100,35 @@ def read(path: str) -> bytes:
         return file.read()
 
 
+def delete(paths: Iterable[str]) -> None:
+    """Deletes files, in this order; those that aren't there don't matter."""
+    for path in paths:
+        if is_local(path):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        elif FileSystems.exists(path):
+            FileSystems.delete([path])
+
+
 def list_files(pattern: str) -> list[str]:
     """Paths that match a glob pattern, sorted; empty if there are none or the folder doesn't exist."""
+    return sorted(list_sizes(pattern))
+
+
+def list_sizes(pattern: str) -> dict[str, int]:
+    """Path -> bytes of the files that match a glob pattern."""
+    return {m.path: m.size_in_bytes for m in _matches(pattern)}
+
+
+def list_times(pattern: str) -> dict[str, float]:
+    """Path -> Unix time, in seconds, of the last change of the files that match a glob pattern."""
+    return {m.path: m.last_updated_in_seconds for m in _matches(pattern)}
+
+
+def _matches(pattern: str) -> list[FileMetadata]:
     try:
-        matches = FileSystems.match([pattern])[0].metadata_list
+        return FileSystems.match([pattern])[0].metadata_list
     except BeamIOError as error:
         if any(isinstance(e, FileNotFoundError) for e in (error.exception_details or {}).values()):
             return []
         raise
-    return sorted(m.path for m in matches)

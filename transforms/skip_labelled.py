@@ -4,26 +4,31 @@ One join by image id does both: repeats of a URI fall together, and so do a URI 
 shuffle that spreads the images over the workers. Not for deciding *whether* an output folder may be added to: that is
 `pipeline/labelling.py`.
 """
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
 from . import output_files
-from .elements import METRICS_NAMESPACE, ImageReference
+from .elements import METRICS_NAMESPACE, ErrorKind, ImageReference
 from .given_boxes import BoxTables, ReadBoxes, joined
+from .parts import ids_sum, part_path
 
 
 class ListedCounts(NamedTuple):
-    """How many distinct images were listed, and how many of them were skipped because they're labelled already."""
+    """How many distinct images were listed, and how many of them were skipped because they're labelled already; of the
+    others, the sum of the ids (see `parts.ids_sum`)."""
 
     listed: int = 0
     skipped: int = 0
+    ids_sum: int = 0
 
 
 class SkipLabelled(beam.PTransform):
@@ -33,11 +38,14 @@ class SkipLabelled(beam.PTransform):
       output: the output folder, whose finished parts are read; None where there's none to compare with.
       limit: label only so many of the distinct images (those with the smallest image ids: the same ones at each run, and a
         larger limit takes in those of a smaller one).
+      retry: error kinds; images that failed with one of them count as not labelled.
       boxes: tables of boxes that the references are to carry; None if there are none.
     """
 
-    def __init__(self, output: str | None = None, limit: int | None = None, boxes: BoxTables | None = None):
+    def __init__(self, output: str | None = None, limit: int | None = None, boxes: BoxTables | None = None,
+                 retry: Collection[ErrorKind] = ()):
         super().__init__()
+        self._retry = tuple(retry)
         self._output = output
         self._limit = limit
         self._boxes = boxes
@@ -46,7 +54,7 @@ class SkipLabelled(beam.PTransform):
         keyed = references | _KeyById()
         if self._limit is not None:
             keyed = keyed | _SmallestIds(self._limit)
-        labelled = references.pipeline | _LabelledIds(self._output)
+        labelled = references.pipeline | _LabelledIds(self._output, self._retry)
         sides = [keyed, labelled | "KeyLabelled" >> beam.Map(lambda image_id: (image_id, True))]
         if self._boxes is not None:
             sides.append(references.pipeline | ReadBoxes(self._boxes))
@@ -84,22 +92,25 @@ class _SmallestIds(beam.PTransform):
 class _LabelledIds(beam.PTransform):
     """The image ids of every finished part of an output folder. A part is finished when its `images` file exists."""
 
-    def __init__(self, output: str | None):
+    def __init__(self, output: str | None, retry: tuple[ErrorKind, ...]):
         super().__init__()
         self._output = output
+        self._retry = retry
 
     def expand(self, pipeline):
-        patterns = [] if self._output is None else [output_files.join(self._output, "images", "part-*.parquet")]
+        patterns = [] if self._output is None else [part_path(self._output, "images", "part-*")]
         return (pipeline
                 | "Output" >> beam.Create(patterns, reshuffle=False)
                 | "Parts" >> beam.FlatMap(output_files.list_files)
                 | "SpreadParts" >> beam.Reshuffle()
-                | "Ids" >> beam.FlatMap(_read_ids).with_output_types(str))
+                | "Ids" >> beam.FlatMap(_read_ids, self._retry).with_output_types(str))
 
 
-def _read_ids(path: str) -> Iterator[str]:
+def _read_ids(path: str, retry: tuple[ErrorKind, ...] = ()) -> Iterator[str]:
     with FileSystems.open(path, mime_type="application/octet-stream") as file:
-        for batch in pq.ParquetFile(file).iter_batches(columns=["image_id"]):
+        for batch in pq.ParquetFile(file).iter_batches(columns=["image_id", *["error_kind"] * bool(retry)]):
+            if retry:
+                batch = batch.filter(pc.invert(pc.is_in(batch.column("error_kind"), pa.array(retry))))
             yield from batch.column(0).to_pylist()
 
 
@@ -111,7 +122,7 @@ class _AntiJoinFn(beam.DoFn):
         self._without_boxes = Metrics.counter(METRICS_NAMESPACE, "images_without_boxes")
 
     def start_bundle(self):
-        self._listed = self._skipped = 0
+        self._listed = self._skipped = self._ids_sum = 0
 
     def process(self, element):
         _, (references, labelled, *boxes) = element
@@ -121,6 +132,7 @@ class _AntiJoinFn(beam.DoFn):
             if next(iter(labelled), None):
                 self._skipped += 1
             else:
+                self._ids_sum += ids_sum([reference.image_id])
                 yield self._with_boxes(reference, *boxes)
 
     def _with_boxes(self, reference: ImageReference, parts=None) -> ImageReference:
@@ -133,7 +145,8 @@ class _AntiJoinFn(beam.DoFn):
 
     def finish_bundle(self):
         yield beam.pvalue.TaggedOutput(
-            "counts", GlobalWindows.windowed_value_at_end_of_window(ListedCounts(self._listed, self._skipped)))
+            "counts", GlobalWindows.windowed_value_at_end_of_window(
+                ListedCounts(self._listed, self._skipped, self._ids_sum % (1 << 128))))
 
 
 def _first(references: Iterable[ImageReference]) -> ImageReference:
@@ -141,8 +154,6 @@ def _first(references: Iterable[ImageReference]) -> ImageReference:
 
 
 def _sum_counts(counts: Iterable[ListedCounts]) -> ListedCounts:
-    listed = skipped = 0
-    for count in counts:
-        listed += count.listed
-        skipped += count.skipped
-    return ListedCounts(listed, skipped)
+    counts = list(counts)
+    return ListedCounts(sum(c.listed for c in counts), sum(c.skipped for c in counts),
+                        sum(c.ids_sum for c in counts) % (1 << 128))

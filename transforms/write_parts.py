@@ -5,19 +5,18 @@ exist: before that moment nothing of it counts, afterwards all of it is durable.
 next, on every runner, without a shuffle of rows. Not for collections of rows in somebody's own pipeline: Beam's
 `WriteToParquet` takes the outputs of `LabelImages`.
 """
-import io
 import time
-import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import apache_beam as beam
-import pyarrow.parquet as pq
+import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 
 from . import output_files, schemas
 from .elements import ImageRows
+from .parts import ids_sum, new_stem, write_part
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,13 @@ class Part:
       stem: the common name of its files, `part-<job id>-<random>`.
       rows: rows by table.
       failures: failed images by error kind.
+      ids_sum: of its image ids, see `parts.ids_sum`.
     """
 
     stem: str
     rows: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
+    ids_sum: int = 0
 
 
 class WriteParts(beam.PTransform):
@@ -74,19 +75,18 @@ class _WritePartsFn(beam.DoFn):
     def __init__(self, output: str, job_id: str, tables: tuple[str, ...], metadata: Mapping[str, str], limits: PartLimits):
         self._output = output
         self._job_id = job_id
-        # `images` last: it makes the part exist.
-        self._tables = (*(t for t in tables if t != "images"), "images")
+        self._tables = tables
         self._metadata = dict(metadata)
         self._limits = limits
 
     def start_bundle(self):
-        self._open: list[ImageRows] = []
+        self._open: dict[str, ImageRows] = {}  # by image id: a runner may repeat an element
         self._open_bytes = 0
 
     def process(self, rows: ImageRows):
         if not self._open:
             self._opened_at = time.monotonic()
-        self._open.append(rows)
+        self._open[rows.image_id] = rows
         self._open_bytes += rows.num_bytes
         if (len(self._open) >= self._limits.images or self._open_bytes >= self._limits.num_bytes
                 or time.monotonic() - self._opened_at >= self._limits.seconds):
@@ -97,17 +97,19 @@ class _WritePartsFn(beam.DoFn):
             yield GlobalWindows.windowed_value_at_end_of_window(self._close())
 
     def _close(self) -> Part:
-        rows, self._open, self._open_bytes = self._open, [], 0
-        stem = f"part-{self._job_id}-{uuid.uuid4().hex[:12]}"
+        rows, self._open, self._open_bytes = list(self._open.values()), {}, 0
         for image in rows:
             for path, data in image.files.items():
                 output_files.write_atomically(output_files.join(self._output, path), data)
-        counts = {}
-        for name in self._tables:
-            table = schemas.build_table(name, rows, self._metadata)
-            counts[name] = table.num_rows
-            buffer = io.BytesIO()
-            pq.write_table(table, buffer, compression="zstd")
-            output_files.write_atomically(output_files.join(self._output, name, f"{stem}.parquet"), buffer.getbuffer())
-        failures = Counter(kind for kind in table.column("error_kind").to_pylist() if kind is not None)
-        return Part(stem, counts, dict(failures))
+        tables = {name: schemas.build_table(name, rows, self._metadata) for name in self._tables}
+        stem = new_stem(self._job_id)
+        write_part(self._output, stem, tables)
+        return part_of_tables(stem, tables)
+
+
+def part_of_tables(stem: str, tables: Mapping[str, pa.Table]) -> Part:
+    """What a part with these tables holds."""
+    images = tables["images"]
+    failures = Counter(kind for kind in images.column("error_kind").to_pylist() if kind is not None)
+    return Part(stem, {name: table.num_rows for name, table in tables.items()}, dict(failures),
+                ids_sum(images.column("image_id").to_pylist()))

@@ -3,6 +3,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.testing.util import assert_that, equal_to
 from labelbeam.transforms.elements import ImageReference, MemberLocation, image_id
+from labelbeam.transforms.parts import ids_sum
 from labelbeam.transforms.skip_labelled import DistinctImages, ListedCounts, SkipLabelled
 
 
@@ -16,9 +17,10 @@ def write_part(folder, stem, *names):
     pq.write_table(pa.table({"image_id": ids}), folder / "images" / f"{stem}.parquet")
 
 
-def assert_skips(listed, output, expected, counts, limit=None):
+def assert_skips(listed, output, expected, counts, limit=None, retry=()):
+    counts = counts._replace(ids_sum=ids_sum(reference.image_id for reference in expected))
     with beam.Pipeline(runner="FnApiRunner") as p:
-        todo = p | beam.Create(listed, reshuffle=False) | SkipLabelled(output and str(output), limit)
+        todo = p | beam.Create(listed, reshuffle=False) | SkipLabelled(output and str(output), limit, retry=retry)
         assert_that(todo["references"] | beam.Map(lambda r: r.uri), equal_to([r.uri for r in expected]), label="references")
         assert_that(todo["counts"], equal_to([counts]), label="counts")
 
@@ -38,6 +40,17 @@ def test_everything_labelled_and_nothing_listed(tmp_path):
     write_part(tmp_path, "part-1", "a")
     assert_skips(references("a"), tmp_path, [], ListedCounts(1, 1))
     assert_skips([], tmp_path, [], ListedCounts(0, 0))
+
+
+def test_what_failed_with_certain_kinds_is_labelled_again(tmp_path):
+    (tmp_path / "images").mkdir()
+    kinds = {"ok": None, "slow": "timeout", "gone": "not_found"}
+    pq.write_table(pa.table({"image_id": [image_id(f"/pictures/{name}.jpg") for name in kinds],
+                             "error_kind": pa.array(kinds.values(), pa.string())}), tmp_path / "images" / "part-1.parquet")
+    listed = references("ok", "slow", "gone", "new")
+    assert_skips(listed, tmp_path, references("new"), ListedCounts(4, 3))
+    assert_skips(listed, tmp_path, references("slow", "new"), ListedCounts(4, 2), retry=["timeout", "forbidden"])
+    assert_skips(listed, tmp_path, references("slow", "gone", "new"), ListedCounts(4, 1), retry=["timeout", "not_found"])
 
 
 def test_limit_takes_the_smallest_ids_of_the_distinct_images(tmp_path):

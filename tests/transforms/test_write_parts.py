@@ -1,3 +1,4 @@
+import os
 from datetime import datetime, timezone
 
 import apache_beam as beam
@@ -6,7 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.util import assert_that
 from labelbeam.detectors.detector import Detections
-from labelbeam.transforms import output_files
 from labelbeam.transforms.elements import ImageFacts, ImageFailure, ImageReference, LabelledImage
 from labelbeam.transforms.to_rows import RowOptions, image_rows
 from labelbeam.transforms.write_parts import PartLimits, WriteParts
@@ -60,16 +60,34 @@ def test_no_images_no_part(tmp_path):
 
 
 def test_images_come_last_and_a_part_that_breaks_off_does_not_exist(tmp_path, monkeypatch):
-    whole, order = output_files.write_atomically, []
+    replace, order = os.replace, []
 
-    def breaks_at_images(path, data):
-        order.append(path.split("/")[-2])
+    def breaks_at_images(source, target):
+        order.append(target.split("/")[-2])
         if order[-1] == "images":
             raise OSError("No space left on device")
-        whole(path, data)
+        replace(source, target)
 
-    monkeypatch.setattr(output_files, "write_atomically", breaks_at_images)
+    monkeypatch.setattr(os, "replace", breaks_at_images)
     with pytest.raises(Exception, match="No space left"):
         write(tmp_path, [rows(1)])
     assert order == ["detections", "images"]
-    assert not (tmp_path / "images").exists()
+    assert list((tmp_path / "images").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_leaves_nothing_of_a_part(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Exception, match="No space left"):
+        write(tmp_path, [rows(1)])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_image_that_comes_twice_in_a_bundle_is_written_once(tmp_path):
+    def check(parts):
+        [part] = parts
+        assert part.rows == {"detections": 3, "images": 2} and part.ids_sum == (int(rows(1).image_id, 16) + int(rows(2).image_id, 16)) % 2**128
+
+    write(tmp_path, [rows(1), rows(2), rows(1)], check=check)

@@ -1,0 +1,32 @@
+"""`labelbeam settle OUT`: tidies up what dead jobs left in an output folder, without labelling anything."""
+import _thread
+
+from ..transforms.job_records import CLOSED, read_records, write_record
+from ..transforms.merge_parts import merge_parts, plan_merges
+from ..transforms.parts import list_parts
+from ..transforms.settle_repeats import settle_repeats
+from ..transforms.sweep import sweep
+from .job import new_job_id
+from .lease import holding
+from .status import read_labelling_file
+
+
+def settle(output: str) -> str:
+    """Sweeps unfinished parts, settles repeats in the whole folder, merges small parts; says what was done.
+
+    Raises:
+      UsageError: if `output` is no folder of a labelling, or a job is at work on it.
+    """
+    read_labelling_file(output)
+    job_id = new_job_id()
+    with holding(output, job_id, on_lost=_thread.interrupt_main):
+        swept = sweep(output)
+        repeats = settle_repeats(output)
+        groups = plan_merges(list_parts(output))
+        for group in groups:
+            merge_parts(output, job_id, group)
+        for record in read_records(output):
+            if record["status"] not in CLOSED:
+                write_record(output, {**record, "status": "settled", "settled_by": job_id})
+    return (f"{output}: took away {swept:,} parts and files that didn't count, removed {repeats:,} repeated rows, merged "
+            f"{sum(map(len, groups)):,} parts into {len(groups):,}")
