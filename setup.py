@@ -36,6 +36,7 @@ setup(
         "pillow>=12",
         "pyarrow>=20",
         "PyYAML>=6",
+        "rich>=13",
         "setuptools>=77,<80.9",  # tensorflow-hub 0.16.1 imports pkg_resources, which later ones warn of, then lack
         "tensorflow>=2.21",
         "tensorflow-hub>=0.16.1",

@@ -16,6 +16,7 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
+from ..transforms.driver_link import DriverLink
 from ..transforms.elements import METRICS_NAMESPACE, ErrorKind
 from ..transforms.group_by_chunk import GroupByChunk
 from ..transforms.inputs import ListOptions, may_hold_containers
@@ -28,6 +29,7 @@ from .label_images import LabelReferences, Pace
 from .labelling import Labelling, claim_output
 from .lease import holding
 from .missing import find_missing
+from .progress import following
 
 _log = logging.getLogger(__name__)
 
@@ -74,18 +76,19 @@ class JobResult:
     seconds: float
 
 
-def build_graph(pipeline: beam.Pipeline, job: Job, facts: Mapping[str, Any]) -> beam.PCollection[dict]:
-    """The whole flow. `facts` are what the record says of the job beyond its figures."""
+def build_graph(pipeline: beam.Pipeline, job: Job, facts: Mapping[str, Any],
+                link: DriverLink = DriverLink()) -> beam.PCollection[dict]:
+    """The whole flow. `facts` are what the record says of the job beyond its figures; `link` is told of progress."""
     todo = (pipeline
             | ListImages(job.inputs, job.listing)
-            | SkipLabelled(job.output, job.limit, job.labelling.boxes, job.retry_failed or ()))
+            | SkipLabelled(job.output, job.limit, job.labelling.boxes, job.retry_failed or (), link))
     references = todo["references"]  # spread over the workers by their ids, which suits all but members of containers
     if may_hold_containers(job.inputs):
         references |= GroupByChunk()
     return (references
-            | LabelReferences(job.labelling, job.pace)
-            | WriteParts(job.output, job.job_id, job.labelling.tables, job.labelling.metadata, job.parts)
-            | CloseJob(todo["counts"], job.output, facts))
+            | LabelReferences(job.labelling, job.pace, link)
+            | WriteParts(job.output, job.job_id, job.labelling.tables, job.labelling.metadata, job.parts, link)
+            | CloseJob(todo["counts"], job.output, facts, link))
 
 
 def run_job(job: Job, options: PipelineOptions) -> JobResult:
@@ -99,10 +102,11 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
     with holding(job.output, job.job_id, on_lost=_thread.interrupt_main):
         claim_output(job.output, job.labelling)
         sweep(job.output)
-        return _run_with_record(job, options)
+        with following(job.output, job.job_id) as link:
+            return _run_with_record(job, options, link)
 
 
-def _run_with_record(job: Job, options: PipelineOptions) -> JobResult:
+def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> JobResult:
     started = datetime.now(timezone.utc)
     facts = {
         "job_id": job.job_id,
@@ -117,7 +121,7 @@ def _run_with_record(job: Job, options: PipelineOptions) -> JobResult:
     }
     write_record(job.output, facts)
     pipeline = beam.Pipeline(options=options)
-    build_graph(pipeline, job, facts)
+    build_graph(pipeline, job, facts, link)
     try:
         result = pipeline.run()
         result.wait_until_finish()
@@ -125,6 +129,9 @@ def _run_with_record(job: Job, options: PipelineOptions) -> JobResult:
         _note_end(job, {**facts, "status": "interrupted"})
         raise
     except Exception as error:
+        if link.is_stopping():  # runners with workers in processes of their own lose them to Ctrl-C
+            _note_end(job, {**facts, "status": "interrupted"})
+            raise KeyboardInterrupt from error
         # Runners wrap what a DoFn raises in their own words; the record says whether it was the count that failed.
         record = read_record(job.output, job.job_id)
         if record["status"] == "incomplete":

@@ -66,6 +66,9 @@ def run_and_report(job: Job, options) -> int:
               "there. --verbose shows the whole story.", file=sys.stderr)
         return 1
     print(summarize(job, result))
+    if result.record["status"] == "interrupted":
+        print("labelbeam: interrupted; the open parts were finished. The same command goes on from here.", file=sys.stderr)
+        return 130
     return 0
 
 

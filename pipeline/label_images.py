@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
+from ..transforms.driver_link import DriverLink
 from ..transforms.detect import Detect, DetectorHandler
 from ..transforms.elements import ImageReference, ImageRows
 from ..transforms.fetch_images import FetchImages, FetchOptions
@@ -39,18 +40,30 @@ class Pace:
 class LabelReferences(beam.PTransform):
     """ImageReferences in, ImageRows out, one for one: fetch, detect, make rows. One fused stage; pixels are never shuffled."""
 
-    def __init__(self, labelling: Labelling, pace: Pace = Pace()):
+    def __init__(self, labelling: Labelling, pace: Pace = Pace(), link: DriverLink = DriverLink()):
         super().__init__()
         self._labelling = labelling
         self._pace = pace
+        self._link = link
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageRows]:
         detector = self._labelling.detector
         handler = DetectorHandler(detector, self._pace.batch_size, self._pace.share_model)
         return (references
+                | beam.Filter(_UntilStopped(self._link)).with_output_types(ImageReference)
                 | FetchImages(self._pace.fetch, self._labelling.decode)
                 | Detect(handler)
                 | ToRows(RowOptions(detector.config.labels, self._labelling.mask_format)))
+
+
+class _UntilStopped:
+    """True for references until the job is asked to stop: what is under way then ends, and nothing new begins."""
+
+    def __init__(self, link: DriverLink):
+        self._link = link
+
+    def __call__(self, reference: ImageReference) -> bool:
+        return not self._link.is_stopping()
 
 
 class LabelImages(beam.PTransform):

@@ -11,6 +11,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from .driver_link import DriverLink
 from .job_records import CLOSED, read_records, utc_now, write_record
 from .merge_parts import merge_parts, plan_merges
 from .parts import job_of, list_parts, read_part
@@ -41,13 +42,16 @@ class CloseJob(beam.PTransform):
       output: the output folder.
       job: what else the record says: `job_id`, `started_at`, versions, runner, options. JSON types. With
         `retry_failed`, rows of earlier jobs are expected to be superseded.
+      link: tells whether the job was asked to stop: then missing images are no error, and the record says `interrupted`.
 
     Raises (in the pipeline):
       JobIncompleteError: if the images written aren't those listed less those skipped.
     """
 
-    def __init__(self, counts: beam.PCollection[ListedCounts], output: str, job: Mapping[str, Any]):
+    def __init__(self, counts: beam.PCollection[ListedCounts], output: str, job: Mapping[str, Any],
+                 link: DriverLink = DriverLink()):
         super().__init__()
+        self._link = link
         self._counts = counts
         self._output = output
         self._job = dict(job)
@@ -56,7 +60,7 @@ class CloseJob(beam.PTransform):
         totals = parts | "Totals" >> beam.CombineGlobally(_TotalsFn())
         checked = (parts.pipeline
                    | "Job" >> beam.Create([self._job], reshuffle=False)
-                   | "Check" >> beam.ParDo(_CheckFn(self._output), beam.pvalue.AsSingleton(totals),
+                   | "Check" >> beam.ParDo(_CheckFn(self._output, self._link), beam.pvalue.AsSingleton(totals),
                                            beam.pvalue.AsSingleton(self._counts)).with_outputs(_CheckFn.MERGES, main="record"))
         merged = (checked[_CheckFn.MERGES]
                   | "SpreadMerges" >> beam.Reshuffle()
@@ -97,8 +101,9 @@ class _CheckFn(beam.DoFn):
 
     MERGES = "merges"
 
-    def __init__(self, output: str):
+    def __init__(self, output: str, link: DriverLink):
         self._output = output
+        self._link = link
 
     def process(self, job: dict, totals: dict, counts: ListedCounts):
         job_id, output = job["job_id"], self._output
@@ -116,7 +121,7 @@ class _CheckFn(beam.DoFn):
             yield from (beam.pvalue.TaggedOutput(self.MERGES, group) for group in plan_merges(parts))
         yield {
             **job,
-            "status": "complete" if agree else "incomplete",
+            "status": "complete" if agree else "interrupted" if self._link.is_stopping() else "incomplete",
             "listed": counts.listed,
             "skipped": counts.skipped,
             "written": totals["rows"].get("images", 0),
@@ -137,7 +142,7 @@ class _RecordFn(beam.DoFn):
     def process(self, record: dict, merged: Iterable[str]):
         record = {**record, "merged_parts": len(list(merged)), "finished_at": utc_now()}
         write_record(self._output, record)
-        if record["status"] != "complete":
+        if record["status"] == "incomplete":
             raise JobIncompleteError(incomplete_message(record))
         for other in read_records(self._output):
             if other["job_id"] in record["settled_jobs"]:

@@ -111,6 +111,12 @@ def iter_part(output: str, stem: str, table: str, columns: list[str]) -> Iterato
         yield from pq.ParquetFile(file).iter_batches(columns=columns)
 
 
+def count_rows(output: str, stem: str) -> int:
+    """Images in a part, from its footer."""
+    with _opened(part_path(output, "images", stem)) as file:
+        return pq.read_metadata(file).num_rows
+
+
 def ids_sum(image_ids: Iterable[str]) -> int:
     """The sum of image ids as numbers, modulo 2**128: two sets of images with one sum and one size are the same set.
 

@@ -17,6 +17,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
 from . import output_files
+from .driver_link import LISTED, PASSED_OVER, DriverLink
 from .elements import METRICS_NAMESPACE, ErrorKind, ImageReference
 from .given_boxes import BoxTables, ReadBoxes, joined
 from .parts import ids_sum, part_path
@@ -39,12 +40,14 @@ class SkipLabelled(beam.PTransform):
       limit: label only so many of the distinct images (those with the smallest image ids: the same ones at each run, and a
         larger limit takes in those of a smaller one).
       retry: error kinds; images that failed with one of them count as not labelled.
+      link: is told of every image.
       boxes: tables of boxes that the references are to carry; None if there are none.
     """
 
     def __init__(self, output: str | None = None, limit: int | None = None, boxes: BoxTables | None = None,
-                 retry: Collection[ErrorKind] = ()):
+                 retry: Collection[ErrorKind] = (), link: DriverLink = DriverLink()):
         super().__init__()
+        self._link = link
         self._retry = tuple(retry)
         self._output = output
         self._limit = limit
@@ -54,11 +57,12 @@ class SkipLabelled(beam.PTransform):
         keyed = references | _KeyById()
         if self._limit is not None:
             keyed = keyed | _SmallestIds(self._limit)
+        keyed = keyed | "Listed" >> beam.ParDo(_TellFn(self._link)).with_output_types(tuple[str, ImageReference])
         labelled = references.pipeline | _LabelledIds(self._output, self._retry)
         sides = [keyed, labelled | "KeyLabelled" >> beam.Map(lambda image_id: (image_id, True))]
         if self._boxes is not None:
             sides.append(references.pipeline | ReadBoxes(self._boxes))
-        split = tuple(sides) | beam.CoGroupByKey() | "AntiJoin" >> beam.ParDo(_AntiJoinFn()).with_outputs("counts", main="references")
+        split = tuple(sides) | beam.CoGroupByKey() | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link)).with_outputs("counts", main="references")
         counts = split.counts | beam.CombineGlobally(_sum_counts)
         return {"references": split.references, "counts": counts}
 
@@ -114,23 +118,56 @@ def _read_ids(path: str, retry: tuple[ErrorKind, ...] = ()) -> Iterator[str]:
             yield from batch.column(0).to_pylist()
 
 
+class _TellFn(beam.DoFn):
+    """Passes everything on, and tells how much there was."""
+
+    def __init__(self, link: DriverLink):
+        self._link = link
+
+    def setup(self):
+        self._tally = self._link.tally()
+
+    def teardown(self):
+        self._tally.close()
+
+    def start_bundle(self):
+        self._count = 0
+
+    def process(self, element):
+        self._count += 1
+        yield element
+
+    def finish_bundle(self):
+        self._tally.add(LISTED, self._count)
+
+
 class _AntiJoinFn(beam.DoFn):
     """Passes on the first reference of each id that has no label yet, with its boxes if the job has tables of them; counts
     in memory, one element a bundle."""
 
+    def __init__(self, link: DriverLink):
+        self._link = link
+
     def setup(self):
         self._without_boxes = Metrics.counter(METRICS_NAMESPACE, "images_without_boxes")
+        self._tally = self._link.tally()
+
+    def teardown(self):
+        self._tally.close()
 
     def start_bundle(self):
         self._listed = self._skipped = self._ids_sum = 0
 
     def process(self, element):
         _, (references, labelled, *boxes) = element
-        reference = next(iter(references), None)
-        if reference is not None:  # else labelled earlier, or in a table of boxes, but not asked for this time
+        references = list(references)
+        if references:  # else labelled earlier, or in a table of boxes, but not asked for this time
+            reference = references[0]
             self._listed += 1
+            self._tally.add(PASSED_OVER, len(references) - 1)
             if next(iter(labelled), None):
                 self._skipped += 1
+                self._tally.add(PASSED_OVER)
             else:
                 self._ids_sum += ids_sum([reference.image_id])
                 yield self._with_boxes(reference, *boxes)

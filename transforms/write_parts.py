@@ -15,6 +15,7 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 
 from . import output_files, schemas
+from .driver_link import FAILED, LABELLED, DriverLink
 from .elements import ImageRows
 from .parts import ids_sum, new_stem, write_part
 
@@ -60,24 +61,33 @@ class WriteParts(beam.PTransform):
       tables: names of the tables that this labelling has, of `schemas.TABLES`.
       metadata: key-value metadata for every file: the labelling.
       limits: when a part is closed.
+      link: is told of every image.
     """
 
     def __init__(self, output: str, job_id: str, tables: tuple[str, ...], metadata: Mapping[str, str],
-                 limits: PartLimits = PartLimits()):
+                 limits: PartLimits = PartLimits(), link: DriverLink = DriverLink()):
         super().__init__()
-        self._fn = _WritePartsFn(output, job_id, tables, metadata, limits)
+        self._fn = _WritePartsFn(output, job_id, tables, metadata, limits, link)
 
     def expand(self, rows: beam.PCollection[ImageRows]) -> beam.PCollection[Part]:
         return rows | beam.ParDo(self._fn).with_output_types(Part)
 
 
 class _WritePartsFn(beam.DoFn):
-    def __init__(self, output: str, job_id: str, tables: tuple[str, ...], metadata: Mapping[str, str], limits: PartLimits):
+    def __init__(self, output: str, job_id: str, tables: tuple[str, ...], metadata: Mapping[str, str], limits: PartLimits,
+                 link: DriverLink):
         self._output = output
         self._job_id = job_id
         self._tables = tables
         self._metadata = dict(metadata)
         self._limits = limits
+        self._link = link
+
+    def setup(self):
+        self._tally = self._link.tally()
+
+    def teardown(self):
+        self._tally.close()
 
     def start_bundle(self):
         self._open: dict[str, ImageRows] = {}  # by image id: a runner may repeat an element
@@ -87,6 +97,7 @@ class _WritePartsFn(beam.DoFn):
         if not self._open:
             self._opened_at = time.monotonic()
         self._open[rows.image_id] = rows
+        self._tally.add(LABELLED if rows.tables["images"]["status"][0] == "ok" else FAILED)
         self._open_bytes += rows.num_bytes
         if (len(self._open) >= self._limits.images or self._open_bytes >= self._limits.num_bytes
                 or time.monotonic() - self._opened_at >= self._limits.seconds):

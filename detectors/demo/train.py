@@ -2,7 +2,7 @@
 
     python -m labelbeam.detectors.demo.train --out detectors/demo/model
 
-Draws the scenes, trains on two CPU cores (half an hour to an hour), writes the SavedModel and prints its average
+Draws the scenes, trains on two CPU cores (about an hour), writes the SavedModel and prints its average
 precision on 200 unseen scenes. The scenes, their order, their augmentation and the initial weights are the same for
 the same `--seed`. TensorFlow sums gradients in an order that varies with the threads, so the weights agree only
 roughly between runs, and the scores to about a point; `--deterministic` asks it for kernels that always sum alike,
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the SavedModel")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scenes", type=int, default=4000, help="number of training scenes (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=6000, help=f"training steps of {BATCH_SIZE} crops (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=7000, help=f"training steps of {BATCH_SIZE} crops (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="that draw the scenes (default: %(default)s)")
     parser.add_argument("--deterministic", action="store_true", help="only kernels that always sum alike; takes longer")
     options = parser.parse_args()

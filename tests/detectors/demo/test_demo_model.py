@@ -126,5 +126,5 @@ def test_the_model_is_small():
 def test_average_precision_on_unseen_scenes():
     pytest.importorskip("pycocotools")
     figures = average_precision(MODEL_FOLDER, range(12))
-    assert figures["box"] > 0.5, figures  # an untrained one has 0; the figure for 200 scenes is in docs/detectors.md
-    assert figures["mask"] > 0.5, figures
+    assert figures["box"] > 0.65, figures  # an untrained one has 0; the figure for 200 scenes is in docs/detectors.md
+    assert figures["mask"] > 0.65, figures
