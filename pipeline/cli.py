@@ -102,6 +102,9 @@ def _add_label(commands) -> None:
                          help="at most N detections an image, the best ones (default: %(default)s)")
     results.add_argument("--mask-format", choices=["rle", "png", "none"], default="rle",
                          help="rle: table `masks` with COCO run-length encodings; png: one file a mask (default: %(default)s)")
+    results.add_argument("--part-images", type=_positive, metavar="N",
+                         help="images in a part: what is lost at most when a job is killed (default: 500); small parts "
+                              "are merged at the end")
     results.add_argument("--keep", nargs="+", default=[], metavar="OUTPUT_NAME",
                          help="further outputs of the model, written to the table `tensors`")
 

@@ -13,6 +13,7 @@ from ..transforms.fetch_options import DecodeOptions, FetchOptions
 from ..transforms.given_boxes import open_tables
 from ..transforms.inputs import ListOptions
 from ..transforms.list_images import check_inputs
+from ..transforms.write_parts import PartLimits
 from .beam_options import parse_beam_options
 from .job import Job, run_job
 from .label_images import Pace
@@ -47,7 +48,8 @@ def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
     pace = Pace(batch_size=AUTO_BATCH_SIZE if args.batch_size == "auto" else args.batch_size, share_model=args.share_model,
                 fetch=FetchOptions(**_given(max_bytes=args.max_bytes, deadline_s=args.fetch_deadline_s,
                                             read_threads=args.fetch_threads)))
-    return run_and_report(Job(args.input, args.output, labelling, listing, pace, limit=args.limit,
+    parts = PartLimits(**_given(images=args.part_images))
+    return run_and_report(Job(args.input, args.output, labelling, listing, pace, parts, limit=args.limit,
                               retry_failed=_error_kinds(args.retry_failed)), options)
 
 

@@ -44,7 +44,7 @@ class _Detector(tf.Module):
 
 
 def save_detector(folder, *, batch: int | None = 1, masks: bool = True, dtype=tf.uint8, leave_out=(), poison: int | None = None,
-                  signature: str = "serving_default") -> str:
+                  call_log: str | None = None, slow_steps: int = 0, signature: str = "serving_default") -> str:
     """Writes a SavedModel and returns its folder.
 
     Args:
@@ -52,6 +52,8 @@ def save_detector(folder, *, batch: int | None = 1, masks: bool = True, dtype=tf
       dtype: of the input.
       leave_out: names of outputs that it lacks.
       poison: the model raises for a picture whose pixels all have this value.
+      call_log: path of a file to which each call appends a line.
+      slow_steps: multiplications of large matrices before each answer, about a millisecond each.
       signature: the signature's name.
     """
     module = _Detector(masks)
@@ -62,6 +64,12 @@ def save_detector(folder, *, batch: int | None = 1, masks: bool = True, dtype=tf
             harmless = tf.debugging.Assert(tf.reduce_any(input_tensor != poison), ["poisoned picture"])
             with tf.control_dependencies([harmless]):
                 input_tensor = tf.identity(input_tensor)
+        if call_log is not None:
+            tf.print("called", output_stream=f"file://{call_log}")
+        if slow_steps:
+            start = tf.fill([200, 200], tf.cast(input_tensor[0, 0, 0, 0], tf.float32))
+            _, busy = tf.while_loop(lambda i, x: i < slow_steps, lambda i, x: (i + 1, tf.tanh(x @ x)), (0, start))
+            input_tensor += tf.cast(tf.reduce_min(busy) * 0, tf.uint8)
         return {name: value for name, value in module.outputs(input_tensor).items() if name not in leave_out}
 
     tf.saved_model.save(module, str(folder), signatures={signature: serve})

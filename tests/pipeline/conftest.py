@@ -28,10 +28,27 @@ limits: none
 @pytest.fixture(scope="session")
 def fake_detector(tmp_path_factory):
     """A configuration file of a fake SavedModel with masks; its class 3 has no name."""
-    folder = tmp_path_factory.mktemp("detector")
+    return configured(tmp_path_factory.mktemp("detector"))
+
+
+def configured(folder, **options):
     path = folder / "fake.yaml"
-    path.write_text(CONFIG.format(weights=save_detector(folder / "model")))
+    path.write_text(CONFIG.format(weights=save_detector(folder / "model", **options)))
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def slow_detector(tmp_path_factory):
+    """The same, which takes its time: some 10 ms a picture."""
+    return configured(tmp_path_factory.mktemp("detector"), slow_steps=20)
+
+
+@pytest.fixture
+def counting_detector(tmp_path):
+    """The same, and a function that tells how often the model was called, in whatever process."""
+    log = tmp_path / "calls.log"
+    log.touch()
+    return configured(tmp_path, call_log=str(log), slow_steps=5), lambda: len(log.read_text().splitlines())
 
 
 def save_picture(path, seed, size_hw=(48, 64)):
