@@ -16,6 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from ..transforms import output_files
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message, record_path
+from ..transforms.crash_notes import remove_notes
 from ..transforms.elements import METRICS_NAMESPACE
 from ..transforms.group_by_chunk import GroupByChunk
 from ..transforms.inputs import ListOptions, may_hold_containers
@@ -70,7 +71,7 @@ def build_graph(pipeline: beam.Pipeline, job: Job, facts: Mapping[str, Any]) -> 
     if may_hold_containers(job.inputs):
         references |= GroupByChunk()
     return (references
-            | LabelReferences(job.labelling, job.pace)
+            | LabelReferences(job.labelling, job.pace, job.output)
             | WriteParts(job.output, job.job_id, job.labelling.tables, job.labelling.metadata, job.parts)
             | CloseJob(todo["counts"], job.output, facts))
 
@@ -102,6 +103,7 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
     except Exception as error:
         _raise_if_incomplete(job, error)
         raise
+    remove_notes(job.output)
     return JobResult(_read_record(job), _metrics(result), (datetime.now(timezone.utc) - started).total_seconds())
 
 

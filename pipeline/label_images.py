@@ -37,18 +37,26 @@ class Pace:
 
 
 class LabelReferences(beam.PTransform):
-    """ImageReferences in, ImageRows out, one for one: fetch, detect, make rows. One fused stage; pixels are never shuffled."""
+    """ImageReferences in, ImageRows out, one for one: fetch, detect, make rows. One fused stage; pixels are never shuffled.
 
-    def __init__(self, labelling: Labelling, pace: Pace = Pace()):
+    Args:
+      labelling: from `prepare_labelling`.
+      pace: how the work is done.
+      output: the output folder with which notes are kept on images of which a process dies, so that the next start knows them;
+        None where none is kept.
+    """
+
+    def __init__(self, labelling: Labelling, pace: Pace = Pace(), output: str | None = None):
         super().__init__()
         self._labelling = labelling
         self._pace = pace
+        self._output = output
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageRows]:
         detector = self._labelling.detector
-        handler = DetectorHandler(detector, self._pace.batch_size, self._pace.share_model)
+        handler = DetectorHandler(detector, self._pace.batch_size, self._pace.share_model, self._output)
         return (references
-                | FetchImages(self._pace.fetch, self._labelling.decode)
+                | FetchImages(self._pace.fetch, self._labelling.decode, output=self._output)
                 | Detect(handler)
                 | ToRows(RowOptions(detector.config.labels, self._labelling.mask_format)))
 
