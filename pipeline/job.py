@@ -16,6 +16,7 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
+from ..transforms.crash_notes import remove_notes
 from ..transforms.driver_link import DriverLink
 from ..transforms.elements import METRICS_NAMESPACE, ErrorKind
 from ..transforms.group_by_chunk import GroupByChunk
@@ -86,7 +87,7 @@ def build_graph(pipeline: beam.Pipeline, job: Job, facts: Mapping[str, Any],
     if may_hold_containers(job.inputs):
         references |= GroupByChunk()
     return (references
-            | LabelReferences(job.labelling, job.pace, link)
+            | LabelReferences(job.labelling, job.pace, job.output, link)
             | WriteParts(job.output, job.job_id, job.labelling.tables, job.labelling.metadata, job.parts, link)
             | CloseJob(todo["counts"], job.output, facts, link))
 
@@ -140,6 +141,7 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
             raise JobIncompleteError(incomplete_message(record)) from error
         _note_end(job, {**facts, "status": "failed", "error": f"{type(error).__name__}: {error}"[:2000]})
         raise
+    remove_notes(job.output)
     record = read_record(job.output, job.job_id)
     return JobResult(record, _metrics(result), (datetime.now(timezone.utc) - started).total_seconds())
 

@@ -38,20 +38,30 @@ class Pace:
 
 
 class LabelReferences(beam.PTransform):
-    """ImageReferences in, ImageRows out, one for one: fetch, detect, make rows. One fused stage; pixels are never shuffled."""
+    """ImageReferences in, ImageRows out, one for one: fetch, detect, make rows. One fused stage; pixels are never shuffled.
 
-    def __init__(self, labelling: Labelling, pace: Pace = Pace(), link: DriverLink = DriverLink()):
+    Args:
+      labelling: from `prepare_labelling`.
+      pace: how the work is done.
+      output: the output folder with which notes are kept on images of which a process dies, so that the next start knows them;
+        None where none is kept.
+      link: tells when to begin nothing new.
+    """
+
+    def __init__(self, labelling: Labelling, pace: Pace = Pace(), output: str | None = None,
+                 link: DriverLink = DriverLink()):
         super().__init__()
         self._labelling = labelling
         self._pace = pace
+        self._output = output
         self._link = link
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageRows]:
         detector = self._labelling.detector
-        handler = DetectorHandler(detector, self._pace.batch_size, self._pace.share_model)
+        handler = DetectorHandler(detector, self._pace.batch_size, self._pace.share_model, self._output)
         return (references
                 | beam.Filter(_UntilStopped(self._link)).with_output_types(ImageReference)
-                | FetchImages(self._pace.fetch, self._labelling.decode)
+                | FetchImages(self._pace.fetch, self._labelling.decode, output=self._output)
                 | Detect(handler)
                 | ToRows(RowOptions(detector.config.labels, self._labelling.mask_format)))
 

@@ -2,11 +2,13 @@
 
 One loaded detector serves a whole process (or, with `share_across_processes`, a whole machine); it's loaded when the
 first picture arrives, so a job that finds nothing to do never pays for it. One bad picture fails alone: a batch that raises
-is halved until the guilty picture is found. Not for decoding or for making rows: see `decode.py` and `to_rows.py`.
+is halved until the guilty picture is found, and one of which a process died is given to the model alone. Not for decoding or
+for making rows: see `decode.py` and `to_rows.py`.
 """
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -14,7 +16,8 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
-from ..detectors.detector import Detections, Detector
+from ..detectors.detector import Detections, Detector, InvalidDetections
+from .crash_notes import open_notes
 from .elements import METRICS_NAMESPACE, FetchedImage, ImageFailure, LabelledImage
 
 MAX_BATCH_BYTES = 256 << 20  # of decoded pixels that wait for a call of the model
@@ -29,18 +32,26 @@ class DetectorLoader(Protocol):
 
 
 class LazyDetector:
-    """A detector that is loaded at its first use, once, however many threads or processes share this object."""
+    """A detector that is loaded at its first use, once, however many threads or processes share this object.
 
-    def __init__(self, loader: DetectorLoader):
+    Args:
+      loader: loads the detector.
+      output: the output folder with which notes on crashes are kept, in the process where the detector runs; None keeps none.
+    """
+
+    def __init__(self, loader: DetectorLoader, output: str | None = None):
         self._loader = loader
+        self._output = output
+        self._notes = None
         self._lock = threading.Lock()
         self._detector: Detector | None = None
         self._unreported_load_seconds: float | None = None
 
-    def detect(self, images: Sequence, boxes_yxyx: Sequence | None = None) -> list[Detections]:
+    def detect(self, images: Sequence, image_ids: Sequence[str], boxes_yxyx: Sequence | None = None) -> list[Detections]:
         """`Detector.detect`, or `BoxClassifier.detect_in_boxes` if there are boxes."""
-        self._load_once()
-        return self._detector.detect(images) if boxes_yxyx is None else self._detector.detect_in_boxes(images, boxes_yxyx)
+        self._load_once()  # a process that dies of that doesn't die of an image
+        with self._notes.in_hand("model", image_ids):
+            return self._detector.detect(images) if boxes_yxyx is None else self._detector.detect_in_boxes(images, boxes_yxyx)
 
     def _load_once(self) -> None:
         with self._lock:
@@ -50,6 +61,8 @@ class LazyDetector:
                     self._detector = self._loader.load()
                 except Exception as error:
                     raise DetectorLoadError(f"the detector can't be loaded: {error}") from error
+                self._notes = open_notes(self._output)
+                weakref.finalize(self, self._notes.close)
                 self._unreported_load_seconds = time.monotonic() - started
 
     def take_load_seconds(self) -> float | None:
@@ -63,6 +76,10 @@ class DetectorLoadError(RuntimeError):
     """The detector can't be loaded: the fault of the job, not of the picture at hand."""
 
 
+class DetectorLostError(RuntimeError):
+    """The process that runs the shared detector has ended: nothing follows for the pictures at hand."""
+
+
 class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
     """RunInference's handler for any `Detector`.
 
@@ -71,21 +88,27 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
       batch_size: pictures a call of `Detector.detect` at most.
       share_across_processes: one loaded detector a machine, which its other processes call through a proxy. Pixels are
         pickled on the way, so only where a second copy doesn't fit.
+      output: the output folder with which notes on crashes are kept (`crash_notes.py`); None keeps none.
     """
 
-    def __init__(self, loader: DetectorLoader, batch_size: int, share_across_processes: bool = False):
+    def __init__(self, loader: DetectorLoader, batch_size: int, share_across_processes: bool = False,
+                 output: str | None = None):
         super().__init__()
         self._loader = loader
         self._batch_size = batch_size
         self._share_across_processes = share_across_processes
+        self._output = output
+        self._safe_batch_size = batch_size  # less after a batch that ran out of memory
 
     def load_model(self) -> LazyDetector:
-        return LazyDetector(self._loader)
+        return LazyDetector(self._loader, self._output)
 
     def run_inference(self, batch: Sequence[FetchedImage], model: LazyDetector,
                       inference_args: dict[str, Any] | None = None) -> Iterable[LabelledImage]:
         decoded = [image for image in batch if image.pixels is not None]
-        found = dict(zip(map(id, decoded), self._detect(decoded, model)))
+        groups = [[image] for image in decoded if image.suspect]
+        groups.append([image for image in decoded if not image.suspect])
+        found = {id(image): result for group in groups for image, result in zip(group, self._detect(group, model))}
         load_seconds = model.take_load_seconds()
         if load_seconds is not None:
             Metrics.counter(METRICS_NAMESPACE, "model_loads").inc()
@@ -98,23 +121,42 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
 
     def _detect(self, images: Sequence[FetchedImage], model: LazyDetector) -> list[Detections | ImageFailure]:
         """Detections a picture, or why there are none: a batch that raises is halved until the picture is alone."""
+        size = self._safe_batch_size
+        if len(images) > size:
+            return [result for start in range(0, len(images), size) for result in self._detect(images[start:start + size], model)]
         if not images:
             return []
         try:
-            Metrics.counter(METRICS_NAMESPACE, "model_images").inc(len(images))
-            pixels = [image.pixels for image in images]
-            if images[0].reference.boxes is None:  # of all, or of none
-                return model.detect(pixels)
-            return model.detect(pixels, [i.reference.boxes.normalised_yxyx(i.pixels.shape[:2]) for i in images])
+            return self._call(images, model)
         except DetectorLoadError:
             raise
         except Exception as error:
-            if len(images) > 1:
-                _log.warning("A batch of %d pictures failed (%s); trying its halves.", len(images), type(error).__name__)
-                middle = len(images) // 2
-                return self._detect(images[:middle], model) + self._detect(images[middle:], model)
-            kind = "out_of_memory" if isinstance(error, MemoryError) else "inference"
-            return [ImageFailure(kind, f"{type(error).__name__}: {error}")]
+            if self._share_across_processes and isinstance(error, (ConnectionError, EOFError)):
+                raise DetectorLostError("the process that runs the shared detector has ended") from error
+            if len(images) == 1:
+                kind = "out_of_memory" if isinstance(error, MemoryError) else "inference"
+                return [ImageFailure(kind, f"{type(error).__name__}: {error}")]
+            _log.warning("A batch of %d pictures failed (%s); trying its halves.", len(images), type(error).__name__)
+            ran_out = isinstance(error, MemoryError)
+        middle = len(images) // 2  # outside the handler of the error, whose traceback holds on to what didn't fit
+        results = self._detect(images[:middle], model) + self._detect(images[middle:], model)
+        if ran_out and not any(isinstance(r, ImageFailure) and r.kind == "out_of_memory" for r in results):
+            # Else it was that picture, which doesn't fit alone either, and says nothing of batches.
+            self._safe_batch_size = min(self._safe_batch_size, len(images) - middle)
+        return results
+
+    def _call(self, images: Sequence[FetchedImage], model: LazyDetector) -> list[Detections]:
+        """One call of the model."""
+        Metrics.counter(METRICS_NAMESPACE, "model_images").inc(len(images))
+        pixels = [image.pixels for image in images]
+        image_ids = [image.reference.image_id for image in images]
+        boxes = None
+        if images[0].reference.boxes is not None:  # of all, or of none
+            boxes = [i.reference.boxes.normalised_yxyx(i.pixels.shape[:2]) for i in images]
+        found = model.detect(pixels, image_ids, boxes)
+        if len(found) != len(images):
+            raise InvalidDetections(f"the detector gave {len(found)} results for {len(images)} pictures")
+        return found
 
     def get_num_bytes(self, batch: Sequence[FetchedImage]) -> int:
         return sum(image.num_bytes_in_memory for image in batch)  # the default pickles every picture to learn its size

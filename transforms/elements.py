@@ -117,12 +117,16 @@ class ImageFacts:
 
 @dataclass
 class FetchedImage:
-    """A decoded picture, uint8 RGB `[height, width, 3]`, or why there is none (`pixels` is None, `failure` says why)."""
+    """A decoded picture, uint8 RGB `[height, width, 3]`, or why there is none (`pixels` is None, `failure` says why).
+
+    A process may have died of a `suspect` once: the model gets it alone.
+    """
 
     reference: ImageReference
     facts: ImageFacts
     pixels: np.ndarray | None = None
     failure: ImageFailure | None = None
+    suspect: bool = False
 
     @property
     def num_bytes_in_memory(self) -> int:

@@ -17,6 +17,7 @@ from apache_beam.transforms.window import BoundedWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
+from .crash_notes import CrashNotes, open_notes
 from .decode import open_image
 from .elements import ErrorKind, FetchedImage, FetchedImageCoder, ImageError, ImageFacts, ImageFailure, ImageReference
 from .fetch_options import DecodeOptions, FetchOptions, ReadOptions
@@ -50,17 +51,16 @@ class FetchImages(beam.PTransform):
       options: limits and patience of reading, and how far ahead to work.
       decode: how pictures are decoded.
       read: reads an image's bytes; for tests, or for sources that `read_bytes` doesn't know. Must be picklable.
+      output: the output folder with which notes on crashes are kept (`crash_notes.py`); None keeps none.
     """
 
     def __init__(self, options: FetchOptions = FetchOptions(), decode: DecodeOptions = DecodeOptions(),
-                 read: ReadBytes = read_bytes):
+                 read: ReadBytes = read_bytes, output: str | None = None):
         super().__init__()
-        self._options = options
-        self._decode = decode
-        self._read = read
+        self._fn = _FetchDoFn(options, decode, read, output)
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[FetchedImage]:
-        return references | beam.ParDo(_FetchDoFn(self._options, self._decode, self._read))
+        return references | beam.ParDo(self._fn)
 
 
 @beam.typehints.with_input_types(ImageReference)
@@ -68,20 +68,26 @@ class FetchImages(beam.PTransform):
 class _FetchDoFn(beam.DoFn):
     """Keeps up to `max_ahead` images under way, while the steps behind it are busy with those that it has put out."""
 
-    def __init__(self, options: FetchOptions, decode: DecodeOptions, read: ReadBytes):
+    def __init__(self, options: FetchOptions, decode: DecodeOptions, read: ReadBytes, output: str | None):
         self._options = options
         self._decode = decode
         self._read = read
+        self._output = output
+        self._notes = None
         self._fetcher = None
         self._ahead = None
 
     def setup(self):
         keep_large_blocks()
         options = self._options
-        self._fetcher = ImageFetcher(options, self._decode, self._read)
+        self._notes = open_notes(self._output)
+        self._fetcher = ImageFetcher(options, self._decode, self._read, self._notes)
         # Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again.
         self._ahead = ReadAhead(self._fetch, self._give_up, threads=options.read_threads,
                                 max_bytes=options.max_ahead_bytes, read_s=options.deadline_s * _GIVE_UP_FACTOR)
+
+    def start_bundle(self):
+        self._notes.refresh()  # another worker may have died of an image of this bundle, which is now repeated here
 
     def process(self, reference: ImageReference, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
         self._ahead.submit((reference, timestamp, window))
@@ -94,6 +100,8 @@ class _FetchDoFn(beam.DoFn):
     def teardown(self):
         if self._ahead is not None:
             self._ahead.close()
+        if self._notes is not None:
+            self._notes.close()
 
     def _fetch(self, placed: _Placed, reserve: Reserve) -> WindowedValue:
         reference, timestamp, window = placed
@@ -113,12 +121,15 @@ class ImageFetcher:
       options: limits and patience of reading, and how many pictures are decoded at once.
       decode: how pictures are decoded.
       read: reads an image's bytes.
+      notes: of crashes; the caller closes them.
     """
 
-    def __init__(self, options: FetchOptions, decode: DecodeOptions, read: ReadBytes = read_bytes):
+    def __init__(self, options: FetchOptions, decode: DecodeOptions, read: ReadBytes = read_bytes,
+                 notes: CrashNotes | None = None):
         self._options = options
         self._decode = decode
         self._read = read
+        self._notes = notes or open_notes(None)
         self._decoding = threading.BoundedSemaphore(options.decode_threads or _processors())
         self._warned_of: set[type] = set()
 
@@ -130,12 +141,15 @@ class ImageFetcher:
           reserve: called with the bytes that the decoded picture will take, when they are known; may wait.
         """
         facts = ImageFacts()
+        image_id = reference.image_id
+        if set_aside := self._notes.why_set_aside(image_id):
+            return FetchedImage(reference, facts, failure=set_aside)
         try:
             data = self._read_bytes(reference, facts)
-            pixels = self._decode_bytes(data, facts, reserve)
+            pixels = self._decode_bytes(data, image_id, facts, reserve)
         except ImageError as error:
             return FetchedImage(reference, facts, failure=ImageFailure(error.kind, error.message))
-        return FetchedImage(reference, facts, pixels=pixels)
+        return FetchedImage(reference, facts, pixels=pixels, suspect=self._notes.is_suspect(image_id))
 
     def _read_bytes(self, reference: ImageReference, facts: ImageFacts) -> bytes:
         started = time.monotonic()
@@ -148,11 +162,12 @@ class ImageFetcher:
         facts.sha256 = hashlib.sha256(data).hexdigest()
         return data
 
-    def _decode_bytes(self, data: bytes, facts: ImageFacts, reserve: Reserve) -> np.ndarray:
+    def _decode_bytes(self, data: bytes, image_id: str, facts: ImageFacts, reserve: Reserve) -> np.ndarray:
         with self._as_image_errors("unsupported", "decoding"):
-            opened = open_image(data, self._decode)
+            with self._notes.in_hand("decode", [image_id]):
+                opened = open_image(data, self._decode)
             reserve(opened.num_bytes_decoded)
-            with self._decoding:
+            with self._decoding, self._notes.in_hand("decode", [image_id]):
                 started = time.monotonic()
                 try:
                     pixels = opened.decode()

@@ -75,7 +75,7 @@ def test_a_detector_that_cannot_be_loaded_fails_the_job_not_the_picture():
 def test_each_load_is_reported_once():
     model = LazyDetector(FakeLoader())
     assert model.take_load_seconds() is None
-    model.detect([])
+    model.detect([], [])
     assert model.take_load_seconds() >= 0
     assert model.take_load_seconds() is None
 
