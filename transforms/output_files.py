@@ -5,9 +5,13 @@ images (that is `read_bytes.py`, with time limits and pooled connections).
 """
 import os
 import uuid
+from fnmatch import fnmatchcase
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
+
+from . import object_stores
+from .inputs import before_wildcard
 
 TEMPORARY_SUFFIX = ".tmp"  # no `*.parquet` matches it, and readers of whole folders pass over names that begin with a dot
 
@@ -26,6 +30,9 @@ def write_atomically(path: str, data) -> None:
     Raises:
       OSError: if the disk is full, the folder isn't writable, … (stores raise their clients' errors)
     """
+    if object_stores.knows(path):
+        object_stores.write(path, data)
+        return
     if not is_local(path):
         with FileSystems.create(path, mime_type="application/octet-stream") as file:
             file.write(data)
@@ -64,6 +71,8 @@ def read(path: str) -> bytes:
     if is_local(path):
         with open(path, "rb") as file:
             return file.read()
+    if object_stores.knows(path):
+        return object_stores.read(path)
     if not FileSystems.exists(path):
         raise FileNotFoundError(path)
     with FileSystems.open(path, mime_type="application/octet-stream") as file:
@@ -72,6 +81,8 @@ def read(path: str) -> bytes:
 
 def list_files(pattern: str) -> list[str]:
     """Paths that match a glob pattern, sorted; empty if there are none or the folder doesn't exist."""
+    if object_stores.knows(pattern):
+        return [uri for uri in object_stores.list_uris(before_wildcard(pattern)) if fnmatchcase(uri, pattern)]
     try:
         matches = FileSystems.match([pattern])[0].metadata_list
     except BeamIOError as error:
