@@ -113,7 +113,7 @@ def _raise_if_incomplete(job: Job, error: Exception) -> None:
     """Runners wrap what a DoFn raises in their own words; the record says whether it was the count that failed."""
     try:
         record = _read_record(job)
-    except FileNotFoundError:
+    except OSError:  # there's none yet; or its store is away, of which `error` tells
         return
     if record["status"] == "incomplete":
         raise JobIncompleteError(incomplete_message(record)) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 
 _REPOSITORY = Path(__file__).parents[2]
 _START_S = 60  # until a server listens; on an idle machine it's two
-_FAKE_GCS_SERVER = "github.com/fsouza/fake-gcs-server@v1.52.2"
+_FAKE_GCS_SERVER = "github.com/fsouza/fake-gcs-server@v1.56.1"
 
 
 def free_port() -> int:

@@ -50,8 +50,8 @@ class Store:
         with self.filesystem.open_output_stream(f"{BUCKET}/{key}") as stream:
             stream.write(data)
 
-    def rows(self, table: str, output: str = "out") -> list[dict]:
-        return ds.dataset(f"{BUCKET}/{output}/{table}", self.filesystem, format="parquet").to_table().to_pylist()
+    def rows(self, table: str) -> list[dict]:
+        return ds.dataset(f"{BUCKET}/out/{table}", filesystem=self.filesystem, format="parquet").to_table().to_pylist()
 
     def label(self, detector: str) -> int:
         return main(["label", "--input", self.uri("photos/"), "--output", self.uri("out"), "--detector", detector,
