@@ -21,6 +21,7 @@ from fnmatch import fnmatchcase
 from apache_beam.io.filesystem import BeamIOError, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
+from . import object_stores
 from .inputs import Format, InputError, before_wildcard, format_of, has_wildcard, is_http, is_local
 
 _INSTALL = {"gs": "labelbeam[gcp]", "s3": "labelbeam[aws]", "hdfs": "apache-beam[hadoop]", "azfs": "apache-beam[azure]"}
@@ -53,7 +54,8 @@ def find_files(uri: str) -> Iterator[FoundFile]:
     if uri.count("/") == 2 and not is_local(uri):
         uri += "/"  # a bucket
     is_folder = uri.endswith("/") or _is_folder(uri, filesystem)
-    if not is_folder and filesystem.exists(uri):
+    exists = object_stores.exists if object_stores.knows(uri) else filesystem.exists
+    if not is_folder and exists(uri):
         yield _named(uri)
     elif not is_folder and has_wildcard(uri):
         start = before_wildcard(uri).rpartition("/")[0] + "/"
@@ -146,7 +148,9 @@ def _list_below(start: str, folder: str, pattern: Sequence[str], filesystem: Fil
             else:
                 yield below
     else:  # an object store lists by any prefix, at any depth
-        yield from (entry.path.removeprefix(start) for entry in filesystem._list(start + before_wildcard(pattern[0])))
+        prefix = start + before_wildcard(pattern[0])
+        uris = object_stores.list_uris(prefix) if object_stores.knows(start) else (e.path for e in filesystem._list(prefix))
+        yield from (uri.removeprefix(start) for uri in uris)
 
 
 def _raise(error: OSError):

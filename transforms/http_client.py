@@ -25,10 +25,9 @@ from urllib3.util import Url, parse_url
 
 from .elements import ImageError, ImageFacts
 from .fetch_options import ReadOptions
-from .image_errors import kind_of_status
+from .image_errors import RETRIED_STATUS, kind_of_status
 
 MAX_REDIRECTS = 5
-_RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _CHUNK_BYTES = 1 << 18
 _MAX_DRAINED_BYTES = 1 << 16  # a longer body that nobody wants costs more than a new connection
 
@@ -145,7 +144,7 @@ def _request(url: Url, credentials: str | None, options: ReadOptions, deadline: 
 def _body(response: urllib3.BaseHTTPResponse, options: ReadOptions) -> bytes:
     if not 200 <= response.status < 300:
         error = ImageError(kind_of_status(response.status), f"HTTP status {_status_text(response)}")
-        if response.status in _RETRIED_STATUS:
+        if response.status in RETRIED_STATUS:
             raise _WorthRetrying(error, _retry_after_s(response))
         raise error
     declared = response.headers.get("Content-Length", "")

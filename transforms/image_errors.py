@@ -8,7 +8,20 @@ from apache_beam.io.filesystem import BeamIOError
 
 from .elements import ErrorKind, ImageError
 
+RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})  # of HTTP: the same request may succeed a little later
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
+
+
+class StoreError(ImageError):
+    """What a request to an object store failed with, and whether the same request may succeed a little later."""
+
+    def __init__(self, kind: ErrorKind, message: str, may_pass: bool):
+        super().__init__(kind, message)
+        self.may_pass = may_pass
+
+    @classmethod
+    def of_status(cls, status: int, message: str) -> "StoreError":
+        return cls(kind_of_status(status), message, status in RETRIED_STATUS)
 
 
 def image_error(error: Exception) -> ImageError:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from ..detectors.errors import UsageError
 from .containers import index_members
 from .containers.parquet import find_image_column
 from .elements import METRICS_NAMESPACE, ImageReference
@@ -134,7 +135,7 @@ def check_inputs(inputs: Sequence[str], options: ListOptions = ListOptions()) ->
             raise InputError("input '': empty; expected a path or a URI")
         try:
             _check(uri, options)
-        except InputError:
+        except UsageError:
             raise
         except Exception as error:  # each object store's client has its own classes
             raise InputError(f"input {uri}: can't be read ({type(error).__name__}: {error})") from error

@@ -7,10 +7,14 @@ import contextlib
 import os
 import uuid
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.filesystems import FileSystems
+
+from . import object_stores
+from .inputs import before_wildcard
 
 TEMPORARY_SUFFIX = ".tmp"  # no `*.parquet` matches it, and readers of whole folders pass over names that begin with a dot
 
@@ -43,8 +47,7 @@ def write_together(files: Sequence[tuple[str, Any]]) -> None:
     """
     if not all(is_local(path) for path, _ in files):
         for path, data in files:
-            with FileSystems.create(path, mime_type="application/octet-stream") as file:
-                file.write(data)
+            _upload(path, data)
         return
     temporary = {}
     try:
@@ -58,6 +61,14 @@ def write_together(files: Sequence[tuple[str, Any]]) -> None:
         for name in temporary.values():
             if os.path.exists(name):
                 os.unlink(name)
+
+
+def _upload(path: str, data) -> None:
+    if object_stores.knows(path):
+        object_stores.write(path, data)
+        return
+    with FileSystems.create(path, mime_type="application/octet-stream") as file:
+        file.write(data)
 
 
 def _write_temporary(path: str, data) -> str:
@@ -94,6 +105,8 @@ def read(path: str) -> bytes:
     if is_local(path):
         with open(path, "rb") as file:
             return file.read()
+    if object_stores.knows(path):
+        return object_stores.read(path)
     if not FileSystems.exists(path):
         raise FileNotFoundError(path)
     with FileSystems.open(path, mime_type="application/octet-stream") as file:
@@ -106,6 +119,8 @@ def delete(paths: Iterable[str]) -> None:
         if is_local(path):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+        elif object_stores.knows(path):
+            object_stores.delete(path)
         elif FileSystems.exists(path):
             FileSystems.delete([path])
 
@@ -126,6 +141,8 @@ def list_times(pattern: str) -> dict[str, float]:
 
 
 def _matches(pattern: str) -> list[FileMetadata]:
+    if object_stores.knows(pattern):
+        return [found for found in object_stores.list_objects(before_wildcard(pattern)) if fnmatchcase(found.path, pattern)]
     try:
         return FileSystems.match([pattern])[0].metadata_list
     except BeamIOError as error:

@@ -2,8 +2,8 @@
 
     local path, file://    plain `open`: Beam's local filesystem costs several times as much a file
     http://, https://      `http_client`: pooled connections, retries, a hard deadline
-    s3://                  `s3_client`: one client a process
-    gs://, hdfs://, …      Beam's filesystems, with their own retries
+    s3://, gs://           `object_stores`: one client a process, retries, a deadline
+    hdfs://, azfs://, …    Beam's filesystems, with their own retries
     inside a container     `containers.read_member`
 
 Not for lists of images or anything larger than memory; those are read in a stream by `list_images`.
@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from . import http_client, s3_client
+from . import http_client, object_stores
 from .elements import ImageError, ImageFacts, ImageReference, MemberLocation
 from .fetch_options import ReadOptions
 from .image_errors import image_error
@@ -42,14 +42,14 @@ def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFact
     scheme = match[1].lower() if match else ""
     if reference.location is None and scheme in ("http", "https"):
         return http_client.get(reference.uri, options, facts)
+    if reference.location is None and object_stores.knows(reference.uri):
+        return object_stores.get_image(reference.uri, options, facts)
     facts.attempts += 1
     try:
         if reference.location is not None:
             return _read_member(reference.location, options.max_bytes)
         if scheme in ("", "file"):
             return _read_local(_local_path(reference.uri) if scheme else reference.uri, options.max_bytes)
-        if scheme == "s3":
-            return s3_client.get(reference.uri, options)
         return _read_through_beam(reference.uri, options.max_bytes)
     except (ImageError, MemoryError):
         raise

@@ -11,8 +11,6 @@ from typing import NamedTuple
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
@@ -20,7 +18,7 @@ from . import output_files
 from .driver_link import LISTED, PASSED_OVER, DriverLink
 from .elements import METRICS_NAMESPACE, ErrorKind, ImageReference
 from .given_boxes import BoxTables, ReadBoxes, joined
-from .parts import ids_sum, part_path
+from .parts import ids_sum, iter_file, part_path
 
 
 class ListedCounts(NamedTuple):
@@ -111,11 +109,10 @@ class _LabelledIds(beam.PTransform):
 
 
 def _read_ids(path: str, retry: tuple[ErrorKind, ...] = ()) -> Iterator[str]:
-    with FileSystems.open(path, mime_type="application/octet-stream") as file:
-        for batch in pq.ParquetFile(file).iter_batches(columns=["image_id", *["error_kind"] * bool(retry)]):
-            if retry:
-                batch = batch.filter(pc.invert(pc.is_in(batch.column("error_kind"), pa.array(retry))))
-            yield from batch.column(0).to_pylist()
+    for batch in iter_file(path, ["image_id", *["error_kind"] * bool(retry)]):
+        if retry:
+            batch = batch.filter(pc.invert(pc.is_in(batch.column("error_kind"), pa.array(retry))))
+        yield from batch.column(0).to_pylist()
 
 
 class _TellFn(beam.DoFn):

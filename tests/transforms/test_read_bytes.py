@@ -12,7 +12,6 @@ from apache_beam.io.filesystem import BeamIOError, FileSystem
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
 from apache_beam.options.pipeline_options import PipelineOptions
-from labelbeam.transforms import s3_client
 from labelbeam.transforms.elements import ImageError, ImageFacts, ImageReference, MemberLocation
 from labelbeam.transforms.fetch_options import FetchOptions, ReadOptions
 from labelbeam.transforms.read_bytes import read_bytes
@@ -187,7 +186,6 @@ class TestS3:
         options = PipelineOptions(["--s3_endpoint_url", server.url(""), "--s3_access_key_id=a",
                                    "--s3_secret_access_key=b", "--s3_region_name=us-east-1", "--s3_disable_ssl"])
         monkeypatch.setattr(FileSystems, "_pipeline_options", options)
-        monkeypatch.setattr(s3_client, "_client", None)
 
     def test_reads_with_one_request_and_signs_it(self, server):
         before = len(server.requests)
@@ -211,7 +209,6 @@ class TestS3:
 
 
 def test_s3_without_boto3_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(s3_client, "_client", None)
     monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
     error, _ = read("s3://bucket/a.jpg")
     assert error.kind == "unreachable" and "labelbeam[aws]" in error.message

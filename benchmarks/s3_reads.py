@@ -1,0 +1,93 @@
+"""What does reading pictures from S3 cost, against Beam's own filesystem?  python -m benchmarks.s3_reads
+
+Reads the same objects of 100 KB through our client and through `FileSystems.open`, each in a process of its own, from a moto
+server on this machine, with as many threads as a job has; prints images/s, peak memory and both ratios. Peer: Beam's filesystem.
+"""
+import argparse
+import functools
+import os
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from typing import Literal, NamedTuple
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+from labelbeam.transforms import object_stores
+from labelbeam.transforms.elements import ImageFacts
+from labelbeam.transforms.fetch_options import FetchOptions
+from labelbeam.transforms.s3_client import _client
+from tests.fakes.store_servers import moto_server
+
+BUCKET = "pictures"
+PICTURE_BYTES = 100_000
+
+Way = Literal["labelbeam", "beam"]
+
+
+class Cost(NamedTuple):
+    """Of one way to read: images/s, and by how many MiB the process's peak memory grew."""
+
+    images_per_s: float
+    grown_mib: float
+
+
+def fill(port: int, pictures: int) -> list[str]:
+    _set_options(port)
+    _client(object_stores.PATIENCE).create_bucket(Bucket=BUCKET)
+    uris = [f"s3://{BUCKET}/{i}.jpg" for i in range(pictures)]
+    for uri in uris:
+        object_stores.write(uri, os.urandom(PICTURE_BYTES))
+    return uris
+
+
+def measure(way: Way, port: int, uris: list[str], threads: int) -> Cost:
+    """Reads every object once; to be called in a fresh process."""
+    _set_options(port)
+    read = _read_through_beam if way == "beam" else functools.partial(_read_through_client, options=FetchOptions())
+    read(uris[0])  # imports, and the client where there's one
+    before_kib, started = _peak_kib(), time.monotonic()
+    with ThreadPoolExecutor(threads) as pool:
+        for num_bytes in pool.map(read, uris):
+            assert num_bytes == PICTURE_BYTES
+    return Cost(len(uris) / (time.monotonic() - started), (_peak_kib() - before_kib) / 1024)
+
+
+def _read_through_client(uri: str, options: FetchOptions) -> int:
+    return len(object_stores.get_image(uri, options, ImageFacts()))
+
+
+def _read_through_beam(uri: str) -> int:
+    with FileSystems.open(uri) as file:
+        return len(file.read())
+
+
+def _set_options(port: int) -> None:
+    FileSystems.set_options(PipelineOptions([f"--s3_endpoint_url=http://127.0.0.1:{port}", "--s3_access_key_id=a",
+                                             "--s3_secret_access_key=b", "--s3_region_name=us-east-1"]))
+
+
+def _peak_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=FetchOptions().read_threads)
+    args = parser.parse_args()
+    costs = {}
+    with moto_server() as port:
+        uris = fill(port, args.pictures)
+        for way in ("labelbeam", "beam"):
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                costs[way] = cost = process.submit(measure, way, port, uris, args.threads).result()
+            print(f"{way:10} {cost.images_per_s:7.1f} images/s, memory grew by {cost.grown_mib:6.1f} MiB")
+    ours, beams = costs["labelbeam"], costs["beam"]
+    print(f"{ours.images_per_s / beams.images_per_s:.1f}× the images/s of Beam's filesystem, "
+          f"{ours.grown_mib / beams.grown_mib:.2f}× its memory")
+
+
+if __name__ == "__main__":
+    main()
