@@ -16,6 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from ..transforms import output_files
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message, record_path
+from ..transforms.credentials import redact
 from ..transforms.elements import METRICS_NAMESPACE
 from ..transforms.group_by_chunk import GroupByChunk
 from ..transforms.inputs import ListOptions, may_hold_containers
@@ -88,7 +89,7 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
     facts = {
         "job_id": job.job_id,
         "labelling": job.labelling.fingerprint,
-        "inputs": list(job.inputs),
+        "inputs": [redact(uri) for uri in job.inputs],
         "limit": job.limit,
         "started_at": started.isoformat(timespec="milliseconds"),
         "runner": options.view_as(StandardOptions).runner,

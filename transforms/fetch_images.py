@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 
 import apache_beam as beam
@@ -17,6 +18,7 @@ from apache_beam.transforms.window import BoundedWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
+from .credentials import redact
 from .decode import open_image
 from .elements import ErrorKind, FetchedImage, FetchedImageCoder, ImageError, ImageFacts, ImageFailure, ImageReference
 from .fetch_options import DecodeOptions, FetchOptions, ReadOptions
@@ -174,7 +176,7 @@ class ImageFetcher:
             if type(error) not in self._warned_of:
                 self._warned_of.add(type(error))
                 _log.warning("%s an image failed in an unforeseen way. The image is marked as failed; others with the "
-                             "same error will not be logged.", doing.capitalize(), exc_info=True)
+                             "same error will not be logged.\n%s", doing.capitalize(), redact(traceback.format_exc()))
             raise ImageError(kind, f"{doing} it failed: {type(error).__name__}: {error}") from error
 
 
