@@ -18,6 +18,7 @@ from labelbeam.transforms import object_stores
 from labelbeam.transforms.elements import ImageFacts
 from labelbeam.transforms.fetch_options import FetchOptions
 from labelbeam.transforms.s3_client import _client
+
 from tests.fakes.store_servers import moto_server
 
 BUCKET = "pictures"

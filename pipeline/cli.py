@@ -8,11 +8,13 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 
 from ..detectors.errors import UsageError
+from ..transforms.credentials import redact
 
 LABEL_EXAMPLES = """\
 examples:
@@ -121,6 +123,15 @@ def _add_label(commands) -> None:
     reading.add_argument("--fetch-threads", type=_positive, metavar="N", help="pictures read at the same time")
     reading.add_argument("--fetch-deadline-s", type=_seconds, metavar="SECONDS",
                          help="give a picture up after so long, retries included")
+    reading.add_argument("--max-per-host", type=_positive, metavar="N",
+                         help="requests to one http(s) host at once, of each worker process (default: 16)")
+    reading.add_argument("--allow-scheme", nargs="+", type=_scheme, metavar="SCHEME",
+                         help="what may be read: file, http, https, s3, gs, …; other URIs of lists fail as forbidden. Default: what "
+                              "the inputs themselves are, and of each list the scheme of its first entry (http and https count "
+                              "as one); entries of a list on a server never read local files")
+    reading.add_argument("--public-hosts-only", action="store_true",
+                         help="http(s) pictures on private, loopback, link-local, multicast and reserved addresses fail as "
+                              "forbidden; connects directly, without a proxy")
     _add_verbose(label)
 
 
@@ -175,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(args, rest)
     except UsageError as error:
-        print(f"labelbeam: {error}", file=sys.stderr)
+        print(f"labelbeam: {redact(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("labelbeam: interrupted. What finished parts hold is kept; the same command goes on from there.",
@@ -219,6 +230,12 @@ def _seconds(text: str) -> float:
     if not seconds > 0:
         raise argparse.ArgumentTypeError(f"expected seconds, more than 0, got {text}")
     return seconds
+
+
+def _scheme(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", text):
+        raise argparse.ArgumentTypeError(f"expected the name of a scheme, such as https; got {text!r}")
+    return text.lower()
 
 
 def _batch_size(text: str) -> int | str:

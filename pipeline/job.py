@@ -17,6 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
 from ..transforms.crash_notes import remove_notes
+from ..transforms.credentials import redact
 from ..transforms.driver_link import DriverLink
 from ..transforms.elements import METRICS_NAMESPACE, ErrorKind
 from ..transforms.group_by_chunk import GroupByChunk
@@ -113,7 +114,7 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
         "job_id": job.job_id,
         "status": "running",
         "labelling": job.labelling.fingerprint,
-        "inputs": list(job.inputs),
+        "inputs": [redact(uri) for uri in job.inputs],
         "limit": job.limit,
         "retry_failed": None if job.retry_failed is None else sorted(job.retry_failed),
         "started_at": started.isoformat(timespec="milliseconds"),

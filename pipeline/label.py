@@ -4,15 +4,17 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from apache_beam.io.filesystem import FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from ..detectors.errors import UsageError
 from ..transforms.close_job import JobIncompleteError
+from ..transforms.credentials import redact
 from ..transforms.elements import ERROR_KINDS, ErrorKind
 from ..transforms.fetch_options import DecodeOptions, FetchOptions
 from ..transforms.given_boxes import open_tables
 from ..transforms.inputs import ListOptions
-from ..transforms.list_images import check_inputs
+from ..transforms.list_images import NamedSchemes, check_inputs
 from ..transforms.write_parts import PartLimits
 from .beam_options import parse_beam_options
 from .job import Job, run_job
@@ -38,7 +40,7 @@ def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
     options = parse_beam_options(beam_arguments, own_options)
     FileSystems.set_options(options)  # object stores: inputs are looked at before there's a pipeline
     listing = ListOptions(uri_column=args.uri_column, image_column=args.image_column)
-    check_inputs(args.input, listing)
+    allow_schemes = _allowed_schemes(args.allow_scheme, check_inputs(args.input, listing))
     labelling = prepare_labelling(
         args.detector, weights=args.weights, engine=args.engine, precision=args.precision, min_score=args.min_score,
         max_detections=args.max_detections, mask_format=args.mask_format, keep=args.keep,
@@ -46,11 +48,30 @@ def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
         decode=DecodeOptions(exif_orientation=args.exif_orientation, background_rgb=args.background,
                              **_given(max_pixels=args.max_pixels)))
     pace = Pace(batch_size=AUTO_BATCH_SIZE if args.batch_size == "auto" else args.batch_size, share_model=args.share_model,
-                fetch=FetchOptions(**_given(max_bytes=args.max_bytes, deadline_s=args.fetch_deadline_s,
-                                            read_threads=args.fetch_threads)))
+                fetch=FetchOptions(allow_schemes=allow_schemes, public_hosts_only=args.public_hosts_only,
+                                   **_given(max_bytes=args.max_bytes, deadline_s=args.fetch_deadline_s,
+                                            read_threads=args.fetch_threads, max_per_host=args.max_per_host)))
     parts = PartLimits(**_given(images=args.part_images))
     return run_and_report(Job(args.input, args.output, labelling, listing, pace, parts, limit=args.limit,
                               retry_failed=_error_kinds(args.retry_failed)), options)
+
+
+def _allowed_schemes(given: Sequence[str] | None, named: NamedSchemes) -> frozenset[str]:
+    """The schemes that --allow-scheme gives, else those that the inputs name."""
+    if given is None:
+        if named.remote_list is not None and "file" in named.schemes:
+            raise UsageError(f"--input {redact(named.remote_list)}: a list that lies elsewhere, together with local files: its "
+                             "entries could name any file of the workers. Label them one after the other, or say "
+                             f"--allow-scheme {' '.join(sorted(named.schemes))} if you trust the list")
+        return named.schemes
+    allowed = frozenset(given)
+    known = {"file", "http", "https", *(system.scheme() for system in FileSystem.get_all_subclasses())} - {None}
+    if unknown := sorted(allowed - known):
+        raise UsageError(f"--allow-scheme {unknown[0]}: no such scheme; expected some of {', '.join(sorted(known))}")
+    if allowed.isdisjoint(named.schemes):
+        raise UsageError(f"--allow-scheme {' '.join(given)}: leaves nothing to read; the inputs name images by "
+                         f"{', '.join(sorted(named.schemes))}")
+    return allowed
 
 
 def run_and_report(job: Job, options) -> int:
@@ -64,7 +85,7 @@ def run_and_report(job: Job, options) -> int:
         raise
     except Exception as error:  # whatever a runner raises: the traceback is for --verbose, the cause is for everybody
         _log.info("The job failed.", exc_info=True)
-        print(f"labelbeam: the job failed: {_cause(error)}\nWhat finished parts hold is kept; the same command goes on from "
+        print(f"labelbeam: the job failed: {redact(_cause(error))}\nWhat finished parts hold is kept; the same command goes on from "
               "there. --verbose shows the whole story.", file=sys.stderr)
         return 1
     print(summarize(job, result))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from ..transforms.driver_link import DriverLink
 from ..transforms.detect import Detect, DetectorHandler
+from ..transforms.driver_link import DriverLink
 from ..transforms.elements import ImageReference, ImageRows
 from ..transforms.fetch_images import FetchImages, FetchOptions
 from ..transforms.skip_labelled import DistinctImages

@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 
 import apache_beam as beam
@@ -17,10 +18,13 @@ from apache_beam.transforms.window import BoundedWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
+from . import http_client
 from .crash_notes import CrashNotes, open_notes
+from .credentials import redact
 from .decode import open_image
 from .elements import ErrorKind, FetchedImage, FetchedImageCoder, ImageError, ImageFacts, ImageFailure, ImageReference
 from .fetch_options import DecodeOptions, FetchOptions, ReadOptions
+from .inputs import is_http
 from .malloc import keep_large_blocks
 from .read_ahead import ReadAhead, Reserve
 from .read_bytes import read_bytes
@@ -84,7 +88,8 @@ class _FetchDoFn(beam.DoFn):
         self._fetcher = ImageFetcher(options, self._decode, self._read, self._notes)
         # Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again.
         self._ahead = ReadAhead(self._fetch, self._give_up, threads=options.read_threads,
-                                max_bytes=options.max_ahead_bytes, read_s=options.deadline_s * _GIVE_UP_FACTOR)
+                                max_bytes=options.max_ahead_bytes, read_s=options.deadline_s * _GIVE_UP_FACTOR,
+                                may_start=self._may_start)
 
     def start_bundle(self):
         self._notes.refresh()  # another worker may have died of an image of this bundle, which is now repeated here
@@ -103,9 +108,15 @@ class _FetchDoFn(beam.DoFn):
         if self._notes is not None:
             self._notes.close()
 
+    def _may_start(self, placed: _Placed) -> bool:
+        reference, _, _ = placed
+        return not _is_http(reference) or http_client.admit(reference.uri, self._options)
+
     def _fetch(self, placed: _Placed, reserve: Reserve) -> WindowedValue:
         reference, timestamp, window = placed
-        return WindowedValue(self._fetcher.fetch(reference, reserve), timestamp, [window])
+        with http_client.admitted(reference.uri) if _is_http(reference) else contextlib.nullcontext():
+            image = self._fetcher.fetch(reference, reserve)
+        return WindowedValue(image, timestamp, [window])
 
     def _give_up(self, placed: _Placed) -> WindowedValue:
         reference, timestamp, window = placed
@@ -189,8 +200,12 @@ class ImageFetcher:
             if type(error) not in self._warned_of:
                 self._warned_of.add(type(error))
                 _log.warning("%s an image failed in an unforeseen way. The image is marked as failed; others with the "
-                             "same error will not be logged.", doing.capitalize(), exc_info=True)
+                             "same error will not be logged.\n%s", doing.capitalize(), redact(traceback.format_exc()))
             raise ImageError(kind, f"{doing} it failed: {type(error).__name__}: {error}") from error
+
+
+def _is_http(reference: ImageReference) -> bool:
+    return reference.location is None and is_http(reference.uri)
 
 
 def _ms_since(started: float) -> float:

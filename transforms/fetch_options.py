@@ -21,7 +21,12 @@ class ReadOptions:
       retries: how often a failed request is repeated where that may help; 0 for a single try.
       backoff_s: the n-th retry waits a random time between 0 and `backoff_s` * 2**(n-1) seconds ("full jitter"), or
         what the server asks for in `Retry-After`, if that is longer.
+      max_per_host: requests to one http(s) host and port at once, of all threads of a process.
       user_agent: how requests introduce themselves; some archives refuse clients without a contact address in it.
+      allow_schemes: what may be read, as in `frozenset({"https", "s3"})`; local paths are `file`. Others are `forbidden`.
+        None for every scheme, which suits URIs of your own making. Members of containers are read wherever those lie.
+      public_hosts_only: whether http(s) hosts are `forbidden` whose address is private, loopback, link-local, multicast or
+        reserved. Connections are direct then: behind a proxy nobody could tell.
     """
 
     max_bytes: int = 256 * MIB
@@ -30,10 +35,13 @@ class ReadOptions:
     deadline_s: float = 60.0
     retries: int = 3
     backoff_s: float = 0.5
+    max_per_host: int = 16
     user_agent: str = "labelbeam"
+    allow_schemes: frozenset[str] | None = None
+    public_hosts_only: bool = False
 
     def __post_init__(self):
-        _positive(self, "max_bytes", "connect_timeout_s", "read_timeout_s", "deadline_s")
+        _positive(self, "max_bytes", "connect_timeout_s", "read_timeout_s", "deadline_s", "max_per_host")
         _not_negative(self, "retries", "backoff_s")
 
 

@@ -16,7 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from .fetch_options import ReadOptions
-from .http_client import Deadline
+from .http_connections import Deadline
 from .image_errors import StoreError
 from .limited_body import join_chunks, too_large
 

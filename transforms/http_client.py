@@ -1,23 +1,23 @@
 """Reads one picture over HTTP, with retries and a deadline that nothing a server does can stretch.
 
-One pool of connections a process. Timeouts of sockets count from the last byte, so a server that sends a byte now and
-then would hold a thread for ever; here every single read from a socket, of headers too, gets what is left of the
-deadline. What can't be interrupted from Python (name resolution) is left to `ReadAhead`, which gives up the whole read.
+How connections keep the deadline is `http_connections.py`; how much one host is asked for, `host_limits.py`. What can't be
+interrupted from Python (name resolution) is left to `ReadAhead`, which gives up the whole read. Redirects lead to http and
+https only, and only to what `ReadOptions` allows: from https down to http as well, unless `allow_schemes` leaves http out.
+Credentials of a URL never leave its origin (scheme, host and port).
 
-Not a general client: GET only, no cookies, no proxies, whole bodies in memory.
+Not a general client: GET only, no cookies, whole bodies in memory.
 """
 import base64
-import contextvars
+import contextlib
 import http.client
-import io
 import itertools
 import random
 import socket
 import ssl
-import threading
 import time
+from collections.abc import Iterator
 from http import HTTPStatus
-from urllib.parse import unquote_to_bytes, urljoin
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 import urllib3
 from urllib3 import exceptions
@@ -25,25 +25,17 @@ from urllib3.util import Url, parse_url
 
 from .elements import ImageError, ImageFacts
 from .fetch_options import ReadOptions
+from .host_limits import HostBusyError, HostLimits, HostRestsError, Slot
+from .http_connections import Deadline, current_deadline, pool_manager
 from .image_errors import RETRIED_STATUS, kind_of_status
+from .read_policy import check_scheme
 
 MAX_REDIRECTS = 5
 _CHUNK_BYTES = 1 << 18
 _MAX_DRAINED_BYTES = 1 << 16  # a longer body that nobody wants costs more than a new connection
 
-
-class Deadline:
-    """A moment after which nothing is worth waiting for."""
-
-    def __init__(self, seconds: float):
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    def remaining_s(self) -> float:
-        return self._end - time.monotonic()
-
-    def error(self) -> ImageError:
-        return ImageError("timeout", f"not read within the deadline of {self.seconds:g} s")
+# One for the process, as the pools of connections are.
+_host_limits = HostLimits()
 
 
 def get(url: str, options: ReadOptions, facts: ImageFacts) -> bytes:
@@ -52,19 +44,19 @@ def get(url: str, options: ReadOptions, facts: ImageFacts) -> bytes:
     Args:
       url: `http` or `https`. A user name and password in it are used for the server that it names, and shown nowhere.
       options: limits and patience.
-      facts: its `attempts` is counted up for every try, the failed ones too.
+      facts: its `attempts` is counted up for every try that sends a request, the failed ones too.
 
     Raises:
-      ImageError: `not_found` (404, 410), `forbidden` (401, 403, 407, 451), `timeout` (deadline, silence, 408, 504),
-        `too_large`, `truncated` (the body ends early, each time it is asked for) or `unreachable` (everything else).
+      ImageError: `not_found` (404, 410), `forbidden` (401, 403, 407, 451, or what `options` don't allow), `timeout`
+        (deadline, silence, 408, 504), `too_large`, `truncated` (the body ends early, each time it is asked for) or
+        `unreachable` (everything else).
     """
     deadline = Deadline(options.deadline_s)
-    token = _deadline.set(deadline)
+    token = current_deadline.set(deadline)
     try:
         for retry in itertools.count():
-            facts.attempts += 1
             try:
-                return _get_once(url, options, deadline)
+                return _get_once(url, options, facts, deadline)
             except _WorthRetrying as failure:
                 error, pause_s = failure.error, failure.retry_after_s
             if deadline.remaining_s() <= 0:
@@ -74,7 +66,19 @@ def get(url: str, options: ReadOptions, facts: ImageFacts) -> bytes:
                 raise error
             time.sleep(pause_s)
     finally:
-        _deadline.reset(token)
+        current_deadline.reset(token)
+
+
+def admit(url: str, options: ReadOptions) -> bool:
+    """Whether a request to a URL's host may be made now; if so, it has been counted, and `get` belongs into `admitted`."""
+    return _host_limits.admit(_limited_host(url), options.max_per_host, options.deadline_s)
+
+
+@contextlib.contextmanager
+def admitted(url: str) -> Iterator[None]:
+    """The block in which a URL is got that `admit` has let in."""
+    with _host_limits.admitted(_limited_host(url)):
+        yield
 
 
 class _WorthRetrying(Exception):
@@ -84,22 +88,40 @@ class _WorthRetrying(Exception):
         self.retry_after_s = retry_after_s
 
 
-def _get_once(url: str, options: ReadOptions, deadline: Deadline) -> bytes:
+def _get_once(url: str, options: ReadOptions, facts: ImageFacts, deadline: Deadline) -> bytes:
     target = start = _parsed(url, base=None)
     for _ in range(MAX_REDIRECTS + 1):
+        check_scheme(target.scheme, options.allow_schemes)
         credentials = start.auth if _origin(target) == _origin(start) else target.auth
-        try:
-            response = _request(target, credentials, options, deadline)
+        with _slot(target, options, deadline) as slot:
+            if target is start:
+                facts.attempts += 1
             try:
-                location = _redirect(response)
-                if location is None:
-                    return _body(response, options)
-            finally:
-                _release(response)
-        except (exceptions.HTTPError, OSError) as error:
-            _raise_for(error, target, options, deadline)
+                response = _request(target, credentials, options, deadline)
+                try:
+                    if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+                        slot.refused(_retry_after_s(response))
+                    location = _redirect(response)
+                    if location is None:
+                        return _body(response, options)
+                finally:
+                    _release(response)
+            except (exceptions.HTTPError, OSError) as error:
+                _raise_for(error, target, options, deadline)
         target = _parsed(location, base=target)
     raise ImageError("unreachable", f"more than {MAX_REDIRECTS} redirects, the last one to {target.host}")
+
+
+@contextlib.contextmanager
+def _slot(target: Url, options: ReadOptions, deadline: Deadline) -> Iterator[Slot]:
+    name = _limited_host(target.url)
+    try:
+        with _host_limits.slot(name, options.max_per_host, options.deadline_s, deadline.remaining_s()) as slot:
+            yield slot
+    except HostRestsError as error:
+        raise ImageError("unreachable", f"{name} {error} (HTTP status 429 Too Many Requests)") from error
+    except HostBusyError as error:
+        raise deadline.error() from error
 
 
 def _redirect(response: urllib3.BaseHTTPResponse) -> str | None:
@@ -116,16 +138,26 @@ def _parsed(url: str, base: Url | None) -> Url:
     except (exceptions.LocationParseError, ValueError) as error:
         raise ImageError("unreachable", "malformed URL" if base is None else
                          f"redirected by {base.host} to a malformed URL") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if base is not None and parsed.scheme not in ("http", "https"):
         # The scheme `file` would hand a server the files of the workers.
-        raise ImageError("unreachable", "not an http(s) URL with a host" if base is None else
-                         f"redirected by {base.host} to something other than http(s) with a host: "
-                         f"{parsed.scheme or 'no scheme'}")
+        raise ImageError("forbidden", f"redirected by {base.host} to something other than http(s): "
+                                      f"{parsed.scheme or 'no scheme'}")
+    if not parsed.host:
+        raise ImageError("unreachable", "not a URL with a host" if base is None else
+                         f"redirected by {base.host} to a URL without a host")
     return parsed
 
 
 def _origin(url: Url) -> tuple[str | None, str | None, int]:
     return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
+
+
+def _limited_host(url: str) -> str:
+    """The name under which a host is counted: as it stands in the URL, so that admitting costs no more than this."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:  # malformed: no host will be asked
+        return ""
 
 
 def _request(url: Url, credentials: str | None, options: ReadOptions, deadline: Deadline) -> urllib3.BaseHTTPResponse:
@@ -137,8 +169,9 @@ def _request(url: Url, credentials: str | None, options: ReadOptions, deadline: 
     if credentials:
         headers["Authorization"] = "Basic " + base64.b64encode(unquote_to_bytes(credentials)).decode("ascii")
     timeout = urllib3.Timeout(total=left_s, connect=options.connect_timeout_s, read=options.read_timeout_s)
-    return _pool_manager().request("GET", url._replace(auth=None, fragment=None).url, headers=headers, timeout=timeout,
-                                   redirect=False, retries=False, preload_content=False)
+    pools = pool_manager(url, options.public_hosts_only)
+    return pools.request("GET", url._replace(auth=None, fragment=None).url, headers=headers, timeout=timeout,
+                         redirect=False, retries=False, preload_content=False)
 
 
 def _body(response: urllib3.BaseHTTPResponse, options: ReadOptions) -> bytes:
@@ -210,68 +243,3 @@ def _status_text(response: urllib3.BaseHTTPResponse) -> str:
         return f"{response.status} {HTTPStatus(response.status).phrase}"
     except ValueError:
         return str(response.status)
-
-
-# The deadline of the fetch that the current thread is busy with: connections are pooled, and outlive it.
-_deadline: contextvars.ContextVar[Deadline] = contextvars.ContextVar("deadline")
-
-
-class _DeadlineReader(io.RawIOBase):
-    """A socket's bytes, each read of which waits for the socket's timeout or the deadline, whichever comes first."""
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: Deadline):
-        self._raw = raw
-        self._socket = sock
-        self._timeout_s = sock.gettimeout()
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int | None:
-        left_s = self._deadline.remaining_s()
-        if left_s <= 0:
-            raise TimeoutError("deadline")
-        self._socket.settimeout(left_s if self._timeout_s is None else min(left_s, self._timeout_s))
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _DeadlineResponse(http.client.HTTPResponse):
-    def __init__(self, sock, *args, **kwargs):
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, _deadline.get()), _CHUNK_BYTES)
-
-
-class _HTTPConnection(urllib3.connection.HTTPConnection):
-    response_class = _DeadlineResponse
-
-
-class _HTTPSConnection(urllib3.connection.HTTPSConnection):
-    response_class = _DeadlineResponse
-
-
-class _HTTPPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _HTTPConnection
-
-
-class _HTTPSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _HTTPSConnection
-
-
-_manager: urllib3.PoolManager | None = None
-_manager_lock = threading.Lock()
-
-
-def _pool_manager() -> urllib3.PoolManager:
-    """The process's pool: connections are shared by all threads, bundles and DoFns of a worker."""
-    global _manager
-    with _manager_lock:
-        if _manager is None:
-            # A pool keeps as many idle connections as there may be threads: a full one drops them, with a warning each.
-            _manager = urllib3.PoolManager(num_pools=64, maxsize=256)
-            _manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-        return _manager

@@ -2,7 +2,7 @@
 from collections.abc import Iterable
 
 from .elements import ImageError
-from .http_client import Deadline
+from .http_connections import Deadline
 
 
 def join_chunks(chunks: Iterable[bytes], max_bytes: int, deadline: Deadline) -> bytes:

@@ -21,9 +21,11 @@ from apache_beam.metrics import Metrics
 from ..detectors.errors import UsageError
 from .containers import index_members
 from .containers.parquet import find_image_column
+from .credentials import redact
 from .elements import METRICS_NAMESPACE, ImageReference
 from .find_files import FoundFile, find_files
-from .inputs import TEXT_LISTS, InputError, ListOptions, absolute, has_wildcard, is_http, resolve
+from .inputs import TEXT_LISTS, InputError, ListOptions, absolute, has_wildcard, is_http, is_local, resolve
+from .read_policy import scheme_of
 from .uri_lists import open_list, parse_entries, read_entries
 
 _log = logging.getLogger(__name__)
@@ -91,7 +93,7 @@ class _ReadFile(beam.DoFn):
                 yield reference
         if num_empty:
             self._empty_entries.inc(num_empty)
-            _log.warning("list %s: skipped %d rows without a URI", element.uri, num_empty)
+            _log.warning("list %s: skipped %d rows without a URI", redact(element.uri), num_empty)
 
 
 def _references(file: FoundFile, options: ListOptions) -> Iterator[ImageReference | None]:
@@ -113,7 +115,21 @@ def _of_entry(entry: str, list_uri: str) -> ImageReference | None:
     return ImageReference(resolve(entry, list_uri)) if entry.strip() else None
 
 
-def check_inputs(inputs: Sequence[str], options: ListOptions = ListOptions()) -> None:
+@dataclass(frozen=True)
+class NamedSchemes:
+    """What the inputs have the images read from, as far as the first image of each tells.
+
+    Attributes:
+      schemes: of images, of files in folders and globs, of the first entry of each list, and of lists that aren't local;
+        never only one of http and https. `file` only where it isn't just a list from elsewhere that says so.
+      remote_list: a list that isn't local, whose entries name images of unknown origin; None without one.
+    """
+
+    schemes: frozenset[str]
+    remote_list: str | None
+
+
+def check_inputs(inputs: Sequence[str], options: ListOptions = ListOptions()) -> NamedSchemes:
     """Makes sure that every input can be used, as far as its first image tells; to be called before a pipeline is
     built.
 
@@ -130,22 +146,33 @@ def check_inputs(inputs: Sequence[str], options: ListOptions = ListOptions()) ->
     """
     if not inputs:
         raise InputError("no inputs; expected images, folders, globs, lists of URIs or containers")
+    schemes, remote_list = set(), None
     for uri in inputs:
         if not uri.strip():
             raise InputError("input '': empty; expected a path or a URI")
         try:
-            _check(uri, options)
+            file, first = _check(uri, options)
         except UsageError:
             raise
         except Exception as error:  # each object store's client has its own classes
             raise InputError(f"input {uri}: can't be read ({type(error).__name__}: {error})") from error
+        if is_local(file.uri) or not _may_name_others(file, options):
+            schemes.add(scheme_of(first))
+        else:
+            remote_list = remote_list or uri
+            schemes |= {scheme_of(file.uri), scheme_of(first)} - {"file"}
+    if not schemes.isdisjoint({"http", "https"}):
+        schemes |= {"http", "https"}
+    return NamedSchemes(frozenset(schemes), remote_list)
 
 
-def _check(uri: str, options: ListOptions) -> None:
+def _check(uri: str, options: ListOptions) -> tuple[FoundFile, str]:
+    """The first file with an image, and that image's URI."""
     file = None
     for file in find_files(absolute(uri)):
-        if file.format == "image" or _holds_an_image(file, options):
-            return
+        first = file.uri if file.format == "image" else _first_image(file, options)
+        if first is not None:
+            return file, first
     if file is not None:
         what = "list without URIs" if _is_list(file, options) else "container without images"
         raise InputError(f"input {uri}: matches no image; {file.uri} is a {what}")
@@ -156,11 +183,18 @@ def _check(uri: str, options: ListOptions) -> None:
                      "and Parquet files in a folder are to be named, as in folder/*.csv")
 
 
-def _holds_an_image(file: FoundFile, options: ListOptions) -> bool:
+def _may_name_others(file: FoundFile, options: ListOptions) -> bool:
+    """Whether a file is a list, whose entries can lie anywhere."""
+    return file.format != "image" and _is_list(file, options)
+
+
+def _first_image(file: FoundFile, options: ListOptions) -> str | None:
+    """The URI of the first image that a list or container names or holds, None without one."""
     if not is_http(file.uri):
-        return any(reference is not None for reference in _references(file, options))
+        return next((reference.uri for reference in _references(file, options) if reference is not None), None)
     with open_list(file.uri, copy=False) as connection:
         if file.format == "parquet":
-            return True
+            return file.uri  # not read: its entries lie at its end, behind everything else
         entries = parse_entries(connection, file.uri, file.format, options)
-        return any(_of_entry(entry, file.uri) is not None for entry in entries)
+        references = (_of_entry(entry, file.uri) for entry in entries)
+        return next((reference.uri for reference in references if reference is not None), None)

@@ -17,7 +17,7 @@ from ..detectors.errors import UsageError
 from . import gcs_client, s3_client
 from .elements import ImageError, ImageFacts
 from .fetch_options import ReadOptions
-from .http_client import Deadline
+from .http_connections import Deadline
 from .image_errors import StoreError
 
 _log = logging.getLogger(__name__)

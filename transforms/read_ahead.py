@@ -19,6 +19,7 @@ R = TypeVar("R")
 Reserve = Callable[[int], None]  # ends the reading part; returns when there is room for so many bytes
 
 _MAX_LOST_THREADS_FACTOR = 4
+_LOOK_AGAIN_S = 0.02  # for items that may not start yet: nobody tells when they may
 
 
 class ReadsHangError(RuntimeError):
@@ -45,17 +46,21 @@ class ReadAhead(Generic[T, R]):
     `work` first reads, then calls `reserve(num_bytes)` once at most, when it knows how much memory its result takes,
     and then makes it. `submit`, `results` and `close` are called from one thread.
 
+    Items that may not start yet are passed over for later ones, so threads never wait for them.
+
     Args:
       work: makes a result of an item. What it raises is raised to the taker of results.
       give_up: makes the result of an item whose reading has taken longer than `read_s`.
       threads: items worked on at once.
       max_bytes: bytes reserved at once. One item that needs more passes when it is alone.
       read_s: seconds from when a thread starts on an item until it calls `reserve` or ends.
+      may_start: whether an item may be started now; if it says so, it is. Must not wait.
     """
 
     def __init__(self, work: Callable[[T, Reserve], R], give_up: Callable[[T], R], *, threads: int, max_bytes: int,
-                 read_s: float):
+                 read_s: float, may_start: Callable[[T], bool] = lambda item: True):
         self._work = work
+        self._may_start = may_start
         self._give_up = give_up
         self._max_threads = threads
         self._max_bytes = max_bytes
@@ -72,6 +77,7 @@ class ReadAhead(Generic[T, R]):
         self._reserved_bytes = 0
         self._threads = 0
         self._idle_threads = 0
+        self._looking_again = False  # whether an idle thread looks, every now and then, for items that may start by now
         self._lost_threads = 0
         self._closed = False
 
@@ -167,20 +173,37 @@ class ReadAhead(Generic[T, R]):
 
     def _take_job(self) -> _Job | None:
         with self._job_waiting:
-            while not self._jobs:
+            while (job := self._next_to_start()) is None:
                 if self._closed:
                     return None
-                self._idle_threads += 1
-                self._job_waiting.wait()
-                self._idle_threads -= 1
-            job = self._jobs.popleft()
+                self._wait_for_jobs()
             job.read_by = time.monotonic() + self._read_s
             self._reading[job] = None
+            if self._jobs:
+                self._job_waiting.notify()  # one that may start, or needs to be looked at again
             return job
+
+    def _next_to_start(self) -> _Job | None:
+        for place, job in enumerate(self._jobs):
+            if self._may_start(job.item):
+                del self._jobs[place]
+                return job
+        return None
+
+    def _wait_for_jobs(self) -> None:
+        look_again = bool(self._jobs) and not self._looking_again  # one thread is enough
+        self._looking_again |= look_again
+        self._idle_threads += 1
+        self._job_waiting.wait(_LOOK_AGAIN_S if look_again else None)
+        self._idle_threads -= 1
+        if look_again:
+            self._looking_again = False
 
     def _reserve(self, job: _Job, num_bytes: int) -> None:
         with self._bytes_free:
             self._reading.pop(job, None)
+            if self._jobs:
+                self._job_waiting.notify()  # what has been read may have made room for one that couldn't start
             self._reserving.append(job)
             try:
                 while not (job.given_up or self._closed):

@@ -9,7 +9,6 @@
 Not for lists of images or anything larger than memory; those are read in a stream by `list_images`.
 """
 import os
-import re
 import stat
 from urllib.parse import unquote_to_bytes
 
@@ -20,8 +19,8 @@ from . import http_client, object_stores
 from .elements import ImageError, ImageFacts, ImageReference, MemberLocation
 from .fetch_options import ReadOptions
 from .image_errors import image_error
+from .read_policy import check_scheme, scheme_of
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _CHUNK_BYTES = 1 << 20
 
 
@@ -34,22 +33,23 @@ def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFact
       facts: its `attempts` is counted up for every try, the failed ones too.
 
     Raises:
-      ImageError: `not_found`, `forbidden`, `timeout`, `unreachable`, `too_large`, `truncated`, or `not_an_image` for
-        what isn't a file at all (a folder, a pipe, a device).
+      ImageError: `not_found`, `forbidden` (by the storage, or by `options.allow_schemes`), `timeout`, `unreachable`,
+        `too_large`, `truncated`, or `not_an_image` for what isn't a file at all (a folder, a pipe, a device).
       MemoryError: if there is no room for the bytes.
     """
-    match = _SCHEME.match(reference.uri)
-    scheme = match[1].lower() if match else ""
-    if reference.location is None and scheme in ("http", "https"):
-        return http_client.get(reference.uri, options, facts)
-    if reference.location is None and object_stores.knows(reference.uri):
-        return object_stores.get_image(reference.uri, options, facts)
+    scheme = scheme_of(reference.uri)
+    if reference.location is None:
+        check_scheme(scheme, options.allow_schemes)
+        if scheme in ("http", "https"):
+            return http_client.get(reference.uri, options, facts)
+        if object_stores.knows(reference.uri):
+            return object_stores.get_image(reference.uri, options, facts)
     facts.attempts += 1
     try:
         if reference.location is not None:
             return _read_member(reference.location, options.max_bytes)
-        if scheme in ("", "file"):
-            return _read_local(_local_path(reference.uri) if scheme else reference.uri, options.max_bytes)
+        if scheme == "file":
+            return _read_local(_local_path(reference.uri), options.max_bytes)
         return _read_through_beam(reference.uri, options.max_bytes)
     except (ImageError, MemoryError):
         raise
@@ -58,7 +58,9 @@ def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFact
 
 
 def _local_path(uri: str) -> str:
-    """The path of a `file://` URI: everything after the authority, so that `?` and `#` in names need no escaping."""
+    """A path as it is; of a `file://` URI everything after the authority, so that `?` and `#` in names need no escaping."""
+    if uri[:len("file://")].lower() != "file://":
+        return uri
     host, slash, path = uri[len("file://"):].partition("/")
     if host not in ("", "localhost"):
         raise ImageError("unreachable", f"a file:// URI with another host's name, {host!r}: write file:///{path} for a "

@@ -21,8 +21,9 @@ def _nullable(name: str, type: pa.DataType, description: str) -> pa.Field:
 
 
 IMAGES = pa.schema([
-    _column("image_id", pa.string(), "first 32 hex digits of SHA-256 over the URI's UTF-8 bytes"),
-    _column("uri", pa.string(), "as it was listed; bytes of a file name that aren't UTF-8 are escaped"),
+    _column("image_id", pa.string(), "first 32 hex digits of SHA-256 over the UTF-8 bytes of the URI as it was listed"),
+    _column("uri", pa.string(), "as it was listed, but for user name and password (`user:password@`) of an http(s) URI, which"
+                                " are left out; bytes of a file name that aren't UTF-8 are escaped"),
     _column("status", pa.string(), "`ok` or `failed`"),
     _nullable("error_kind", pa.string(), f"one of {', '.join(f'`{kind}`' for kind in ERROR_KINDS)}; null if ok"),
     _nullable("error_message", pa.string(), "why the image has no labels, for a person; null if ok"),

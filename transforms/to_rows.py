@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import apache_beam as beam
 import numpy as np
 
+from .credentials import redact, without_user_info
 from .elements import ImageRows, LabelledImage
 from .masks import EncodedMask, encode_box_mask, png_bytes
 from .schemas import build_table
@@ -103,10 +104,10 @@ def _image_columns(image: LabelledImage, labelled_at: datetime) -> dict[str, lis
     facts, failure = image.facts, image.failure
     return {
         "image_id": [image.reference.image_id],
-        "uri": [_as_text(image.reference.uri)],
+        "uri": [_as_text(without_user_info(image.reference.uri))],
         "status": ["failed" if failure else "ok"],
         "error_kind": [failure.kind if failure else None],
-        "error_message": [_shorten(_as_text(failure.message)) if failure else None],
+        "error_message": [_shorten(redact(_as_text(failure.message))) if failure else None],
         "attempts": [facts.attempts],
         "width": [facts.width],
         "height": [facts.height],
@@ -127,7 +128,7 @@ def _detection_columns(image: LabelledImage, ids: list[str], class_names: Mappin
     return {
         "detection_id": ids,
         "image_id": [image.reference.image_id] * len(ids),
-        "uri": [_as_text(image.reference.uri)] * len(ids),
+        "uri": [_as_text(without_user_info(image.reference.uri))] * len(ids),
         "rank": np.arange(len(ids), dtype=np.int32),
         "class_id": detections.class_ids,
         "class_name": [class_names.get(class_id, f"class_{class_id}") for class_id in detections.class_ids.tolist()],

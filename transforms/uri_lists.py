@@ -30,6 +30,7 @@ import urllib3
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from .credentials import redact, redact_urllib3_logs
 from .inputs import Format, InputError, ListOptions, is_http
 
 _BATCH_ROWS = 1 << 14
@@ -58,6 +59,7 @@ def read_entries(uri: str, file_format: Format, options: ListOptions) -> Iterato
 
 def parse_entries(file: BinaryIO, uri: str, file_format: Format, options: ListOptions) -> Iterator[str]:
     """Like `read_entries`, of an opened list; all but Parquet are read from the start to the end, without seeking."""
+    uri = redact(uri)  # from here on for messages
     if file_format == "parquet":
         yield from _parquet_entries(file, uri, options.uri_column)
         return
@@ -81,12 +83,14 @@ def open_list(uri: str, copy: bool = True) -> Iterator[BinaryIO]:
         with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             yield file
         return
+    redact_urllib3_logs()
+    shown = redact(uri)
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES))
         try:
             response = stack.enter_context(contextlib.closing(pool.request("GET", uri, preload_content=False)))
             if response.status != 200:
-                raise InputError(f"list {uri}: the server answered {response.status} {response.reason or ''}".rstrip())
+                raise InputError(f"list {shown}: the server answered {response.status} {response.reason or ''}".rstrip())
             if not copy:
                 response.auto_close = False  # else the wrappers around it would find it closed at its end
                 yield response
@@ -95,7 +99,7 @@ def open_list(uri: str, copy: bool = True) -> Iterator[BinaryIO]:
             for chunk in response.stream(_COPY_BYTES):
                 file.write(chunk)
         except urllib3.exceptions.HTTPError as error:
-            raise InputError(f"list {uri}: can't be fetched ({error})") from error
+            raise InputError(f"list {shown}: can't be fetched ({redact(str(error))})") from error
         file.seek(0)
         yield file
 

@@ -112,7 +112,7 @@ def hostile_urls(server) -> dict[str, str | None]:
 
 def label(inputs, out, detector) -> Labels:
     command = [sys.executable, "-m", "labelbeam.pipeline.cli", "label", "--input", str(inputs), "--output", str(out),
-               "--detector", detector, "--fetch-deadline-s", str(DEADLINE_S)]
+               "--detector", detector, "--fetch-deadline-s", str(DEADLINE_S), "--allow-scheme", "file", "http"]
     if os.geteuid() == 0:  # root may read everything, unless it gives that right away
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -16,6 +16,7 @@ from labelbeam.transforms.write_parts import WriteParts
 
 from .conftest import save_picture
 
+
 def rows(folder, table, leave_out=("labelled_at", "fetch_ms", "decode_ms", "attempts")):
     found = ds.dataset(folder / table, format="parquet").to_table()
     keys = ["image_id"] if table == "images" else ["detection_id"]

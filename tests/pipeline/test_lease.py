@@ -10,7 +10,6 @@ from labelbeam.detectors.errors import UsageError
 from labelbeam.pipeline.lease import LEASE_FILE, current_holder, holding
 
 
-
 def hold(output, job_id="mine", on_lost=lambda: None, **options):
     return holding(str(output), job_id, on_lost, **options)
 

@@ -5,7 +5,16 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from labelbeam.transforms.merge_parts import merge_parts, plan_merges
-from labelbeam.transforms.parts import ids_sum, job_of, list_parts, new_stem, part_path, replaced_by, replaces_others, replacing_stem
+from labelbeam.transforms.parts import (
+    ids_sum,
+    job_of,
+    list_parts,
+    new_stem,
+    part_path,
+    replaced_by,
+    replaces_others,
+    replacing_stem,
+)
 from labelbeam.transforms.settle_repeats import settle_repeats
 from labelbeam.transforms.sweep import sweep
 

@@ -16,8 +16,8 @@ from labelbeam.detectors.native.nms import greedy_nms
 
 from ...standins import standin
 from .comparison import assert_same_detections, greatest_difference, rows
-from .golden_networks import CENTERNET, MASK_RCNN
 from .formulas import crop_positions
+from .golden_networks import CENTERNET, MASK_RCNN
 from .photos import CENTERNET_PHOTOS, MASK_RCNN_PHOTOS, photo
 from .reference import CENTERNET_TENSORS, MASK_RCNN_LARGE_TENSORS, MASK_RCNN_TENSORS, fetch
 
