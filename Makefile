@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/labelbeam demo --output $(OUT)
 
 test: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest -m "not heavy and not reference"
+	$(VENV)/bin/python -m pytest -m "not heavy"
 
 # Minutes long; those that need the stand-ins of the published detectors say so when they're skipped.
 test-heavy: $(VENV)/.installed

@@ -62,8 +62,8 @@ class DetectorSpec:
 
     def _check_fingerprint(self, found: str) -> None:
         if found != self.fingerprint:
-            raise WeightsError(f"weights {self.weights}: not those that the job was started with (SHA-256 {found[:16]}…, expected "
-                               f"{self.fingerprint[:16]}…); labels of both would be mixed. Start the job again")
+            raise WeightsError(f"weights {self.weights}: not those that the job was started with (SHA-256 {found[:16]}…, "
+                               f"expected {self.fingerprint[:16]}…); labels of both would be mixed. Start the job again")
 
 
 def prepare(config: DetectorConfig, *, engine: Engine = "saved_model", precision: Precision = "float32",

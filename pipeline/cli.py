@@ -1,4 +1,4 @@
-"""The command line: `labelbeam label | demo | detectors | status | settle | weights`. Parses, calls, and turns errors into exit codes.
+"""The command line: `labelbeam label | demo | detectors | status | settle | weights`. Parses, calls, makes exit codes of errors.
 
     0  done      1  the job failed or is incomplete      2  the command can't be used as it is      130  Ctrl-C
 
@@ -78,8 +78,8 @@ def _add_label(commands) -> None:
                       help="label only N of the images, the same ones each time (for a first try)")
 
     main.add_argument("--retry-failed", nargs="*", metavar="KIND",
-                      help="label again what failed earlier, with these kinds of errors (timeout, unreachable, …) or any; the new "
-                           "rows take the place of the old")
+                      help="label again what failed earlier, with these kinds of errors (timeout, unreachable, …) or any; the "
+                           "new rows take the place of the old")
 
     how = label.add_argument_group("detector")
     how.add_argument("--weights", metavar="HANDLE_OR_FOLDER",
@@ -90,7 +90,7 @@ def _add_label(commands) -> None:
     how.add_argument("--precision", choices=["float32", "bfloat16"], default="float32",
                      help="of the native engine's convolutions (default: %(default)s)")
     how.add_argument("--batch-size", type=_batch_size, default="auto", metavar="auto|N",
-                     help="pictures in a call of the model at most; auto: a size found by trying, up to 16 (default: %(default)s)")
+                     help="pictures in a call of the model at most; auto: found by trying, up to 16 (default: %(default)s)")
     how.add_argument("--boxes", nargs="+", metavar="TABLE",
                      help="Parquet or CSV of uri and ymin, xmin, ymax, xmax (0 to 1) or x, y, w, h (pixels): label these boxes "
                           "instead of the detector's own proposals (Mask R-CNN, --engine native)")
@@ -126,8 +126,8 @@ def _add_label(commands) -> None:
     reading.add_argument("--max-per-host", type=_positive, metavar="N",
                          help="requests to one http(s) host at once, of each worker process (default: 16)")
     reading.add_argument("--allow-scheme", nargs="+", type=_scheme, metavar="SCHEME",
-                         help="what may be read: file, http, https, s3, gs, …; other URIs of lists fail as forbidden. Default: what "
-                              "the inputs themselves are, and of each list the scheme of its first entry (http and https count "
+                         help="what may be read: file, http, https, s3, gs, …; other URIs of lists fail as forbidden. Default: "
+                              "what the inputs themselves are, and of each list the scheme of its first entry (http and https count "
                               "as one); entries of a list on a server never read local files")
     reading.add_argument("--public-hosts-only", action="store_true",
                          help="http(s) pictures on private, loopback, link-local, multicast and reserved addresses fail as "

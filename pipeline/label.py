@@ -85,8 +85,8 @@ def run_and_report(job: Job, options) -> int:
         raise
     except Exception as error:  # whatever a runner raises: the traceback is for --verbose, the cause is for everybody
         _log.info("The job failed.", exc_info=True)
-        print(f"labelbeam: the job failed: {redact(_cause(error))}\nWhat finished parts hold is kept; the same command goes on from "
-              "there. --verbose shows the whole story.", file=sys.stderr)
+        print(f"labelbeam: the job failed: {redact(_cause(error))}\nWhat finished parts hold is kept; the same command goes on "
+              "from there. --verbose shows the whole story.", file=sys.stderr)
         return 1
     print(summarize(job, result))
     if result.record["status"] == "interrupted":
@@ -99,8 +99,8 @@ def _error_kinds(names: Sequence[str] | None) -> tuple[ErrorKind, ...] | None:
     """The kinds to retry: all if none is named, None without the option."""
     for name in names or ():
         if name not in ERROR_KINDS:
-            raise UsageError(f"--retry-failed {name}: not a kind of error; expected some of {', '.join(ERROR_KINDS)}, or none for "
-                             "all of them")
+            raise UsageError(f"--retry-failed {name}: not a kind of error; expected some of {', '.join(ERROR_KINDS)}, or none "
+                             "for all of them")
     return None if names is None else tuple(names or ERROR_KINDS)
 
 

@@ -155,6 +155,6 @@ def _process_start(pid: int) -> str | None:
 def _held(path: str, lease: dict) -> UsageError:
     seen_s = max(0.0, time.time() - lease.get("refreshed_at", time.time()))
     return UsageError(f"--output {path.rpartition('/')[0]}: job {lease.get('job_id', '?')} is at work on it (host "
-                      f"{lease.get('host', '?')}, pid {lease.get('pid', '?')}, last sign of life {seen_s:.0f} s ago). Wait for it "
-                      "to end, or give another folder. A job that has died on another machine is found out after "
+                      f"{lease.get('host', '?')}, pid {lease.get('pid', '?')}, last sign of life {seen_s:.0f} s ago). Wait for "
+                      "it to end, or give another folder. A job that has died on another machine is found out after "
                       f"{EXPIRY_S:.0f} s")

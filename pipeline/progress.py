@@ -117,7 +117,8 @@ def _stopping_at_interrupt(link: DriverLink, count: _Count) -> Iterator[None]:
 
     def interrupted(signal_number, frame):
         if link.is_stopping():
-            print("labelbeam: stopped at once. The same command goes on from the last finished part.", file=sys.stderr, flush=True)
+            print("labelbeam: stopped at once. The same command goes on from the last finished part.", file=sys.stderr)
+            sys.stderr.flush()
             os._exit(130)  # threads of a runner would be waited for otherwise
         if count() == Counts():
             raise KeyboardInterrupt  # nobody here to ask

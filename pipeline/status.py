@@ -80,8 +80,8 @@ def describe_status(status: dict[str, Any]) -> str:
         lines.append("              `labelbeam label … --retry-failed [KIND …]` labels them again")
     lines += [f"  job         {_describe_job(job, status)}" for job in status["jobs"]]
     if status["unfinished_parts"] or status["unsettled_jobs"]:
-        lines.append(f"  left behind {status['unfinished_parts']:,} unfinished parts, {len(status['unsettled_jobs'])} jobs that didn't "
-                     "end in good order: the same `labelbeam label` goes on from there, `labelbeam settle` only tidies up")
+        lines.append(f"  left behind {status['unfinished_parts']:,} unfinished parts, {len(status['unsettled_jobs'])} jobs that "
+                     "didn't end in good order: the same `labelbeam label` goes on from there, `labelbeam settle` only tidies up")
     return "\n".join(lines)
 
 

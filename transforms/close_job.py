@@ -29,7 +29,8 @@ def incomplete_message(record: Mapping[str, Any]) -> str:
     expected = record["listed"] - record["skipped"]
     what = f"but {record['written']} were written" if record["written"] != expected else "and were written, but of other images"
     missing = record.get("missing", [])
-    named = f" Missing: {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''} (more in the job's record)." if missing else ""
+    more = ", … (in the job's record)" if len(missing) > 5 else ""
+    named = f" Missing: {', '.join(missing[:5])}{more}." if missing else ""
     return (f"{record['listed']} images were listed and {record['skipped']} skipped, so {expected} rows were expected in "
             f"images, {what}.{named} Run the same command again: it labels what is missing")
 

@@ -61,7 +61,8 @@ def list_page(bucket: str, prefix: str, token: str | None, options: ReadOptions)
     with _store_errors():
         page = _client(options).list_objects_v2(Bucket=bucket, Prefix=prefix,
                                                 **({"ContinuationToken": token} if token else {}))
-    return [(item["Key"], item["Size"], item["LastModified"]) for item in page.get("Contents", ())], page.get("NextContinuationToken")
+    found = [(item["Key"], item["Size"], item["LastModified"]) for item in page.get("Contents", ())]
+    return found, page.get("NextContinuationToken")
 
 
 def delete(bucket: str, key: str, options: ReadOptions) -> None:

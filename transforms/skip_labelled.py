@@ -60,7 +60,8 @@ class SkipLabelled(beam.PTransform):
         sides = [keyed, labelled | "KeyLabelled" >> beam.Map(lambda image_id: (image_id, True))]
         if self._boxes is not None:
             sides.append(references.pipeline | ReadBoxes(self._boxes))
-        split = tuple(sides) | beam.CoGroupByKey() | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link)).with_outputs("counts", main="references")
+        split = (tuple(sides) | beam.CoGroupByKey()
+                 | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link)).with_outputs("counts", main="references"))
         counts = split.counts | beam.CombineGlobally(_sum_counts)
         return {"references": split.references, "counts": counts}
 

@@ -1,4 +1,4 @@
-"""Jobs that are cut off, repeated, aimed at one folder together: nothing lost, nothing done twice. Real processes, real signals."""
+"""Jobs that are cut off, repeated, aimed at one folder together: nothing lost, nothing done twice. Real processes and signals."""
 import json
 import os
 import random
@@ -20,12 +20,13 @@ from .conftest import save_picture
 def rows(folder, table, leave_out=("labelled_at", "fetch_ms", "decode_ms", "attempts")):
     found = ds.dataset(folder / table, format="parquet").to_table()
     keys = ["image_id"] if table == "images" else ["detection_id"]
-    return found.drop_columns([c for c in leave_out if c in found.column_names]).sort_by([(k, "ascending") for k in keys]).to_pylist()
+    found = found.drop_columns([c for c in leave_out if c in found.column_names])
+    return found.sort_by([(key, "ascending") for key in keys]).to_pylist()
 
 
 def start(pictures, out, detector, *options, images_in_part=20):
-    return subprocess.Popen([sys.executable, "-m", "labelbeam.pipeline.cli", "label", "--input", str(pictures), "--output", str(out),
-                             "--detector", detector, "--part-images", str(images_in_part), *options],
+    return subprocess.Popen([sys.executable, "-m", "labelbeam.pipeline.cli", "label", "--input", str(pictures), "--output",
+                             str(out), "--detector", detector, "--part-images", str(images_in_part), *options],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -181,7 +182,7 @@ def test_a_disk_that_fills_up_fails_the_job_and_the_rerun_completes(label, pictu
 
 @pytest.mark.heavy
 def test_twenty_kills_change_nothing(tmp_path_factory, tmp_path, counting_detector):
-    """SIGKILL at 20 random moments: the tables of an undisturbed job, and at most one open part's images labelled twice a kill."""
+    """SIGKILL at 20 random moments: the same tables, and at most one open part's images labelled twice a kill."""
     folder, part_size, kills = tmp_path_factory.mktemp("pictures"), 50, 20
     for i in range(2000):
         save_picture(folder / f"{i:04}.jpg", i, (24 + i % 7, 20 + i % 11))
@@ -201,7 +202,7 @@ def test_twenty_kills_change_nothing(tmp_path_factory, tmp_path, counting_detect
     process = start(folder, tmp_path / "out", detector, images_in_part=part_size)
     printed = process.communicate(timeout=600)
     assert process.returncode == 0, printed
-    print({"calls undisturbed": undisturbed_calls, "calls with kills": calls() - undisturbed_calls, "jobs that ended before": survived})
+    print({"calls": undisturbed_calls, "calls with kills": calls() - undisturbed_calls, "jobs that ended before": survived})
     for table in ("images", "detections", "masks"):
         assert rows(tmp_path / "out", table) == rows(tmp_path / "whole", table)
     assert undisturbed_calls == 2000

@@ -60,7 +60,7 @@ def test_import_and_export_by_hand(label, tmp_path, capsys, centernet_checkpoint
 @pytest.mark.parametrize("options, message", [
     (("--precision", "bfloat16"), "use --precision float32, or --engine native"),
     (("--engine", "native", "--weights", "/nowhere/ckpt-0"), "there's no file /nowhere/ckpt-0.index"),
-    (("--engine", "native", "--weights", "{file}", "--keep", "anchors"), "--keep anchors: .* has no such output; it has detection_boxes"),
+    (("--engine", "native", "--weights", "{file}", "--keep", "anchors"), "--keep anchors: .* has no such output; it has det"),
     (("--engine", "native", "--weights", "{file}", "--boxes", "{boxes}"), "--boxes: .*give a detector with proposals"),
 ])
 def test_what_cannot_be_done_is_refused_before_the_work(label, pictures, tmp_path, centernet_file, options, message):
@@ -99,7 +99,8 @@ def test_mask_rcnn_and_its_own_boxes_again(tmp_path, cache):
     for found in (native, given):
         assert found["class_id"].tolist() == published["class_id"].tolist()
         np.testing.assert_allclose(found["score"], published["score"], atol=5e-5, rtol=0)
-        np.testing.assert_allclose(found[["ymin", "xmin", "ymax", "xmax"]], published[["ymin", "xmin", "ymax", "xmax"]], atol=1e-5)
+        edges = ["ymin", "xmin", "ymax", "xmax"]
+        np.testing.assert_allclose(found[edges], published[edges], atol=1e-5)
         # A mask's edge may move where the difference of a thousandth crosses the threshold.
         assert (abs(found["area"] - published["area"]) <= np.maximum(2e-3 * published["area"], 4)).all()
         assert (found["height"] == height).all() and (found["width"] == width).all()

@@ -66,7 +66,8 @@ def test_small_parts_are_merged_and_sorted(tmp_path):
 
 def test_what_is_merged_is_decided_by_size():
     sizes = {f"part-{i:02d}": {"images": 10, "detections": 20} for i in range(10)}
-    assert plan_merges(sizes, target_bytes=90, min_parts=8) == [[f"part-{i:02d}" for i in j] for j in ((0, 1, 2), (3, 4, 5), (6, 7, 8))]
+    threes = [[f"part-{i:02d}" for i in three] for three in ((0, 1, 2), (3, 4, 5), (6, 7, 8))]
+    assert plan_merges(sizes, target_bytes=90, min_parts=8) == threes
     assert plan_merges(sizes, target_bytes=1000, min_parts=8) == [sorted(sizes)]
     assert plan_merges(sizes, target_bytes=1000, min_parts=11) == []
     assert plan_merges(sizes, target_bytes=50, min_parts=1) == []  # none is small
@@ -114,7 +115,8 @@ def test_of_repeats_an_ok_row_beats_a_failed_one_and_else_the_latest_counts(tmp_
     put_part(tmp_path, "bcd", job="two", minute=1, failed="bc", num_detections=3)
     put_part(tmp_path, "cde", job="three", minute=2, failed="c", num_detections=1)
     assert settle_repeats(str(tmp_path)) == 3
-    found = {row["uri"].split("/")[-1][0]: (row["status"], row["labelled_at"].minute, row["num_detections"]) for row in rows(tmp_path)}
+    found = {row["uri"].split("/")[-1][0]: (row["status"], row["labelled_at"].minute, row["num_detections"])
+             for row in rows(tmp_path)}
     assert found == {"a": ("ok", 0, 2), "b": ("ok", 0, 2), "c": ("failed", 2, None), "d": ("ok", 2, 1), "e": ("ok", 2, 1)}
     assert_whole(tmp_path)
     assert {job_of(stem) for stem in list_parts(str(tmp_path))} == {"one", "three"}  # nothing was left of the second

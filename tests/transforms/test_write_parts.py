@@ -88,6 +88,7 @@ def test_a_disk_that_fills_up_leaves_nothing_of_a_part(tmp_path, monkeypatch):
 def test_an_image_that_comes_twice_in_a_bundle_is_written_once(tmp_path):
     def check(parts):
         [part] = parts
-        assert part.rows == {"detections": 3, "images": 2} and part.ids_sum == (int(rows(1).image_id, 16) + int(rows(2).image_id, 16)) % 2**128
+        assert part.rows == {"detections": 3, "images": 2}
+        assert part.ids_sum == (int(rows(1).image_id, 16) + int(rows(2).image_id, 16)) % 2**128
 
     write(tmp_path, [rows(1), rows(2), rows(1)], check=check)

@@ -40,7 +40,7 @@ def test_centernet_detections_of_pictures_that_share_a_batch(centernet):
         assert float(outputs["num_detections"][i]) == 100
 
 
-@pytest.mark.reference
+@pytest.mark.heavy
 def test_mask_rcnn(mask_rcnn):
     network, golden = mask_rcnn.network, golden_tensors(mask_rcnn.golden, "coffee")
     pixels, _ = network.preprocess(photo("coffee"))

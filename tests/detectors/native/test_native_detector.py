@@ -122,7 +122,7 @@ def test_bfloat16_finds_nearly_the_same(centernet_file):
     assert abs(exact.scores[0] - coarse.scores[0]) < 0.05
 
 
-@pytest.mark.reference
+@pytest.mark.heavy
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_mask_rcnn_makes_masks_of_the_kept_detections_only(mask_rcnn, tmp_path, precision):
     from labelbeam.detectors.native import weights

@@ -21,7 +21,7 @@ from .golden_networks import CENTERNET, MASK_RCNN
 from .photos import CENTERNET_PHOTOS, MASK_RCNN_PHOTOS, photo
 from .reference import CENTERNET_TENSORS, MASK_RCNN_LARGE_TENSORS, MASK_RCNN_TENSORS, fetch
 
-pytestmark = pytest.mark.reference
+pytestmark = pytest.mark.heavy
 
 CENTERNET_LAYERS = {"conv1_conv": 2e-5, "pool1_pool": 2e-5, "conv2_block3_out": 1e-4, "conv3_block4_out": 2e-4,
                     "conv4_block6_out": 6e-4, "conv5_block3_out": 1.5e-3}

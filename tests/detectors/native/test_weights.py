@@ -111,7 +111,7 @@ def test_unknown_networks_and_precisions():
         networks.build_network(CENTERNET, "float16")
 
 
-@pytest.mark.reference
+@pytest.mark.heavy
 @pytest.mark.parametrize("detector, name, keys", [(CENTERNET, "centernet", centernet_zoo_keys()),
                                                   (MASK_RCNN, "mask_rcnn", mask_rcnn_zoo_keys())])
 def test_saved_model_and_checkpoint_give_the_same_file(detector, name, keys, tmp_path, request):
