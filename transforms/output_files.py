@@ -3,9 +3,11 @@
 Local: a temporary name, fsync, an atomic rename. Object stores: one complete upload, which is atomic there. Not for reading
 images (that is `read_bytes.py`, with time limits and pooled connections).
 """
+import io
 import os
 import uuid
 from fnmatch import fnmatchcase
+from typing import BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
@@ -77,6 +79,13 @@ def read(path: str) -> bytes:
         raise FileNotFoundError(path)
     with FileSystems.open(path, mime_type="application/octet-stream") as file:
         return file.read()
+
+
+def open_to_read(path: str) -> BinaryIO:
+    """A seekable stream of a table's file. An object of a store is read whole: one request, where Beam makes a client and two."""
+    if object_stores.knows(path):
+        return io.BytesIO(object_stores.read(path))
+    return FileSystems.open(path, mime_type="application/octet-stream")
 
 
 def list_files(pattern: str) -> list[str]:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow.parquet as pq
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
@@ -98,7 +97,7 @@ class _LabelledIds(beam.PTransform):
 
 
 def _read_ids(path: str) -> Iterator[str]:
-    with FileSystems.open(path, mime_type="application/octet-stream") as file:
+    with output_files.open_to_read(path) as file:
         for batch in pq.ParquetFile(file).iter_batches(columns=["image_id"]):
             yield from batch.column(0).to_pylist()
 
