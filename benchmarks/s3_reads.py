@@ -87,7 +87,7 @@ def main() -> None:
             print(f"{way:10} {cost.images_per_s:7.1f} images/s, memory grew by {cost.grown_mib:6.1f} MiB")
     ours, beams = costs["labelbeam"], costs["beam"]
     print(f"{ours.images_per_s / beams.images_per_s:.1f}× the images/s of Beam's filesystem, "
-          f"{ours.grown_mib / beams.grown_mib:.2f}× its memory")
+          f"{ours.grown_mib / beams.grown_mib:.3f}× its memory")
 
 
 if __name__ == "__main__":

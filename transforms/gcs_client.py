@@ -6,6 +6,7 @@ is right for public buckets and for the emulator that STORAGE_EMULATOR_HOST name
 `object_stores.py`, which knows how long it is worth while.
 """
 import contextlib
+import http.client
 import os
 import threading
 from collections.abc import Iterator
@@ -135,8 +136,11 @@ def _store_errors() -> Iterator[None]:
         raise StoreError.of_status(error.code or 0, str(error.message)) from error
     except errors.Timeout as error:
         raise StoreError("timeout", str(error), True) from error
-    except (errors.ChunkedEncodingError, errors.ContentDecodingError, storage_errors.DataCorruption) as error:
+    except (errors.ContentDecodingError, storage_errors.DataCorruption) as error:
         raise StoreError("truncated", str(error), True) from error
+    except errors.ChunkedEncodingError as error:  # it wraps what urllib3 made of the error of http.client
+        ended_early = any(isinstance(arg, http.client.IncompleteRead) for arg in getattr(error.args[0], "args", ()))
+        raise StoreError("truncated" if ended_early else "unreachable", str(error), True) from error
     except (errors.ConnectionError, auth_errors.TransportError) as error:
         raise StoreError("unreachable", str(error), True) from error
     except auth_errors.GoogleAuthError as error:

@@ -112,7 +112,7 @@ def delete(uri: str) -> None:
 
 
 class _NotFoundError(UsageError):
-    pass
+    """There is no such object, or no such bucket."""
 
 
 def _patiently(request: Callable[[Deadline], T], done: str, uri: str) -> T:
@@ -124,8 +124,9 @@ def _patiently(request: Callable[[Deadline], T], done: str, uri: str) -> T:
         message = f"{uri} can't be {done}: {' '.join(error.message.split())}"
         if getattr(error, "may_pass", True):
             raise OSError(f"{message}. Tried for up to {PATIENCE.deadline_s:.0f} s")
-        raise (_NotFoundError if error.kind == "not_found" else UsageError)(
-            f"{message}. See that the bucket exists, and that credentials and endpoint are those of its store")
+        if error.kind in ("not_found", "forbidden"):
+            message += ". See that the bucket exists, and that credentials and endpoint are those of its store"
+        raise (_NotFoundError if error.kind == "not_found" else UsageError)(message)
 
 
 def _with_retries(request: Callable[[], T], options: ReadOptions, deadline: Deadline, warning: str | None = None) -> T:

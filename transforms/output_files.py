@@ -4,11 +4,12 @@ Local: a temporary name, fsync, an atomic rename. Object stores: one complete up
 images (that is `read_bytes.py`, with time limits and pooled connections).
 """
 import contextlib
+import io
 import os
 import uuid
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.filesystems import FileSystems
@@ -111,6 +112,15 @@ def read(path: str) -> bytes:
         raise FileNotFoundError(path)
     with FileSystems.open(path, mime_type="application/octet-stream") as file:
         return file.read()
+
+
+def open_to_read(path: str) -> BinaryIO:
+    """A seekable stream of a table's file. An object of a store is read whole: one request, where Beam makes a client and two."""
+    if is_local(path):
+        return open(path, "rb")
+    if object_stores.knows(path):
+        return io.BytesIO(object_stores.read(path))
+    return FileSystems.open(path, mime_type="application/octet-stream")
 
 
 def delete(paths: Iterable[str]) -> None:

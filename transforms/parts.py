@@ -11,7 +11,6 @@ import re
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -93,14 +92,14 @@ def list_parts(output: str) -> dict[str, dict[str, int]]:
 
 def replaced_by(output: str, stem: str) -> list[str]:
     """Stems of the parts that a part took the place of."""
-    with _opened(part_path(output, "images", stem)) as file:
+    with output_files.open_to_read(part_path(output, "images", stem)) as file:
         metadata = pq.read_schema(file).metadata or {}
     return json.loads(metadata.get(REPLACES_KEY.encode(), b"[]"))
 
 
 def read_part(output: str, stem: str, table: str, columns: list[str] | None = None) -> pa.Table:
     """A part's rows of one table."""
-    with _opened(part_path(output, table, stem)) as file:
+    with output_files.open_to_read(part_path(output, table, stem)) as file:
         return pq.ParquetFile(file).read(columns)
 
 
@@ -111,13 +110,13 @@ def iter_part(output: str, stem: str, table: str, columns: list[str]) -> Iterato
 
 def iter_file(path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Likewise, of one of a part's files."""
-    with _opened(path) as file:
+    with output_files.open_to_read(path) as file:
         yield from pq.ParquetFile(file).iter_batches(columns=columns)
 
 
 def count_rows(output: str, stem: str) -> int:
     """Images in a part, from its footer."""
-    with _opened(part_path(output, "images", stem)) as file:
+    with output_files.open_to_read(part_path(output, "images", stem)) as file:
         return pq.read_metadata(file).num_rows
 
 
@@ -127,9 +126,3 @@ def ids_sum(image_ids: Iterable[str]) -> int:
     Adding doesn't mind the order, so that workers can add up their shares without anybody seeing all ids.
     """
     return sum(int(image_id, 16) for image_id in image_ids) % (1 << 128)
-
-
-def _opened(path: str) -> Any:
-    if output_files.is_local(path):
-        return open(path, "rb")
-    return io.BytesIO(output_files.read(path))  # stores answer many small requests slowly, and parts are of moderate size

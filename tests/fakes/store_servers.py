@@ -72,7 +72,8 @@ def fake_gcs_server_binary() -> str | None:
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     places = os.environ["PATH"]
     if go:
-        places += os.pathsep + subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, check=True).stdout.strip() + "/bin"
+        gopath = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, check=True).stdout.strip()
+        places += f"{os.pathsep}{gopath}/bin"
     found = shutil.which("fake-gcs-server", path=places)
     if found or not go:
         return found

@@ -208,10 +208,12 @@ class TestS3:
         assert kind_of("s3://declares-more/a.jpg", ReadOptions(retries=0)) == ("truncated", 1)
 
 
-def test_s3_without_boto3_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
-    error, _ = read("s3://bucket/a.jpg")
-    assert error.kind == "unreachable" and "labelbeam[aws]" in error.message
+@pytest.mark.parametrize("scheme, module, extra", [
+    ("s3", "botocore.exceptions", "labelbeam[aws]"), ("gs", "google.cloud.storage.exceptions", "labelbeam[gcp]")])
+def test_a_store_without_its_client_says_what_to_install(monkeypatch, scheme, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    error, attempts = read(f"{scheme}://bucket/a.jpg")
+    assert (error.kind, attempts) == ("unreachable", 1) and extra in error.message
 
 
 class TestMembers:
