@@ -17,12 +17,7 @@ from pathlib import Path
 
 from labelbeam.detectors.detector import DetectOptions
 
-
-def pictures(count):
-    """Photos from scikit-image's wheel, over and over."""
-    from skimage import data
-    photos = [data.coffee(), data.astronaut(), data.chelsea(), data.rocket()]
-    return [photos[i % len(photos)] for i in range(count)]
+from .photos import photos
 
 
 def serve(engine, precision, batch, kept, args, weights_file, connection):
@@ -34,7 +29,7 @@ def serve(engine, precision, batch, kept, args, weights_file, connection):
     else:
         from labelbeam.detectors.saved_model import SavedModelDetector
         detector = SavedModelDetector(args.saved_model, options)
-    images = pictures(max(args.pictures, batch))
+    images = photos(max(args.pictures, batch))
     detector.detect(images[:batch])  # traces and compiles
     connection.send("ready")
     while connection.recv() == "go":
