@@ -93,7 +93,7 @@ def test_a_fault_in_a_thread_of_the_models_own(job):
     assert starts[0].code == starts[1].code == -signal.SIGABRT
     assert [call for call in starts[0].calls if FATAL in call][0] != [FATAL], "with others: there was something to find out"
     message = job.assert_all_labelled_but_one("inference")
-    assert "died twice" in message and "SIGABRT in the model" in message
+    assert "died 2 times" in message and "SIGABRT in the model" in message
 
 
 def test_a_fault_in_a_decoder(job):
@@ -103,7 +103,7 @@ def test_a_fault_in_a_decoder(job):
     assert_nothing_done_twice(starts)
     assert FATAL not in {number for start in starts for call in start.calls for number in call}
     message = job.assert_all_labelled_but_one("unsupported")
-    assert "died twice" in message and "SIGSEGV while it was decoded" in message
+    assert "died 2 times" in message and "SIGSEGV while it was decoded" in message
 
 
 def test_a_fault_in_a_worker_process_whose_model_others_share(job):

@@ -86,7 +86,7 @@ class TestAfterACrash:
         suspects, set_aside = verdicts(output)
         assert not suspects and set(set_aside) == {A}
         assert set_aside[A].kind == "unsupported"
-        assert "died twice" in set_aside[A].message and "SIGSEGV while it was decoded" in set_aside[A].message
+        assert "died 2 times" in set_aside[A].message and "SIGSEGV while it was decoded" in set_aside[A].message
 
     def test_a_foreign_thread_makes_all_in_hand_suspect_and_none_is_set_aside_for_another(self, output):
         assert die(output, "foreign") == -signal.SIGABRT
@@ -142,24 +142,24 @@ def entry(thread_id, stage, image):
 class TestDamage:
     @pytest.mark.parametrize("table, dump", [
         (b"", "Fatal Python error: Aborted\n"),
-        (entry(1, 1, A)[:-3], "Fatal Python error: Aborted\n"),
+        (entry(1, 2, A)[:-3], "Fatal Python error: Aborted\n"),
         (entry(1, 77, A), "Fatal Python error: Aborted\n"),
         (b"\xff" * ENTRY.size, "Fatal Python error: Aborted\n"),
-        (entry(1, 1, A), "Fatal Pyth"),
-        (entry(1, 1, A), "\0\xff\xfe no dump"),
+        (entry(1, 2, A), "Fatal Pyth"),
+        (entry(1, 2, A), "\0\xff\xfe no dump"),
     ])
     def test_what_cannot_be_read_is_passed_over_with_a_warning(self, output, table, dump, caplog):
         leave_crash(output, "damaged", table, dump)
-        leave_crash(output, "good", entry(1, 1, B))
+        leave_crash(output, "good", entry(1, 2, B))
         assert verdicts(output) == ({B}, {})
         assert len([r for r in caplog.records if "damaged.notes" in r.getMessage() and r.levelno == logging.WARNING]) == 1
 
     def test_a_dump_that_was_cut_short_names_no_thread_but_still_is_a_crash(self, output):
-        leave_crash(output, "cut", entry(0x1f, 1, A) + entry(0x2f, 2, B), "Fatal Python error: Bus error\n\nCurrent thr")
+        leave_crash(output, "cut", entry(0x1f, 2, A) + entry(0x2f, 3, B), "Fatal Python error: Bus error\n\nCurrent thr")
         assert verdicts(output)[0] == {A, B}
 
     def test_notes_without_a_dump_are_no_crash(self, output):
-        leave_crash(output, "alone", entry(1, 1, A))
+        leave_crash(output, "alone", entry(1, 2, A))
         (notes_folder(output) / "alone.dump").unlink()
         assert verdicts(output) == (set(), {})
 
@@ -211,8 +211,11 @@ class TestVerdicts:
             assert find_candidates(in_hand, dump) == Crash("SIGILL", {B: "decode"})
 
     def test_a_crashed_thread_without_images_worked_for_another(self):
-        crash = find_candidates([InHand(1, "model", A)], "Fatal Python error: Aborted\n\nCurrent thread 0x2 (most…")
-        assert crash.candidates == {A: "model"}
+        dump = "Fatal Python error: Aborted\n\nCurrent thread 0x2 (most recent call first):"
+        in_hand = [InHand(1, "model", A), InHand(3, "open", B)]
+        assert find_candidates(in_hand, dump).candidates == {A: "model"}, "headers are read beside suspects"
+        assert find_candidates(in_hand[1:], dump).candidates == {B: "open"}
+        assert find_candidates(in_hand, dump.replace("0x2", "0x3")).candidates == {B: "open"}
 
 
 class TestInOneProcess:
@@ -249,7 +252,7 @@ class TestInOneProcess:
         notes.close()
 
     def test_a_suspect_is_worked_on_alone(self, output):
-        leave_crash(output, "crash", entry(1, 1, A))
+        leave_crash(output, "crash", entry(1, 2, A))
         notes = open_notes(output)
         with ThreadWith(notes, "model", [B]):
             suspect = ThreadWith(notes, "decode", [A])
@@ -263,6 +266,8 @@ class TestInOneProcess:
         suspect.end()
         assert other.begun.wait(PATIENCE_S)
         other.end()
+        with ThreadWith(notes, "model", [A]), notes.in_hand("open", [A]), notes.in_hand("open", [B]):
+            pass  # reading goes on meanwhile
         notes.close()
 
     def test_faulthandler_is_given_back(self, output, tmp_path):

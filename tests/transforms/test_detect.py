@@ -80,15 +80,14 @@ def test_a_picture_that_does_not_fit_alone_fails_alone_and_says_nothing_of_batch
 
 
 def test_malformed_results_are_a_failure_of_their_picture():
-    kinds = {}
-
     def check(labelled):
-        kinds.update((int(image.reference.uri[10:-4]), image.failure) for image in labelled)
-        assert len(labelled) == 7
+        failures = {image.reference.uri: image.failure for image in labelled if image.failure}
+        assert len(labelled) == 7 and set(failures) == {"/pictures/2.jpg", "/pictures/5.jpg"}
+        assert all(failure.kind == "inference" for failure in failures.values())
+        assert "NaN" in failures["/pictures/2.jpg"].message
+        assert "0 results for 1 pictures" in failures["/pictures/5.jpg"].message
 
     run([fetched(i, i, green={2: 1, 5: 2}.get(i, 0)) for i in range(7)], check=check)
-    assert {i: failure.kind for i, failure in kinds.items() if failure} == {2: "inference", 5: "inference"}
-    assert "NaN" in kinds[2].message and "0 results for 1 pictures" in kinds[5].message
 
 
 def test_suspects_are_given_to_the_model_alone():
