@@ -124,22 +124,33 @@ class CrashNotes:
 
     @contextlib.contextmanager
     def in_hand(self, stage: Stage, image_ids: Sequence[str]) -> Iterator[None]:
-        """Notes that the calling thread works on images. If one is a suspect, waits until no other thread of this process does,
-        and keeps others waiting. So it must not be nested, nor wait for another thread that may call this.
+        """Notes that the calling thread works on images.
+
+        In the stages `decode` and `model`, a suspect waits until no other thread of this process is in one of them, and keeps
+        others waiting. So they must not be nested, nor wait for another thread that may call this. `open` never waits: it's
+        part of reading, which has a deadline.
         """
-        alone = any(map(self.is_suspect, image_ids))
+        with contextlib.nullcontext() if stage == "open" else self._turn(alone=any(map(self.is_suspect, image_ids))):
+            with self._changed:
+                file = self.file
+                entries = file.write(stage, image_ids) if file else ()
+            try:
+                yield
+            finally:
+                with self._changed:
+                    if file:
+                        file.clear(entries)
+
+    @contextlib.contextmanager
+    def _turn(self, alone: bool) -> Iterator[None]:
         with self._changed:
             self._wait_for_turn(alone)
             self._busy += 1
             self._alone = alone
-            file = self.file
-            entries = file.write(stage, image_ids) if file else ()
         try:
             yield
         finally:
             with self._changed:
-                if file:
-                    file.clear(entries)
                 self._busy -= 1
                 self._alone = False
                 self._changed.notify_all()

@@ -175,7 +175,7 @@ class ImageFetcher:
 
     def _decode_bytes(self, data: bytes, image_id: str, facts: ImageFacts, reserve: Reserve) -> np.ndarray:
         with self._as_image_errors("unsupported", "decoding"):
-            with self._notes.in_hand("decode", [image_id]):
+            with self._notes.in_hand("open", [image_id]):
                 opened = open_image(data, self._decode)
             reserve(opened.num_bytes_decoded)
             with self._decoding, self._notes.in_hand("decode", [image_id]):

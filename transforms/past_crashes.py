@@ -15,12 +15,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple, get_args
 
 from .elements import ImageFailure
 
-Stage = Literal["decode", "model"]
-STAGES: tuple[Stage, ...] = ("decode", "model")
+Stage = Literal["open", "decode", "model"]  # "open": its header is read
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 NOTES_SUFFIX, DUMP_SUFFIX = ".notes", ".dump"
 
@@ -82,12 +82,13 @@ def judge(crashes: Iterable[Crash]) -> Verdicts:
 
 
 def _failure(image_id: str, crashes: list[Crash]) -> ImageFailure:
-    in_decoder = all(crash.candidates[image_id] == "decode" for crash in crashes)
     signals = " and ".join(sorted({crash.signal for crash in crashes}))
-    return ImageFailure("unsupported" if in_decoder else "inference",
-                        f"the process died {'twice' if len(crashes) == 2 else f'{len(crashes)} times'} on this image ({signals} "
-                        f"{'while it was decoded' if in_decoder else 'in the model'}), at least once with no other in hand. It "
-                        "wasn't tried again")
+    if all(crash.candidates[image_id] != "model" for crash in crashes):
+        kind, where = "unsupported", "while it was decoded"
+    else:
+        kind, where = "inference", "in the model"
+    return ImageFailure(kind, f"the process died {len(crashes)} times on this image ({signals} {where}), at least once with no other "
+                              "in hand. It wasn't tried again")
 
 
 class PastCrashes:
@@ -171,7 +172,8 @@ def read_notes(data: bytes) -> list[InHand]:
 def find_candidates(in_hand: Iterable[InHand], dump: str) -> Crash:
     """Those of the images in hand that may have caused a crash: the crashed thread's if it had some, else all.
 
-    A thread of TensorFlow's or of a codec's own has no images, and doesn't say whose work it did.
+    A thread of TensorFlow's or of a codec's own has no images, and doesn't say whose work it did. Headers are not read by
+    several threads, and are read while a suspect has its turn: they count when there's nothing else.
 
     Raises:
       ValueError: if the dump isn't one of faulthandler's.
@@ -181,5 +183,6 @@ def find_candidates(in_hand: Iterable[InHand], dump: str) -> Crash:
         raise ValueError("the dump doesn't say what happened")
     in_hand = list(in_hand)
     thread = _CRASHED_THREAD.search(dump)  # missing: no thread of Python's, or beyond the hundred that are dumped
-    guilty = [image for image in in_hand if thread and image.thread_id == int(thread[1], 16)]
-    return Crash(_SIGNALS.get(cause[1], cause[1]), {image.image_id: image.stage for image in guilty or in_hand})
+    guilty = ([image for image in in_hand if thread and image.thread_id == int(thread[1], 16)]
+              or [image for image in in_hand if image.stage != "open"] or in_hand)
+    return Crash(_SIGNALS.get(cause[1], cause[1]), {image.image_id: image.stage for image in guilty})

@@ -8,23 +8,31 @@ from labelbeam.detectors.detector import Detections
 
 
 class FakeDetector:
-    """Finds one box a picture, its score the first pixel's red / 255. Raises for pictures whose first pixel is `poison`."""
+    """Finds one box a picture, its score the first pixel's red / 255. Raises for pictures whose first pixel's red is `poison`;
+    gives NaN for those whose green is 1, nothing for those whose green is 2.
+
+    Runs out of memory with more pictures than `memory_error_above`, or with one larger than `memory_error_pixels`.
+    """
 
     batches = True
 
-    def __init__(self, poison: int | None, memory_error_above: int | None):
+    def __init__(self, poison: int | None, memory_error_above: int | None, memory_error_pixels: int | None = None):
         self.poison = poison
         self.memory_error_above = memory_error_above
+        self.memory_error_pixels = memory_error_pixels
         self.batch_sizes: list[int] = []
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         self.batch_sizes.append(len(images))
         if self.memory_error_above is not None and len(images) > self.memory_error_above:
             raise MemoryError(f"{len(images)} pictures don't fit")
+        if self.memory_error_pixels is not None and any(image[..., 0].size > self.memory_error_pixels for image in images):
+            raise MemoryError("a picture doesn't fit")
         if any(image[0, 0, 0] == self.poison for image in images):
             raise ValueError("poisoned picture")
         return [Detections(boxes_yxyx=np.array([[0.25, 0.25, 0.75, 0.5]], np.float32), class_ids=np.array([1], np.int32),
-                           scores=np.array([image[0, 0, 0] / 255], np.float32)) for image in images]
+                           scores=np.array([np.nan if image[0, 0, 1] == 1 else image[0, 0, 0] / 255], np.float32))
+                for image in images if image[0, 0, 1] != 2]
 
 
 class FakeBoxClassifier(FakeDetector):
@@ -48,6 +56,7 @@ class FakeLoader:
 
     poison: int | None = None
     memory_error_above: int | None = None
+    memory_error_pixels: int | None = None
     load_log: str | None = None
     load_error: str | None = None
 
@@ -57,4 +66,4 @@ class FakeLoader:
                 log.write("loaded\n")
         if self.load_error:
             raise RuntimeError(self.load_error)
-        return FakeDetector(self.poison, self.memory_error_above)
+        return FakeDetector(self.poison, self.memory_error_above, self.memory_error_pixels)

@@ -4,15 +4,15 @@ import pytest
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.testing.util import assert_that, equal_to
 from labelbeam.transforms import detect
-from labelbeam.transforms.detect import Detect, DetectorHandler, LazyDetector
+from labelbeam.transforms.detect import Detect, DetectorHandler, DetectorLostError, LazyDetector
 from labelbeam.transforms.elements import FetchedImage, ImageFacts, ImageFailure, ImageReference
 
 from ..fakes.detectors import FakeLoader
 
 
-def fetched(index: int, red: int | None, size_hw=(4, 6)) -> FetchedImage:
-    """A picture all of one red, or a failed one."""
-    pixels = None if red is None else np.full((*size_hw, 3), red, np.uint8)
+def fetched(index: int, red: int | None, size_hw=(4, 6), green=0) -> FetchedImage:
+    """A picture all of one colour, or a failed one."""
+    pixels = None if red is None else np.full((*size_hw, 3), (red, green, 0), np.uint8)
     failure = ImageFailure("not_found", "gone") if red is None else None
     return FetchedImage(ImageReference(f"/pictures/{index}.jpg"), ImageFacts(attempts=1), pixels, failure)
 
@@ -54,17 +54,61 @@ def test_nothing_to_do_loads_nothing(tmp_path):
     assert not (tmp_path / "log").exists()
 
 
-def test_a_batch_that_does_not_fit_is_halved():
-    handler = DetectorHandler(FakeLoader(memory_error_above=2), batch_size=8)
+def calls(handler, model, *images):
+    """Runs a batch by hand; returns (sizes of the model's calls, scores or kinds of failure)."""
+    model.detect([], [])
+    before = len(model._detector.batch_sizes)
+    labelled = list(handler.run_inference(images, model))
+    return model._detector.batch_sizes[before:], [
+        image.failure.kind if image.failure else round(255 * float(image.detections.scores[0])) for image in labelled]
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_next_ones_are_no_larger_than_what_fits():
+    handler = DetectorHandler(FakeLoader(memory_error_above=3), batch_size=8)
     model = handler.load_model()
-    labelled = list(handler.run_inference([fetched(i, i) for i in range(8)], model))
-    assert [image.detections.scores[0] for image in labelled] == [np.float32(i / 255) for i in range(8)]
+    numbers = list(range(8))
+    assert calls(handler, model, *(fetched(i, i) for i in numbers)) == ([8, 4, 2, 2, 2, 2], numbers)
+    assert calls(handler, model, *(fetched(i, i) for i in numbers)) == ([2, 2, 2, 2], numbers)
 
 
-def test_a_picture_that_does_not_fit_alone_fails_alone():
-    handler = DetectorHandler(FakeLoader(memory_error_above=0), batch_size=8)
-    [labelled] = handler.run_inference([fetched(0, 1)], handler.load_model())
-    assert labelled.failure.kind == "out_of_memory"
+def test_a_picture_that_does_not_fit_alone_fails_alone_and_says_nothing_of_batches():
+    handler = DetectorHandler(FakeLoader(memory_error_pixels=100), batch_size=4)
+    model = handler.load_model()
+    batch = [fetched(0, 0), fetched(1, 1), fetched(2, 2, size_hw=(20, 20)), fetched(3, 3)]
+    assert calls(handler, model, *batch) == ([4, 2, 2, 1, 1], [0, 1, "out_of_memory", 3])
+    assert calls(handler, model, *(fetched(i, i) for i in range(4))) == ([4], [0, 1, 2, 3])
+
+
+def test_malformed_results_are_a_failure_of_their_picture():
+    def check(labelled):
+        failures = {image.reference.uri: image.failure for image in labelled if image.failure}
+        assert len(labelled) == 7 and set(failures) == {"/pictures/2.jpg", "/pictures/5.jpg"}
+        assert all(failure.kind == "inference" for failure in failures.values())
+        assert "NaN" in failures["/pictures/2.jpg"].message
+        assert "0 results for 1 pictures" in failures["/pictures/5.jpg"].message
+
+    run([fetched(i, i, green={2: 1, 5: 2}.get(i, 0)) for i in range(7)], check=check)
+
+
+def test_suspects_are_given_to_the_model_alone():
+    handler = DetectorHandler(FakeLoader(), batch_size=4)
+    images = [fetched(i, i) for i in range(5)]
+    images[1].suspect = images[3].suspect = True
+    sizes, scores = calls(handler, handler.load_model(), *images)
+    assert sizes == [1, 1, 3] and scores == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("error", [EOFError(), ConnectionRefusedError("gone")])
+def test_pictures_are_not_to_blame_if_the_process_of_a_shared_detector_ends(error):
+    class LostModel(LazyDetector):
+        def detect(self, *_):
+            raise error
+
+    handler = DetectorHandler(FakeLoader(), batch_size=4, share_across_processes=True)
+    with pytest.raises(DetectorLostError):
+        list(handler.run_inference([fetched(0, 0)], LostModel(FakeLoader())))
+    [labelled] = DetectorHandler(FakeLoader(), batch_size=4).run_inference([fetched(0, 0)], LostModel(FakeLoader()))
+    assert labelled.failure.kind == "inference", "one in this process can't be lost"
 
 
 def test_a_detector_that_cannot_be_loaded_fails_the_job_not_the_picture():

@@ -1,0 +1,101 @@
+"""A whole job whose decoder or detector ends the process for one certain picture. To be run in a process of its own:
+
+    python -c "from tests.fakes.fatal_job import main; main()" PICTURES OUTPUT LOG HOW [BEAM'S OPTIONS]
+
+Pictures are of one colour, and their red is their number. Needs no TensorFlow.
+"""
+import ctypes
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from labelbeam.detectors.config import load_config
+from labelbeam.detectors.detector import Detections, DetectOptions
+from labelbeam.detectors.load import DetectorSpec
+from labelbeam.pipeline.beam_options import parse_beam_options
+from labelbeam.pipeline.job import Job
+from labelbeam.pipeline.label import run_and_report
+from labelbeam.pipeline.label_images import Pace
+from labelbeam.pipeline.labelling import Labelling
+from labelbeam.transforms.write_parts import PartLimits
+from PIL import Image, ImageFile
+
+FATAL = 13  # the number of the picture
+BATCH_SIZE = 4
+PART_IMAGES = 3
+
+
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+def abort_in_a_foreign_thread() -> None:
+    """As TensorFlow's own threads do it: Python doesn't know the thread."""
+    libc = ctypes.CDLL(None)
+    libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, libc.abort, None)
+    threading.Event().wait()
+
+
+def be_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+ENDS = {"segfault": segfault, "foreign": abort_in_a_foreign_thread, "killed": be_killed, "none": lambda: None}
+
+
+@dataclass(frozen=True)
+class FatalSpec(DetectorSpec):
+    """Loads a `FatalDetector`."""
+
+    log: str = ""
+    how: str = "none"
+
+    def load(self) -> "FatalDetector":
+        return FatalDetector(self.log, self.how)
+
+
+class FatalDetector:
+    """Finds one box a picture; notes in a file what each call was given; ends the process in its way for one picture."""
+
+    batches = True
+
+    def __init__(self, log: str, how: str):
+        self._log = log
+        self._how = how
+
+    def detect(self, images):
+        numbers = [int(image[0, 0, 0]) for image in images]
+        with Path(self._log).open("a") as log:
+            log.write(" ".join(map(str, numbers)) + "\n")
+        if FATAL in numbers:
+            ENDS[self._how]()
+        return [Detections(boxes_yxyx=np.float32([[0, 0, 1, 1]]), class_ids=np.int32([1]), scores=np.float32([0.5])) for _ in images]
+
+
+class FatalImageFile(ImageFile.ImageFile):
+    """A picture that ends the process when it is decoded."""
+
+    format = "FATAL"
+
+    def _open(self):
+        self._mode, self._size = "RGB", (8, 8)
+
+    def load(self):
+        segfault()
+
+
+Image.register_open(FatalImageFile.format, FatalImageFile, lambda prefix: prefix.startswith(b"FATAL"))
+
+
+def main() -> None:
+    pictures, output, log, how, *arguments = sys.argv[1:]
+    spec = FatalSpec(load_config("demo"), "saved_model", "float32", "none", "none", has_masks=False, takes_boxes=False,
+                     options=DetectOptions(), log=log, how=how)
+    share_model = "--share-model" in arguments
+    options = parse_beam_options([a for a in arguments if a != "--share-model"], [])
+    sys.exit(run_and_report(Job([pictures], output, Labelling(spec), pace=Pace(BATCH_SIZE, share_model),
+                                parts=PartLimits(images=PART_IMAGES)), options))
