@@ -3,7 +3,7 @@
 `build_graph` is the whole pipeline on one screen. Not for use inside another pipeline: see `label_images.py`.
 """
 import _thread
-import logging
+import contextlib
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,8 @@ import apache_beam as beam
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
+from ..transforms import object_stores
+from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message, is_incomplete
 from ..transforms.crash_notes import remove_notes
 from ..transforms.credentials import redact
 from ..transforms.driver_link import DriverLink
@@ -32,8 +33,6 @@ from .labelling import Labelling, claim_output
 from .lease import holding
 from .missing import find_missing
 from .progress import following
-
-_log = logging.getLogger(__name__)
 
 PACKAGES = ("labelbeam", "apache-beam", "tensorflow", "keras", "numpy", "pillow", "pyarrow")
 
@@ -134,9 +133,9 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
         if link.is_stopping():  # runners with workers in processes of their own lose them to Ctrl-C
             _note_end(job, {**facts, "status": "interrupted"})
             raise KeyboardInterrupt from error
-        # Runners wrap what a DoFn raises in their own words; the record says whether it was the count that failed.
-        record = read_record(job.output, job.job_id)
-        if record["status"] == "incomplete":
+        # Runners wrap what a DoFn raises in their own words; then the record has more to tell.
+        if is_incomplete(error):
+            record = read_record(job.output, job.job_id)
             record["missing"] = find_missing(job, options)
             _note_end(job, record)
             raise JobIncompleteError(incomplete_message(record)) from error
@@ -148,11 +147,9 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
 
 
 def _note_end(job: Job, record: Mapping[str, Any]) -> None:
-    """Writes the record of a job that failed, if that can be done: the disk may be what failed."""
-    try:
+    """Writes the record of a job that failed, if that can be done: the disk, or the store, may be what failed."""
+    with contextlib.suppress(OSError), object_stores.impatient():
         write_record(job.output, {**record, "finished_at": utc_now()})
-    except OSError as error:
-        _log.warning("the job's record can't be written: %s", error)
 
 
 def _metrics(result) -> dict[str, int]:

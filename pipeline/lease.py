@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 from ..detectors.errors import UsageError
-from ..transforms import output_files
+from ..transforms import object_stores, output_files
 
 LEASE_FILE = "_lease.json"
 REFRESH_S = 15.0
@@ -52,8 +52,10 @@ def holding(output: str, job_id: str, on_lost: Callable[[], None], refresh_s: fl
     finally:
         ended.set()
         keeper.join(timeout=refresh_s)
-        if (_read(path) or {}).get("token") == token:
-            output_files.delete([path])
+        # A store that is down has stopped the job already; a lease that stays behind is that of a dead process.
+        with contextlib.suppress(OSError), object_stores.impatient():
+            if (_read(path) or {}).get("token") == token:
+                output_files.delete([path])
 
 
 def current_holder(output: str, expiry_s: float = EXPIRY_S) -> dict | None:

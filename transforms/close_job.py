@@ -19,6 +19,8 @@ from .settle_repeats import settle_repeats
 from .skip_labelled import ListedCounts
 from .write_parts import Part, part_of_tables
 
+_EXPECTED = "rows were expected in images"
+
 
 class JobIncompleteError(RuntimeError):
     """Images were listed that have no row, or others have one: the runner lost or repeated elements."""
@@ -31,8 +33,15 @@ def incomplete_message(record: Mapping[str, Any]) -> str:
     missing = record.get("missing", [])
     more = ", … (in the job's record)" if len(missing) > 5 else ""
     named = f" Missing: {', '.join(missing[:5])}{more}." if missing else ""
-    return (f"{record['listed']} images were listed and {record['skipped']} skipped, so {expected} rows were expected in "
-            f"images, {what}.{named} Run the same command again: it labels what is missing")
+    return (f"{record['listed']} images were listed and {record['skipped']} skipped, so {expected} {_EXPECTED}, "
+            f"{what}.{named} Run the same command again: it labels what is missing")
+
+
+def is_incomplete(error: BaseException | None) -> bool:
+    """Whether an error is a `JobIncompleteError`, or a runner's account of one."""
+    while error is not None and not isinstance(error, JobIncompleteError) and _EXPECTED not in str(error):
+        error = error.__cause__
+    return error is not None
 
 
 class CloseJob(beam.PTransform):

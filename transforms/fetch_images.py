@@ -89,7 +89,7 @@ class _FetchDoFn(beam.DoFn):
         # Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again.
         self._ahead = ReadAhead(self._fetch, self._give_up, threads=options.read_threads,
                                 max_bytes=options.max_ahead_bytes, read_s=options.deadline_s * _GIVE_UP_FACTOR,
-                                may_start=self._may_start)
+                                lane_of=_host_of, may_start=self._may_start)
 
     def start_bundle(self):
         self._notes.refresh()  # another worker may have died of an image of this bundle, which is now repeated here
@@ -108,13 +108,13 @@ class _FetchDoFn(beam.DoFn):
         if self._notes is not None:
             self._notes.close()
 
-    def _may_start(self, placed: _Placed) -> bool:
-        reference, _, _ = placed
-        return not _is_http(reference) or http_client.admit(reference.uri, self._options)
+    def _may_start(self, host: str | None) -> bool:
+        return host is None or http_client.admit(host, self._options)
 
     def _fetch(self, placed: _Placed, reserve: Reserve) -> WindowedValue:
         reference, timestamp, window = placed
-        with http_client.admitted(reference.uri) if _is_http(reference) else contextlib.nullcontext():
+        host = _host_of(placed)
+        with http_client.admitted(host) if host is not None else contextlib.nullcontext():
             image = self._fetcher.fetch(reference, reserve)
         return WindowedValue(image, timestamp, [window])
 
@@ -204,8 +204,10 @@ class ImageFetcher:
             raise ImageError(kind, f"{doing} it failed: {type(error).__name__}: {error}") from error
 
 
-def _is_http(reference: ImageReference) -> bool:
-    return reference.location is None and is_http(reference.uri)
+def _host_of(placed: _Placed) -> str | None:
+    """The http(s) host that an image is read from; None for all others."""
+    reference = placed[0]
+    return http_client.host_of(reference.uri) if reference.location is None and is_http(reference.uri) else None
 
 
 def _ms_since(started: float) -> float:

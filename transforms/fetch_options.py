@@ -79,15 +79,17 @@ class FetchOptions(ReadOptions):
     `decode_threads` pictures.
 
     Attributes:
-      read_threads: files read at once.
+      read_threads: files read at once, those included that wait to be asked for again. No host keeps more of them busy than
+        `max_per_host` and its waiting ones, so that others go on while one is slow; it takes more than `max_ahead` images
+        in a row of one slow host to hold up what comes behind them.
       decode_threads: pictures decoded at once; None for the number of processors this process may use.
       max_ahead: images under way at once, from being asked for until they are handed on.
       max_ahead_bytes: bytes of decoded pixels that wait or are being made; a larger picture passes alone.
     """
 
-    read_threads: int = 16
+    read_threads: int = 64
     decode_threads: int | None = None
-    max_ahead: int = 64
+    max_ahead: int = 128
     max_ahead_bytes: int = 256 * MIB
 
     def __post_init__(self):

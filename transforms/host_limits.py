@@ -3,9 +3,9 @@
 Promised for each host (name and port), over all threads and DoFns of a process:
 
 - no more than `max_requests` requests at once, from connecting to the last byte; who waits to try again isn't counted;
-- after a 429, one request at a time until one of them is answered otherwise;
-- after a second 429 in a row, none at all for as long as its `Retry-After` says. A single 429 doesn't stop a host: busy
-  servers answer so now and then, and its image waits in any case;
+- after each 429 half as many, one at least, until one of them is answered otherwise;
+- after a second 429 in a row, none at all for as long as its `Retry-After` says. A single one doesn't stop a host: servers
+  that are merely busy answer so now and then, and its image waits in any case;
 - a host that has answered nothing but 429 for as long as an image may take is asked once per rest; all other images of it
   fail meanwhile, so that nothing waits for ever.
 
@@ -60,7 +60,7 @@ class _Host:
         # A request whose time is up hangs where nothing can end it (in the resolver); it must not hold up others for ever.
         now = time.monotonic()
         num_active = self.admitted + sum(slot.ends_by > now for slot in self.slots)
-        return num_active < (1 if self.refusals else max_requests)
+        return num_active < max(1, max_requests >> self.refusals)
 
     def rest_s(self) -> float:
         return max(0.0, self.rests_until - time.monotonic())

@@ -69,16 +69,22 @@ def get(url: str, options: ReadOptions, facts: ImageFacts) -> bytes:
         current_deadline.reset(token)
 
 
-def admit(url: str, options: ReadOptions) -> bool:
-    """Whether a request to a URL's host may be made now; if so, it has been counted, and `get` belongs into `admitted`."""
-    return _host_limits.admit(_limited_host(url), options.max_per_host, options.deadline_s)
+def host_of(url: str) -> str:
+    """The host and port by which requests are counted."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:  # malformed: no host will be asked
+        return ""
 
 
-@contextlib.contextmanager
-def admitted(url: str) -> Iterator[None]:
-    """The block in which a URL is got that `admit` has let in."""
-    with _host_limits.admitted(_limited_host(url)):
-        yield
+def admit(host: str, options: ReadOptions) -> bool:
+    """Whether a request to a host may be made now; if so, it has been counted, and its `get` belongs into `admitted`."""
+    return _host_limits.admit(host, options.max_per_host, options.deadline_s)
+
+
+def admitted(host: str) -> contextlib.AbstractContextManager[None]:
+    """The block with the `get` that `admit` has let in."""
+    return _host_limits.admitted(host)
 
 
 class _WorthRetrying(Exception):
@@ -114,12 +120,12 @@ def _get_once(url: str, options: ReadOptions, facts: ImageFacts, deadline: Deadl
 
 @contextlib.contextmanager
 def _slot(target: Url, options: ReadOptions, deadline: Deadline) -> Iterator[Slot]:
-    name = _limited_host(target.url)
+    host = host_of(target.url)
     try:
-        with _host_limits.slot(name, options.max_per_host, options.deadline_s, deadline.remaining_s()) as slot:
+        with _host_limits.slot(host, options.max_per_host, options.deadline_s, deadline.remaining_s()) as slot:
             yield slot
     except HostRestsError as error:
-        raise ImageError("unreachable", f"{name} {error} (HTTP status 429 Too Many Requests)") from error
+        raise ImageError("unreachable", f"{host} {error} (HTTP status 429 Too Many Requests)") from error
     except HostBusyError as error:
         raise deadline.error() from error
 
@@ -150,14 +156,6 @@ def _parsed(url: str, base: Url | None) -> Url:
 
 def _origin(url: Url) -> tuple[str | None, str | None, int]:
     return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
-
-
-def _limited_host(url: str) -> str:
-    """The name under which a host is counted: as it stands in the URL, so that admitting costs no more than this."""
-    try:
-        return urlsplit(url).netloc.rpartition("@")[2].lower()
-    except ValueError:  # malformed: no host will be asked
-        return ""
 
 
 def _request(url: Url, credentials: str | None, options: ReadOptions, deadline: Deadline) -> urllib3.BaseHTTPResponse:

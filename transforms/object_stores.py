@@ -4,6 +4,8 @@ What may pass is tried again, with exponential backoff and jitter; what can't is
 well there: for S3 they make a client for each file, and when a store is down they wait for ten minutes without a word.
 Every other store is left to them: see `knows`.
 """
+import contextlib
+import contextvars
 import itertools
 import logging
 import random
@@ -26,6 +28,8 @@ T = TypeVar("T")
 
 # For what a job can't go on without: tables, listings. Long enough for a store's restart.
 PATIENCE = ReadOptions(max_bytes=1 << 40, deadline_s=180.0, retries=100, backoff_s=1.0)
+_IMPATIENCE_S = 5.0
+_is_impatient: contextvars.ContextVar[bool] = contextvars.ContextVar("is_impatient", default=False)
 _MAX_PAUSE_S = 20.0
 _CLIENTS = {"s3": s3_client, "gs": gcs_client}
 
@@ -115,15 +119,26 @@ class _NotFoundError(UsageError):
     """There is no such object, or no such bucket."""
 
 
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """For what is only worth a try: within the context, this thread waits for a store for seconds instead of minutes."""
+    token = _is_impatient.set(True)
+    try:
+        yield
+    finally:
+        _is_impatient.reset(token)
+
+
 def _patiently(request: Callable[[Deadline], T], done: str, uri: str) -> T:
-    deadline = Deadline(PATIENCE.deadline_s)
+    patience_s = min(_IMPATIENCE_S, PATIENCE.deadline_s) if _is_impatient.get() else PATIENCE.deadline_s
+    deadline = Deadline(patience_s)
     try:
         return _with_retries(lambda: request(deadline), PATIENCE, deadline, f"{uri} can't be {done} now")
     except ImageError as error:
         # Not `from error`: what a job failed with is this sentence, not the innermost error of a client.
         message = f"{uri} can't be {done}: {' '.join(error.message.split())}"
         if getattr(error, "may_pass", True):
-            raise OSError(f"{message}. Tried for up to {PATIENCE.deadline_s:.0f} s")
+            raise OSError(f"{message}. Tried for up to {patience_s:.0f} s")
         if error.kind in ("not_found", "forbidden"):
             message += ". See that the bucket exists, and that credentials and endpoint are those of its store"
         raise (_NotFoundError if error.kind == "not_found" else UsageError)(message)

@@ -9,7 +9,7 @@ Not `concurrent.futures`: its executors are stuck with a thread that hangs, and 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -33,6 +33,7 @@ class _GivenUp(BaseException):
 @dataclass(eq=False)
 class _Job(Generic[T]):
     item: T
+    lane: Hashable
     read_by: float = 0.0  # moment at which its reading is given up
     given_up: bool = False
     num_bytes: int = 0  # of the budget, from `reserve` until the result is taken
@@ -54,12 +55,15 @@ class ReadAhead(Generic[T, R]):
       threads: items worked on at once.
       max_bytes: bytes reserved at once. One item that needs more passes when it is alone.
       read_s: seconds from when a thread starts on an item until it calls `reserve` or ends.
-      may_start: whether an item may be started now; if it says so, it is. Must not wait.
+      lane_of: what an item has in common with others that may have to wait at the same time, as the host it is read from.
+      may_start: whether an item of a lane may be started now; if it says so, one is. Must not wait.
     """
 
     def __init__(self, work: Callable[[T, Reserve], R], give_up: Callable[[T], R], *, threads: int, max_bytes: int,
-                 read_s: float, may_start: Callable[[T], bool] = lambda item: True):
+                 read_s: float, lane_of: Callable[[T], Hashable] = lambda item: None,
+                 may_start: Callable[[Any], bool] = lambda lane: True):
         self._work = work
+        self._lane_of = lane_of
         self._may_start = may_start
         self._give_up = give_up
         self._max_threads = threads
@@ -85,7 +89,7 @@ class ReadAhead(Generic[T, R]):
         """Queues an item; never waits."""
         with self._job_waiting:
             self._outstanding += 1
-            self._jobs.append(_Job(item))
+            self._jobs.append(_Job(item, self._lane_of(item)))
             self._staff()
 
     def results(self, leave: int = 0) -> Iterator[R]:
@@ -179,15 +183,18 @@ class ReadAhead(Generic[T, R]):
                 self._wait_for_jobs()
             job.read_by = time.monotonic() + self._read_s
             self._reading[job] = None
-            if self._jobs:
-                self._job_waiting.notify()  # one that may start, or needs to be looked at again
+            if self._jobs and not self._looking_again:
+                self._job_waiting.notify()  # somebody has to
             return job
 
     def _next_to_start(self) -> _Job | None:
+        full = set()
         for place, job in enumerate(self._jobs):
-            if self._may_start(job.item):
-                del self._jobs[place]
-                return job
+            if job.lane not in full:
+                if self._may_start(job.lane):
+                    del self._jobs[place]
+                    return job
+                full.add(job.lane)
         return None
 
     def _wait_for_jobs(self) -> None:

@@ -29,9 +29,11 @@ import pyarrow.parquet as pq
 import urllib3
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from urllib3.util import parse_url
 
 from .credentials import redact, redact_urllib3_logs
 from .inputs import Format, InputError, ListOptions, is_http
+from .proxies import new_pool_manager, proxy_for
 
 _BATCH_ROWS = 1 << 14
 _COPY_BYTES = 1 << 20
@@ -86,8 +88,8 @@ def open_list(uri: str, copy: bool = True) -> Iterator[BinaryIO]:
     redact_urllib3_logs()
     shown = redact(uri)
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES))
         try:
+            pool = stack.enter_context(new_pool_manager(proxy_for(parse_url(uri)), timeout=_TIMEOUT, retries=_RETRIES))
             response = stack.enter_context(contextlib.closing(pool.request("GET", uri, preload_content=False)))
             if response.status != 200:
                 raise InputError(f"list {shown}: the server answered {response.status} {response.reason or ''}".rstrip())

@@ -12,6 +12,7 @@
 | `/status/CODE` | that status, always |
 | `/flaky/CODE/TIMES/NAME` | that status for the first TIMES requests, then the file |
 | `/busy/SECONDS/NAME` | 429 with `Retry-After: SECONDS` once, then the file |
+| `/limited/NAME` | 429 with `Retry-After: 1` until `refuse_until`, then the file |
 | `/hang` | takes the request and never answers |
 | `/drip/NAME` | the file's length, then a byte of it every 50 ms |
 | `/drip-headers` | a byte of a header every 50 ms, for ever |
@@ -34,6 +35,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from email.message import Message
@@ -65,12 +67,16 @@ class MisbehavingServer:
       files: name -> bytes; may be changed while the server runs.
       requests: everything asked for so far, in the order of arrival.
       connections: how many connections have been accepted.
+      most_active: the most requests that have been under way at once.
+      refuse_until: `time.monotonic()` until which `/limited` answers 429.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None, certificate: Path | None = None):
         self.files = dict(files or {})
         self.requests: list[Request] = []
         self.connections = 0
+        self.most_active = self.active = 0
+        self.refuse_until = 0.0
         self._seen = Counter()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -148,6 +154,15 @@ class _Handler(BaseHTTPRequestHandler):
             owner.requests.append(Request(self.path, self.headers))
             earlier = owner._seen[self.path]
             owner._seen[self.path] += 1
+            owner.active += 1
+            owner.most_active = max(owner.most_active, owner.active)
+        try:
+            self.answer(earlier)
+        finally:
+            with owner._lock:
+                owner.active -= 1
+
+    def answer(self, earlier):
         route, *rest = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         answer = getattr(self, "answer_" + route.replace("-", "_"), None)
         if answer is None:
@@ -219,6 +234,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer_busy(self, rest, earlier):
         self.send_file(rest[1]) if earlier else self.send_plain(429, Retry_After=rest[0])
+
+    def answer_limited(self, rest, earlier):
+        refuse = time.monotonic() < self.server.owner.refuse_until
+        self.send_plain(429, Retry_After="1") if refuse else self.send_file(rest[0])
 
     def answer_hang(self, rest, earlier):
         self.server.owner._stopping.wait()

@@ -216,6 +216,31 @@ class TestAhead:
         observed.wait_until(lambda: not [t for t in threading.enumerate() if t.name == "labelbeam-fetch"])
 
 
+class TestHosts:
+    def test_a_slow_host_leaves_threads_to_others(self):
+        with MisbehavingServer() as slow, MisbehavingServer({"a.png": png()}) as quick:
+            hanging = [ImageReference(slow.url(f"/hang?{number}")) for number in range(6)]
+            good = [ImageReference(quick.url(f"/files/a.png?{number}")) for number in range(20)]
+            images = fetch_all(hanging + good, FetchOptions(read_threads=4, max_per_host=2, deadline_s=1))
+        assert [image.failure is None for image in images[:20]] == [True] * 20, "those of the quick host come first"
+        assert [image.failure.kind for image in images[20:]] == ["timeout"] * 6
+        assert {image.facts.attempts for image in images[20:]} == {1}, "waiting for the host is no part of an image's deadline"
+
+    def test_no_more_requests_at_once_than_allowed(self):
+        with MisbehavingServer({"short": b"abc"}) as server:
+            references = [ImageReference(server.url(f"/drip/short?{number}")) for number in range(24)]
+            images = fetch_all(references, FetchOptions(max_per_host=3))
+            assert {image.failure.kind for image in images} == {"not_an_image"}
+            assert server.most_active == 3
+
+    def test_a_host_that_refuses_rests_as_it_asks_for(self):
+        with MisbehavingServer({"a.png": png()}) as server:
+            server.refuse_until = time.monotonic() + 1
+            images = fetch_all([ImageReference(server.url(f"/limited/a.png?{number}")) for number in range(200)])
+            assert all(image.failure is None for image in images)
+            assert len(server.requests) - 200 <= 16 + 1, "those under way when it began, and no more until it was over"
+
+
 HANG = threading.Event()
 
 

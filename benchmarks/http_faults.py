@@ -1,0 +1,151 @@
+"""What do faulty servers cost a job? 10,000 pictures over HTTP with 5 % faults in all, against the same without faults.
+
+    python -m benchmarks.http_faults
+
+Runs FetchImages in a pipeline without a detector, with its own defaults but for the deadline, against a real server in another
+process; checks that each picture ends as it must. The ratio holds for this list, in which few servers hang: one that does keeps a
+connection of the sixteen that its host may have until the deadline, and a list of nothing else would measure just that.
+"""
+import argparse
+import io
+import multiprocessing
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+from labelbeam.transforms.elements import FetchedImage, ImageReference
+from labelbeam.transforms.fetch_images import FetchImages, FetchOptions
+from PIL import Image
+
+from tests.fakes.http_server import MisbehavingServer
+
+DEADLINE_S = 5.0
+PICTURES = 10_000
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A route of the server that misbehaves, how many of 10,000 pictures lie there, and how they must end."""
+
+    route: str
+    of_10_000: int
+    ends_as: tuple[str, ...]  # error kinds that are right, "ok" for a picture
+    attempts: int
+
+
+FAULTS = (
+    Fault("/status/404", 125, ("not_found",), 1),
+    Fault("/flaky/500/1/a.jpg", 125, ("ok",), 2),
+    Fault("/busy/1/a.jpg", 80, ("ok",), 2),
+    Fault("/reset", 80, ("unreachable", "truncated"), 4),
+    Fault("/declares-more/a.jpg", 80, ("truncated",), 4),
+    Fault("/hang", 5, ("timeout",), 1),
+    Fault("/drip/a.jpg", 5, ("timeout",), 1),
+)
+GOOD = "/files/a.jpg"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one job took, in seconds, and how its pictures ended: (route, status or error kind, attempts) -> pictures."""
+
+    seconds: float
+    ends: Counter
+
+
+def routes(pictures: int, faults: tuple[Fault, ...]) -> list[str]:
+    """A route for each picture, in random order, the same each time. What ends by its deadline lies in the first half: at the
+    list's end, it would be the deadline that is measured."""
+    faulty = {fault.route: fault.of_10_000 * pictures // 10_000 for fault in faults}
+    hanging = [fault.route for fault in faults if fault.ends_as == ("timeout",) for _ in range(faulty.pop(fault.route))]
+    others = [route for route, count in faulty.items() for _ in range(count)]
+    others += [GOOD] * (pictures - len(hanging) - len(others))
+    random = np.random.default_rng(0)
+    others = random.permutation(others).tolist()
+    half = random.permutation(hanging + others[:pictures // 2]).tolist()
+    return half + others[pictures // 2:]
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A misbehaving server with one small JPEG, in a process of its own; gives its URL."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there,), daemon=True)
+    process.start()
+    try:
+        yield here.recv()
+    finally:
+        here.send("stop")
+        process.join()
+
+
+def _serve(connection) -> None:
+    with MisbehavingServer({"a.jpg": _small_jpeg()}) as served:
+        connection.send(served.url(""))
+        connection.recv()
+
+
+def _small_jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def fetch(url: str, paths: list[str]) -> Run:
+    """Fetches a picture from each path; a query tells them apart."""
+    with tempfile.TemporaryDirectory() as folder:
+        ends = os.path.join(folder, "ends")
+        references = [ImageReference(f"{url}{path}?n={number}") for number, path in enumerate(paths)]
+        started = time.monotonic()
+        with beam.Pipeline(runner="FnApiRunner") as pipeline:
+            _ = (pipeline
+                 | beam.Create(references, reshuffle=False)
+                 | FetchImages(FetchOptions(deadline_s=DEADLINE_S))
+                 | beam.Map(_end_of, url)
+                 | beam.io.WriteToText(ends, shard_name_template=""))
+        seconds = time.monotonic() - started
+        with open(ends) as lines:
+            return Run(seconds, Counter(tuple(line.split()) for line in lines))
+
+
+def _end_of(image: FetchedImage, url: str) -> str:
+    route = image.reference.uri.removeprefix(url).partition("?")[0]
+    return f"{route} {image.failure.kind if image.failure else 'ok'} {image.facts.attempts}"
+
+
+def wrong_ends(run: Run) -> list[str]:
+    """The pictures that didn't end as they must, with how they did."""
+    right = {fault.route: (fault.ends_as, fault.attempts) for fault in FAULTS} | {GOOD: (("ok",), 1)}
+    return [f"{count} × {route}: {end} after {attempts} attempts" for (route, end, attempts), count in run.ends.items()
+            if end not in right[route][0] or int(attempts) != right[route][1]]
+
+
+def measure(pictures: int = PICTURES) -> tuple[Run, Run]:
+    """The job without faults, then with them."""
+    with server() as url:
+        fetch(url, [GOOD] * 500)  # warm up
+        return fetch(url, routes(pictures, ())), fetch(url, routes(pictures, FAULTS))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=PICTURES)
+    args = parser.parse_args()
+    clean, faulty = measure(args.pictures)
+    print("| job | seconds | pictures/s |\n|---|---|---|")
+    for name, run in (("without faults", clean), ("5 % faults", faulty)):
+        print(f"| {name} | {run.seconds:.1f} | {args.pictures / run.seconds:.0f} |")
+    print(f"\nWall time with faults, against without: {faulty.seconds / clean.seconds:.2f}×")
+    for line in wrong_ends(clean) + wrong_ends(faulty):
+        print(f"wrong: {line}")
+
+
+if __name__ == "__main__":
+    main()
