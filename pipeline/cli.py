@@ -127,8 +127,8 @@ def _add_label(commands) -> None:
                          help="requests to one http(s) host at once, of each worker process (default: 16)")
     reading.add_argument("--allow-scheme", nargs="+", type=_scheme, metavar="SCHEME",
                          help="what may be read: file, http, https, s3, gs, …; other URIs of lists fail as forbidden. Default: "
-                              "what the inputs themselves are, and of each list the scheme of its first entry (http and https count "
-                              "as one); entries of a list on a server never read local files")
+                              "what the inputs themselves are, and of each list the scheme of its first entry (http and https "
+                              "count as one); entries of a list on a server never read local files")
     reading.add_argument("--public-hosts-only", action="store_true",
                          help="http(s) pictures on private, loopback, link-local, multicast and reserved addresses fail as "
                               "forbidden; connects directly, without a proxy")

@@ -87,8 +87,8 @@ def _failure(image_id: str, crashes: list[Crash]) -> ImageFailure:
         kind, where = "unsupported", "while it was decoded"
     else:
         kind, where = "inference", "in the model"
-    return ImageFailure(kind, f"the process died {len(crashes)} times on this image ({signals} {where}), at least once with no other "
-                              "in hand. It wasn't tried again")
+    return ImageFailure(kind, f"the process died {len(crashes)} times on this image ({signals} {where}), at least once with no "
+                              "other in hand. It wasn't tried again")
 
 
 class PastCrashes:
@@ -126,8 +126,8 @@ class PastCrashes:
             self._read[notes.name] = None
             _log.warning("%s: these notes of a process that died can't be read (%s); passed over.", notes, error)
             return
-        _log.warning("A process died (%s) with %d images in hand that may have been the cause; each is tried alone, and set aside "
-                     "if it happens again. Where it died: %s", crash.signal, len(crash.candidates), dump)
+        _log.warning("A process died (%s) with %d images in hand that may have been the cause; each is tried alone, and set "
+                     "aside if it happens again. Where it died: %s", crash.signal, len(crash.candidates), dump)
 
 
 def _read_dump(dump: Path) -> str:

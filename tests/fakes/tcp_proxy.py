@@ -2,7 +2,7 @@
 
     python -m tests.fakes.tcp_proxy LISTEN_PORT TARGET_PORT [PUTS]
 
-With PUTS it dies by itself, as by SIGKILL, when so many requests of the method PUT have begun: the last one never arrives.
+With PUTS it dies by itself, as by SIGKILL, when so many requests to put a Parquet file have begun: the last never arrives.
 """
 import asyncio
 import os
@@ -27,7 +27,7 @@ async def _main(listen_port: int, target_port: int, puts: int | None) -> None:
 
     def count(data: bytes) -> None:
         nonlocal seen
-        seen += data.startswith(b"PUT ")
+        seen += data.startswith(b"PUT ") and b".parquet" in data.split(b"\r\n", 1)[0]
         if seen == puts:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -118,7 +118,7 @@ class TestServerKilled:
     """In mid job: on the arrival of the first file of the third part."""
 
     IMAGES = 30
-    DIES_AT_PUT = 1 + 2 * FILES_OF_A_PART + 1  # the labelling's file, two parts, and the next file
+    DIES_AT_PUT = 2 * FILES_OF_A_PART + 1  # two parts, and the next file
 
     @pytest.fixture
     def front(self):

@@ -175,7 +175,8 @@ class TestDamage:
     def test_a_full_disk_is_noticed_before_it_ends_the_process(self, tmp_path, caplog):
         folder = tmp_path / "small"
         folder.mkdir()
-        if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "none", str(folder)], capture_output=True).returncode:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "none", str(folder)]
+        if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
             pytest.skip("needs the right to mount a tmpfs")
         try:
             notes = open_notes(str(folder))
@@ -191,7 +192,8 @@ class TestVerdicts:
     @pytest.mark.parametrize("name", ["SIGSEGV", "SIGFPE", "SIGABRT", "SIGBUS", "SIGILL"])
     def test_signals_by_their_names(self, tmp_path, name):
         with (tmp_path / "dump").open("wb") as dump:
-            code = "import faulthandler, os, signal, sys; faulthandler.enable(int(sys.argv[2])); os.kill(os.getpid(), getattr(signal, sys.argv[1]))"
+            code = ("import faulthandler, os, signal, sys; faulthandler.enable(int(sys.argv[2])); "
+                    "os.kill(os.getpid(), getattr(signal, sys.argv[1]))")
             subprocess.run([sys.executable, "-c", code, name, str(dump.fileno())], pass_fds=[dump.fileno()])
         assert find_candidates([], (tmp_path / "dump").read_text()).signal == name
 
