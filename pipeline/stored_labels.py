@@ -1,7 +1,8 @@
-"""Reads labels back from an output folder: a sample of its images, each with its detections, masks and picture.
+"""Reads labels back from an output folder, image by image, each with its detections, masks and picture: all of them as a
+stream, or a sample.
 
-For looking at results (contact sheets, reports). Not for working with them: the tables are plain Parquet files, for
-DuckDB, pandas or Spark.
+For looking at results, measuring and exporting them. Not for queries: the tables are plain Parquet files, for DuckDB, pandas
+or Spark.
 """
 import io
 import json
@@ -14,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from apache_beam.io.filesystems import FileSystems
 from PIL import Image
 
 from ..detectors.errors import UsageError
@@ -25,6 +25,7 @@ from ..transforms.elements import ImageError, ImageFacts, ImageFailure, ImageRef
 from ..transforms.fetch_options import DecodeOptions, ReadOptions
 from ..transforms.inputs import format_of
 from ..transforms.masks import decode_rle
+from ..transforms.parts import part_path
 from ..transforms.read_bytes import image_error, read_bytes
 from .labelling import METADATA_KEY
 
@@ -38,10 +39,11 @@ class StoredLabels:
     Attributes:
       output: the output folder.
       settings: of the labelling: see `Labelling.settings`; empty if the files don't say.
-      uri: of the image.
+      image_id, uri: of the image, as in the tables.
       size_hw: (height, width) of the picture in pixels, or None if it was never decoded.
       failure: why the image has no labels, or None.
-      class_names: `[N]`, best detection first.
+      class_ids: int32 `[N]`, best detection first.
+      class_names: `[N]`.
       scores: float32 `[N]`.
       boxes_xywh: float32 `[N, 4]`, pixels.
       mask_refs: `[N]`, None for detections without a mask.
@@ -50,9 +52,11 @@ class StoredLabels:
 
     output: str
     settings: dict[str, Any]
+    image_id: str
     uri: str
     size_hw: tuple[int, int] | None
     failure: ImageFailure | None
+    class_ids: np.ndarray
     class_names: list[str]
     scores: np.ndarray
     boxes_xywh: np.ndarray
@@ -103,7 +107,7 @@ def sample_labels(output: str, num_images: int, seed: int = 0) -> list[StoredLab
       UsageError: if there are no labelled images.
     """
     rng = np.random.default_rng(seed)
-    paths = output_files.list_files(output_files.join(output, "images", "part-*.parquet"))
+    paths = output_files.list_files(part_path(output, "images", "part-*"))
     paths = [paths[i] for i in np.sort(rng.choice(len(paths), min(len(paths), MAX_PARTS), replace=False))]
     rows_before = np.cumsum([0, *(_num_rows(path) for path in paths)])
     if not rows_before[-1]:
@@ -117,15 +121,23 @@ def sample_labels(output: str, num_images: int, seed: int = 0) -> list[StoredLab
     return sorted(labels, key=lambda image: image.uri)
 
 
+def iter_labels(output: str) -> Iterator[StoredLabels]:
+    """Every image in an output folder, failed ones included, part by part; memory holds one part."""
+    for path in output_files.list_files(part_path(output, "images", "part-*")):
+        yield from _read_part(output, path, None)
+
+
 def _num_rows(path: str) -> int:
-    with FileSystems.open(path, mime_type="application/octet-stream") as file:
+    with output_files.open_to_read(path) as file:
         return pq.read_metadata(file).num_rows
 
 
-def _read_part(output: str, path: str, rows: np.ndarray) -> Iterator[StoredLabels]:
-    """The labels of some images of one part, given by their rows in its file of `images`."""
-    images = _read_table(path, ["image_id", "uri", "error_kind", "error_message", "width", "height"]).take(rows)
-    of_images = pc.field("image_id").isin(images["image_id"].combine_chunks())
+def _read_part(output: str, path: str, rows: np.ndarray | None) -> Iterator[StoredLabels]:
+    """The labels of some images of one part, given by their rows in its file of `images`; of all if None."""
+    images, of_images = _read_table(path, ["image_id", "uri", "error_kind", "error_message", "width", "height"]), None
+    if rows is not None:
+        images = images.take(rows)
+        of_images = pc.field("image_id").isin(images["image_id"].combine_chunks())
 
     def read(table: str, columns: list[str]) -> list[dict[str, Any]]:
         other = output_files.join(output, table, path.rpartition("/")[2])
@@ -133,7 +145,7 @@ def _read_part(output: str, path: str, rows: np.ndarray) -> Iterator[StoredLabel
             return []
         return _read_table(other, columns, of_images).sort_by([(name, "ascending") for name in columns[:2]]).to_pylist()
 
-    detections = read("detections", ["image_id", "rank", "class_name", "score", "x", "y", "w", "h", "mask_ref"])
+    detections = read("detections", ["image_id", "rank", "class_id", "class_name", "score", "x", "y", "w", "h", "mask_ref"])
     by_image = {image_id: list(group) for image_id, group in groupby(detections, lambda row: row["image_id"])}
     masks = read("masks", ["image_id", "mask_ref", "counts"])
     counts = {row["mask_ref"]: row["counts"] for row in masks if row["counts"] is not None}
@@ -142,9 +154,10 @@ def _read_part(output: str, path: str, rows: np.ndarray) -> Iterator[StoredLabel
         found = by_image.get(image["image_id"], [])
         refs = [row["mask_ref"] for row in found]
         yield StoredLabels(
-            output, settings, image["uri"],
+            output, settings, image["image_id"], image["uri"],
             size_hw=(image["height"], image["width"]) if image["width"] else None,
             failure=ImageFailure(image["error_kind"], image["error_message"]) if image["error_kind"] else None,
+            class_ids=np.int32([row["class_id"] for row in found]),
             class_names=[row["class_name"] for row in found],
             scores=np.float32([row["score"] for row in found]),
             boxes_xywh=np.float32([[row[name] for name in "xywh"] for row in found]).reshape(-1, 4),
@@ -153,7 +166,7 @@ def _read_part(output: str, path: str, rows: np.ndarray) -> Iterator[StoredLabel
 
 
 def _read_table(path: str, columns: list[str], rows: pc.Expression | None = None) -> pa.Table:
-    with FileSystems.open(path, mime_type="application/octet-stream") as file:
+    with output_files.open_to_read(path) as file:
         return pq.read_table(file, columns=columns, filters=rows)
 
 
