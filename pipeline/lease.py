@@ -25,6 +25,8 @@ REFRESH_S = 15.0
 EXPIRY_S = 90.0  # without a refresh a holder on another machine counts as dead
 _REMOTE_SETTLE_S = 2.0
 
+_held_here: set[str] = set()  # tokens of the leases that this process holds
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +45,12 @@ def holding(output: str, job_id: str, on_lost: Callable[[], None], refresh_s: fl
     """
     path = output_files.join(output, LEASE_FILE)
     token = uuid.uuid4().hex
-    _take(path, job_id, token, expiry_s)
+    _held_here.add(token)
+    try:
+        _take(path, job_id, token, expiry_s)
+    except BaseException:
+        _held_here.discard(token)
+        raise
     ended = threading.Event()
     keeper = threading.Thread(target=_keep, args=(path, job_id, token, on_lost, ended, refresh_s), daemon=True, name="lease")
     keeper.start()
@@ -51,6 +58,7 @@ def holding(output: str, job_id: str, on_lost: Callable[[], None], refresh_s: fl
         yield
     finally:
         ended.set()
+        _held_here.discard(token)
         keeper.join(timeout=refresh_s)
         # A store that is down has stopped the job already; a lease that stays behind is that of a dead process.
         with contextlib.suppress(OSError), object_stores.impatient():
@@ -132,6 +140,8 @@ def _read(path: str) -> dict | None:
 
 def _lives(lease: dict, expiry_s: float) -> bool:
     if lease.get("host") == socket.gethostname():
+        if lease["pid"] == os.getpid() and lease.get("token") not in _held_here:
+            return False  # of a job that this process has given up, in a store that was down when it ended
         started = _process_start(lease["pid"])
         return started is not None and started == lease.get("process_started")
     return time.time() - lease.get("refreshed_at", 0.0) < expiry_s

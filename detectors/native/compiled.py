@@ -1,6 +1,7 @@
-"""Compiles functions that use a network's weights, with whatever backend Keras runs on.
+"""What depends on the backend that Keras runs on: compiling functions that use a network's weights, devices, errors, and a
+kernel that one of them has.
 
-The only place that tells the backends apart.
+The only place that tells the backends apart; networks are written in `keras.ops`.
 """
 from collections.abc import Callable
 
@@ -66,6 +67,15 @@ def _torch(function, dtypes):
             return function(*(keras.ops.convert_to_tensor(a, dtype) for a, dtype in zip(args, dtypes, strict=True)))
 
     return run
+
+
+def crop_and_resize_kernel(features, boxes, image_indices, size_hw: tuple[int, int]):
+    """Crops float32 features as `crop_and_resize.crop_by_gathering` does, where the backend has a kernel for it; else None."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    return tf.image.crop_and_resize(features, boxes, image_indices, size_hw)
 
 
 def is_out_of_memory(error: Exception) -> bool:

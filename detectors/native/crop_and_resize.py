@@ -5,6 +5,8 @@ and 1 are the *centres* of the feature map's outer cells.
 """
 from keras import ops
 
+from .compiled import crop_and_resize_kernel
+
 
 def sample_positions(start, end, n_in: int, n_out: int):
     """Where a crop samples one axis.
@@ -35,7 +37,17 @@ def sample_positions(start, end, n_in: int, n_out: int):
 
 
 def crop_and_resize(features, boxes, image_indices, size_hw: tuple[int, int]):
-    """Crops boxes out of feature maps.
+    """Crops boxes out of feature maps: by the backend's own kernel if it has one, since the crops are a twentieth of Mask
+    R-CNN's time otherwise; else by `crop_by_gathering`, which gives the same values bit for bit.
+
+    Args and returns: see `crop_by_gathering`.
+    """
+    crops = crop_and_resize_kernel(ops.cast(features, "float32"), boxes, image_indices, size_hw)
+    return crop_by_gathering(features, boxes, image_indices, size_hw) if crops is None else ops.cast(crops, features.dtype)
+
+
+def crop_by_gathering(features, boxes, image_indices, size_hw: tuple[int, int]):
+    """Crops boxes out of feature maps, on any backend.
 
     Args:
       features: `[B, H, W, C]`, float32 or bfloat16.

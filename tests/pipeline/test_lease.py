@@ -51,6 +51,12 @@ def test_a_killed_process_of_this_machine_holds_nothing(tmp_path):
         assert current_holder(str(tmp_path))["job_id"] == "mine"
 
 
+def test_a_lease_that_could_not_be_given_back_does_not_bind_its_own_process(tmp_path):
+    leave_lease(tmp_path, "mine")
+    with hold(tmp_path, "again"):
+        pass
+
+
 def test_a_process_id_that_is_used_again_is_not_the_holder(tmp_path):
     leave_lease(tmp_path, "dead")
     rewrite(tmp_path, process_started="long ago")
