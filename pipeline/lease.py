@@ -4,10 +4,11 @@ The holder refreshes `_lease.json` while it lives. Whoever finds a lease takes i
 machine that is gone, or one elsewhere that hasn't refreshed it for a while. A holder that finds somebody else's lease has been
 taken for dead (it slept, or lost its network) and stops.
 
-On local disks (and network disks with atomic creation) taking is atomic. Object stores have no such thing in Beam's
-filesystems: there two jobs that start in the same two seconds could both win; repeats of that are settled when they close.
+On disks, network disks included, a lease is taken under a lock. Object stores have no such thing in Beam's filesystems: there
+two jobs that start in the same two seconds could both win; repeats of that are settled when they close.
 """
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -73,42 +74,33 @@ def current_holder(output: str, expiry_s: float = EXPIRY_S) -> dict | None:
 
 
 def _take(path: str, job_id: str, token: str, expiry_s: float) -> None:
-    lease = _read(path)
-    if lease is not None:
-        if _lives(lease, expiry_s):
+    with _alone(path) if output_files.is_local(path) else contextlib.nullcontext():
+        lease = _read(path)
+        if lease is not None:
+            if _lives(lease, expiry_s):
+                raise _held(path, lease)
+            _log.warning("job %s is dead (host %s, pid %s); taking over its lease", lease.get("job_id"), lease.get("host"),
+                         lease.get("pid"))
+        output_files.write_atomically(path, _content(job_id, token))
+    if not output_files.is_local(path):
+        time.sleep(_REMOTE_SETTLE_S)
+        lease = _read(path) or {}
+        if lease.get("token") != token:
             raise _held(path, lease)
-        _log.warning("job %s is dead (host %s, pid %s); taking over its lease", lease.get("job_id"), lease.get("host"),
-                     lease.get("pid"))
-    content = _content(job_id, token)
-    if output_files.is_local(path):
-        _take_locally(path, content, lease, f"{path}.{token}")
-        return
-    output_files.write_atomically(path, content)
-    time.sleep(_REMOTE_SETTLE_S)
-    lease = _read(path) or {}
-    if lease.get("token") != token:
-        raise _held(path, lease)
 
 
-def _take_locally(path: str, content: bytes, dead: dict | None, aside: str) -> None:
-    """Puts a lease in the place of a dead one, unless somebody else has done so in the meantime."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    if dead is not None:
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(path, aside)  # of those who try at the same time, one succeeds
-            taken = _read(aside)
-            if taken != dead:  # it was no longer the dead one that lay there
-                with contextlib.suppress(FileExistsError):
-                    os.link(aside, path)
-            os.unlink(aside)
-    with open(aside, "wb") as file:
-        file.write(content)
+@contextlib.contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Between looking at a lease and writing one, nobody else does: the folder is locked, which ends with the process."""
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.link(aside, path)  # whole, and only if there's none
-    except FileExistsError:
-        raise _held(path, _read(path) or {}) from None
+        with contextlib.suppress(OSError):  # a filesystem without locks: as good as an object store
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        os.unlink(aside)
+        os.close(descriptor)
 
 
 def _keep(path: str, job_id: str, token: str, on_lost: Callable[[], None], ended: threading.Event, refresh_s: float) -> None:
