@@ -179,6 +179,34 @@ def test_a_disk_that_fills_up_fails_the_job_and_the_rerun_completes(label, pictu
     assert code == 0 and len(labels.frame("images")) == 6
     assert [r["status"] for r in labels.records()] == ["settled", "complete"]
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A filesystem of 200 KB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root may mount a small filesystem")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(label, many_pictures, small_disk):
+    """Parts fit until the disk is full; what has fitted stays whole, and goes on when there is room."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"\0" * 100_000)
+    options = ("--part-images", "20")
+    code, printed, labels = label(many_pictures, output=small_disk / "out", options=options)
+    assert code == 1 and "No space left on device" in printed
+    done = labels.frame("images")
+    assert 0 < len(done) < 201 and done.image_id.is_unique
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    code, printed, labels = label(many_pictures, output=small_disk / "out", options=options)
+    images = labels.frame("images")
+    assert code == 0 and len(images) == 201 and images.image_id.is_unique
+    assert len(labels.frame("detections")) == images.num_detections.sum()
+
 
 @pytest.mark.heavy
 def test_twenty_kills_change_nothing(tmp_path_factory, tmp_path, counting_detector):
