@@ -3,6 +3,7 @@
 Of each key and of each element of a shuffle runners keep some hundred bytes beside what is in them, and several copies. Packed,
 dozens of images share that. Not for telling images apart: those of a bucket have only the beginning of their ids in common.
 """
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -19,12 +20,12 @@ def bucket_of(image_id: str) -> str:
 
 
 def pack(elements: Iterable[bytes]) -> bytes:
-    return _PACK_CODER.encode(list(elements))
+    return zlib.compress(_PACK_CODER.encode(list(elements)), level=1)  # URIs of one collection shrink to a quarter
 
 
 def unpack(packs: Iterable[bytes]) -> Iterable[bytes]:
     """The elements of all packs, one after the other."""
-    return (element for packed in packs for element in _PACK_CODER.decode(packed))
+    return (element for packed in packs for element in _PACK_CODER.decode(zlib.decompress(packed)))
 
 
 class PackByBucket(beam.PTransform):
