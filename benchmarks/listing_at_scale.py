@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from labelbeam.transforms.elements import image_id
 from labelbeam.transforms.group_by_chunk import GroupByChunk
-from labelbeam.transforms.inputs import ListOptions, may_hold_containers
+from labelbeam.transforms.inputs import ListOptions
 from labelbeam.transforms.list_images import ListImages
 from labelbeam.transforms.skip_labelled import SkipLabelled
 from labelbeam.transforms.uri_lists import read_entries
@@ -68,10 +68,8 @@ def through_beam(uri_list: Path, folder: Path) -> int:
     """As `pipeline/job.py` begins."""
     counted = folder / f"counted-{uri_list.suffix}"
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        references = (pipeline | ListImages([str(uri_list)]) | SkipLabelled(str(folder / "labels")))["references"]
-        if may_hold_containers([str(uri_list)]):
-            references |= GroupByChunk()
-        _ = references | beam.combiners.Count.Globally() | beam.io.WriteToText(str(counted), shard_name_template="")
+        todo = pipeline | ListImages([str(uri_list)]) | SkipLabelled(str(folder / "labels"))
+        _ = todo["references"] | GroupByChunk() | beam.combiners.Count.Globally() | beam.io.WriteToText(str(counted), shard_name_template="")
     return int(counted.read_text())
 
 

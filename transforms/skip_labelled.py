@@ -1,8 +1,8 @@
 """SkipLabelled: what was listed, each image once, less the images that finished parts of the output already hold.
 
-One join does both: repeats of a URI fall together, and so do a URI and its earlier label. It joins buckets of image ids
-(`id_buckets.py`), not single ids, since millions of those are to fit in one process. Then the images that are left are spread
-over the workers, some dozens at a time. Not for deciding *whether* an output folder may be added to: that is
+One join does both: repeats of a URI fall together, and so do a URI and its earlier label. It joins packs (`packs.py`) of all images
+whose ids begin alike, since millions are to fit in one process. Those that are left come out in long runs: `group_by_chunk.py`
+spreads them over the workers. Not for deciding *whether* an output folder may be added to: that is
 `pipeline/labelling.py`.
 """
 import heapq
@@ -21,11 +21,11 @@ from . import output_files
 from .driver_link import LISTED, PASSED_OVER, DriverLink
 from .elements import METRICS_NAMESPACE, ErrorKind, ImageReference, ImageReferenceCoder
 from .given_boxes import BoxesOfImage, BoxTables, ReadBoxes, joined
-from .id_buckets import PackByBucket, bucket_of, pack, unpack
+from .packs import PackFn, unpack
 from .parts import ids_sum, iter_file, part_path
 
 _CODER = ImageReferenceCoder()
-_PACK_IMAGES = 64  # to one worker at a time: of the slowest detectors, a minute's work
+_BUCKET_DIGITS = 3  # 4,096 buckets: keys enough for any cluster; of 10⁹ images, a bucket's 250,000 still fit in a worker's memory
 
 
 class ListedCounts(NamedTuple):
@@ -61,24 +61,15 @@ class SkipLabelled(beam.PTransform):
     def expand(self, references: beam.PCollection[ImageReference]):
         if self._limit is not None:
             references |= _SmallestIds(self._limit)
-        listed = (references
-                  | "Encode" >> beam.Map(lambda r: (r.image_id, _CODER.encode(r))).with_output_types(tuple[str, bytes])
-                  | "PackListed" >> PackByBucket())
-        labelled = (references.pipeline
-                    | _LabelledIds(self._output, self._retry)
-                    | "Raw" >> beam.Map(lambda id_: (id_, bytes.fromhex(id_))).with_output_types(tuple[str, bytes])
-                    | "PackLabelled" >> PackByBucket())
-        sides = [listed, labelled]
+        labelled = references.pipeline | _LabelledIds(self._output, self._retry)
+        sides = [references | "PackListed" >> beam.ParDo(_PackReferencesFn()), labelled | "PackLabelled" >> beam.ParDo(_PackIdsFn())]
         if self._boxes is not None:
             sides.append(references.pipeline | ReadBoxes(self._boxes)
-                         | "BoxesByBucket" >> beam.MapTuple(lambda id_, boxes: (bucket_of(id_), (id_, boxes))))
+                         | "BoxesByBucket" >> beam.MapTuple(lambda id_, boxes: (_bucket_of(id_), (id_, boxes))))
         split = (tuple(sides) | beam.CoGroupByKey()
-                 | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link)).with_outputs("counts", main="packs"))
-        todo = (split.packs
-                | "Spread" >> beam.Reshuffle()
-                | "Decode" >> beam.FlatMap(lambda packed: map(_CODER.decode, unpack([packed]))).with_output_types(ImageReference))
+                 | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link)).with_outputs("counts", main="references"))
         counts = split.counts | beam.CombineGlobally(_sum_counts)
-        return {"references": todo, "counts": counts}
+        return {"references": split.references, "counts": counts}
 
 
 class DistinctImages(beam.PTransform):
@@ -154,9 +145,23 @@ def _read_ids(path: str, retry: tuple[ErrorKind, ...] = ()) -> Iterator[str]:
         yield from batch.column(0).to_pylist()
 
 
+def _bucket_of(image_id: str) -> str:
+    return image_id[:_BUCKET_DIGITS]
+
+
+class _PackReferencesFn(PackFn):
+    def keyed(self, element: ImageReference) -> tuple[str, bytes]:
+        return _bucket_of(element.image_id), _CODER.encode(element)
+
+
+class _PackIdsFn(PackFn):
+    def keyed(self, element: str) -> tuple[str, bytes]:
+        return _bucket_of(element), bytes.fromhex(element)
+
+
 class _AntiJoinFn(beam.DoFn):
-    """Passes on the first reference of each id that has no label yet, with its boxes if the job has tables of them, in packs;
-    counts in memory, one element a bundle."""
+    """Passes on the first reference of each id that has no label yet, with its boxes if the job has tables of them; counts
+    in memory, one element a bundle."""
 
     def __init__(self, link: DriverLink):
         self._link = link
@@ -183,9 +188,7 @@ class _AntiJoinFn(beam.DoFn):
         self._ids_sum += ids_sum(todo)
         if boxes:
             todo = self._with_boxes(todo, *boxes)
-        encoded = [_CODER.encode(reference) for reference in todo.values()]
-        for start in range(0, len(encoded), _PACK_IMAGES):
-            yield pack(encoded[start:start + _PACK_IMAGES])
+        yield from todo.values()
 
     def _with_boxes(self, references: dict[str, ImageReference],
                     boxes: Iterable[tuple[str, BoxesOfImage]]) -> dict[str, ImageReference]:
@@ -198,7 +201,6 @@ class _AntiJoinFn(beam.DoFn):
     def finish_bundle(self):
         self._tally.add(LISTED, self._listed)
         self._tally.add(PASSED_OVER, self._skipped)
-    def finish_bundle(self):
         yield beam.pvalue.TaggedOutput(
             "counts", GlobalWindows.windowed_value_at_end_of_window(
                 ListedCounts(self._listed, self._skipped, self._ids_sum % (1 << 128))))
