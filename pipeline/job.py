@@ -22,7 +22,7 @@ from ..transforms.credentials import redact
 from ..transforms.driver_link import DriverLink
 from ..transforms.elements import METRICS_NAMESPACE, ErrorKind
 from ..transforms.group_by_chunk import GroupByChunk
-from ..transforms.inputs import ListOptions, may_hold_containers
+from ..transforms.inputs import ListOptions
 from ..transforms.job_records import read_record, utc_now, write_record
 from ..transforms.list_images import ListImages
 from ..transforms.skip_labelled import SkipLabelled
@@ -83,10 +83,8 @@ def build_graph(pipeline: beam.Pipeline, job: Job, facts: Mapping[str, Any],
     todo = (pipeline
             | ListImages(job.inputs, job.listing)
             | SkipLabelled(job.output, job.limit, job.labelling.boxes, job.retry_failed or (), link))
-    references = todo["references"]  # spread over the workers by their ids, which suits all but members of containers
-    if may_hold_containers(job.inputs):
-        references |= GroupByChunk()
-    return (references
+    return (todo["references"]
+            | GroupByChunk()
             | LabelReferences(job.labelling, job.pace, job.output, link)
             | WriteParts(job.output, job.job_id, job.labelling.tables, job.labelling.metadata, job.parts, link)
             | CloseJob(todo["counts"], job.output, facts, link))

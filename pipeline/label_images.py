@@ -9,6 +9,7 @@
 
 Not for a job that is to survive a crash or to be added to later: `labelbeam label` (pipeline/job.py) keeps an output folder.
 """
+import time
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -20,6 +21,8 @@ from ..transforms.fetch_images import FetchImages, FetchOptions
 from ..transforms.skip_labelled import DistinctImages
 from ..transforms.to_rows import RowOptions, ToRows, rows_as_dicts
 from .labelling import Labelling
+
+_LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,21 @@ class LabelReferences(beam.PTransform):
 
 
 class _UntilStopped:
-    """True for references until the job is asked to stop: what is under way then ends, and nothing new begins."""
+    """True for references until the job is asked to stop: what is under way then ends, and nothing new begins.
+
+    Looks ten times a second: a system call an image makes threads that read wait for each other.
+    """
 
     def __init__(self, link: DriverLink):
         self._link = link
+        self._stopping = False
+        self._next_look = 0.0
 
     def __call__(self, reference: ImageReference) -> bool:
-        return not self._link.is_stopping()
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look, self._stopping = now + _LOOK_EVERY_S, self._link.is_stopping()
+        return not self._stopping
 
 
 class LabelImages(beam.PTransform):

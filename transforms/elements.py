@@ -181,3 +181,25 @@ class FetchedImageCoder(beam.coders.Coder):
 
     def is_deterministic(self) -> bool:
         return False
+
+
+class ImageReferenceCoder(beam.coders.Coder):
+    """Little more than the URI's own bytes: runners keep several copies of millions. Pickles where there is more than a URI."""
+
+    def encode(self, value: ImageReference) -> bytes:
+        if value.location is None and value.boxes is None:
+            return b"u" + value.uri.encode("utf-8", "surrogatepass")  # file names may hold lone surrogates
+        parts = (part and tuple(vars(part).values()) for part in (value.location, value.boxes))
+        return b"p" + pickle.dumps((value.uri, *parts), pickle.HIGHEST_PROTOCOL)
+
+    def decode(self, encoded: bytes) -> ImageReference:
+        if encoded.startswith(b"u"):
+            return ImageReference(encoded[1:].decode("utf-8", "surrogatepass"))
+        uri, location, boxes = pickle.loads(encoded[1:])
+        return ImageReference(uri, location and MemberLocation(*location), boxes and GivenBoxes(*boxes))
+
+    def is_deterministic(self) -> bool:
+        return False
+
+
+beam.coders.registry.register_coder(ImageReference, ImageReferenceCoder)

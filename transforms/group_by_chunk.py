@@ -1,34 +1,48 @@
-"""GroupByChunk: a shuffle that brings the members of a stretch of a container to one worker, in the container's order.
+"""GroupByChunk: the shuffle that spreads images over the workers, the members of a stretch of a container to one of them, in order.
 
 A worker then reads a tar or TFRecord file forwards and decodes a Parquet row group once, instead of jumping to and fro.
-For right before fetching. Not needed where no input is a container, if another shuffle has spread the references.
+For right before fetching.
 """
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 
-from .elements import ImageReference, image_id
+from .elements import ImageReference, ImageReferenceCoder, image_id
+from .packs import PackFn, unpack
+
+_CODER = ImageReferenceCoder()
+_IMAGES_TOGETHER = 16  # to one worker at a time: few enough to spread the images of a small job
 
 
 class GroupByChunk(beam.PTransform):
     """PCollection[ImageReference] to the same references, spread over the workers.
 
     References of one chunk of a container (`MemberLocation.chunk`, about 64 MiB) stay together, sorted by their place
-    in it. All others are spread one by one, by their image id.
+    in it. All others are spread a few at a time.
     """
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageReference]:
         return (references
-                | "KeyByChunk" >> beam.WithKeys(chunk_key).with_output_types(tuple[str, ImageReference])
+                | "Pack" >> beam.ParDo(_PackByChunkFn())
                 | "Group" >> beam.GroupByKey()
                 | "InOrder" >> beam.FlatMapTuple(_in_order).with_output_types(ImageReference))
 
 
-def chunk_key(reference: ImageReference) -> str:
-    """What references that are to be read together have in common; hexadecimal: paths may hold lone surrogates."""
-    location = reference.location
-    return image_id(reference.uri if location is None else f"{location.container}#{location.chunk}")
+class _PackByChunkFn(PackFn):
+    def start_bundle(self):
+        super().start_bundle()
+        self._room = 0  # in the pack of images that are no members
+
+    def keyed(self, element: ImageReference) -> tuple[str, bytes]:
+        if element.location is not None:
+            # Hexadecimal: paths may hold lone surrogates.
+            return image_id(f"{element.location.container}#{element.location.chunk}"), _CODER.encode(element)
+        if not self._room:
+            self._key, self._room = element.image_id, _IMAGES_TOGETHER
+        self._room -= 1
+        return self._key, _CODER.encode(element)
 
 
-def _in_order(key: str, references: Iterable[ImageReference]) -> Iterator[ImageReference]:
+def _in_order(key: str, packs: Iterable[bytes]) -> Iterator[ImageReference]:
+    references = map(_CODER.decode, unpack(packs))
     yield from sorted(references, key=lambda reference: reference.location.offset if reference.location else 0)

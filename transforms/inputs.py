@@ -6,7 +6,6 @@ import functools
 import os
 import posixpath
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
@@ -72,11 +71,6 @@ def format_of(uri: str) -> Format | None:
     if extension in (".txt", ".csv", ".jsonl", ".parquet", ".tar"):
         return extension[1:]
     return "image" if extension in image_extensions() else None
-
-
-def may_hold_containers(inputs: Iterable[str]) -> bool:
-    """Whether inputs are containers, or folders, globs or Parquet files that could be some; judged by names alone."""
-    return any(not is_http(uri) and format_of(uri) in (None, *CONTAINERS) for uri in inputs)
 
 
 def is_http(uri: str) -> bool:

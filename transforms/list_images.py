@@ -28,6 +28,8 @@ from .inputs import TEXT_LISTS, InputError, ListOptions, absolute, has_wildcard,
 from .read_policy import scheme_of
 from .uri_lists import open_list, parse_entries, read_entries
 
+_IMAGES_TOGETHER = 1000  # image files in one element
+
 _log = logging.getLogger(__name__)
 
 
@@ -48,13 +50,11 @@ class ListImages(beam.PTransform):
         self._options = options
 
     def expand(self, pbegin) -> beam.PCollection[ImageReference]:
-        found = (pbegin
-                 | "Inputs" >> beam.Create(self._inputs)
-                 | "FindFiles" >> beam.ParDo(_FindFiles()).with_outputs(_FindFiles.TO_READ, main="images"))
-        listed = (found[_FindFiles.TO_READ]
-                  | "SpreadFiles" >> beam.Reshuffle()
-                  | "ReadFiles" >> beam.ParDo(_ReadFile(self._options)).with_output_types(ImageReference))
-        return (found.images, listed) | "Images" >> beam.Flatten()
+        return (pbegin
+                | "Inputs" >> beam.Create(self._inputs)
+                | "FindFiles" >> beam.FlatMap(_find_files).with_output_types(_Files)
+                | "SpreadFiles" >> beam.Reshuffle()
+                | "ReadFiles" >> beam.ParDo(_ReadFiles(self._options)).with_output_types(ImageReference))
 
 
 @dataclass(frozen=True)
@@ -64,36 +64,52 @@ class _Input:
     uri: str
 
 
-class _FindFiles(beam.DoFn):
-    """An input to references of image files; lists and containers go to the output `TO_READ`."""
+@dataclass(frozen=True)
+class _Files:
+    """Some image files, or one list or container. Image files aren't elements of their own, nor an output that is joined with
+    what lists give: both would take the runner several times the memory."""
 
-    TO_READ = "to_read"
-
-    def process(self, element: _Input):
-        for file in find_files(element.uri):
-            if file.format == "image":
-                yield ImageReference(file.uri)
-            else:
-                yield beam.pvalue.TaggedOutput(self.TO_READ, file)
+    files: Sequence[FoundFile]
 
 
-class _ReadFile(beam.DoFn):
-    """A list or container to references of the images that it names or holds."""
+def _find_files(element: _Input) -> Iterator[_Files]:
+    images = []
+    for file in find_files(element.uri):
+        if file.format != "image":
+            yield _Files([file])
+            continue
+        images.append(file)
+        if len(images) == _IMAGES_TOGETHER:
+            yield _Files(images)
+            images = []
+    if images:
+        yield _Files(images)
+
+
+class _ReadFiles(beam.DoFn):
+    """Files to references of the images that they are, name or hold."""
 
     def __init__(self, options: ListOptions):
         self._options = options
         self._empty_entries = Metrics.counter(METRICS_NAMESPACE, "list_entries_empty")
 
-    def process(self, element: FoundFile):
+    def process(self, element: _Files):
+        for file in element.files:
+            if file.format == "image":
+                yield ImageReference(file.uri)
+            else:
+                yield from self._read(file)
+
+    def _read(self, file: FoundFile) -> Iterator[ImageReference]:
         num_empty = 0
-        for reference in _references(element, self._options):
+        for reference in _references(file, self._options):
             if reference is None:
                 num_empty += 1
             else:
                 yield reference
         if num_empty:
             self._empty_entries.inc(num_empty)
-            _log.warning("list %s: skipped %d rows without a URI", redact(element.uri), num_empty)
+            _log.warning("list %s: skipped %d rows without a URI", redact(file.uri), num_empty)
 
 
 def _references(file: FoundFile, options: ListOptions) -> Iterator[ImageReference | None]:

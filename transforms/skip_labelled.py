@@ -1,9 +1,12 @@
 """SkipLabelled: what was listed, each image once, less the images that finished parts of the output already hold.
 
-One join by image id does both: repeats of a URI fall together, and so do a URI and its earlier label. The join is also the
-shuffle that spreads the images over the workers. Not for deciding *whether* an output folder may be added to: that is
+One join does both: repeats of a URI fall together, and so do a URI and its earlier label. It joins packs (`packs.py`) of all images
+whose ids begin alike, since millions are to fit in one process. Those that are left come out in long runs: `group_by_chunk.py`
+spreads them over the workers. Not for deciding *whether* an output folder may be added to: that is
 `pipeline/labelling.py`.
 """
+import heapq
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -16,9 +19,13 @@ from apache_beam.transforms.window import GlobalWindows
 
 from . import output_files
 from .driver_link import LISTED, PASSED_OVER, DriverLink
-from .elements import METRICS_NAMESPACE, ErrorKind, ImageReference
-from .given_boxes import BoxTables, ReadBoxes, joined
+from .elements import METRICS_NAMESPACE, ErrorKind, ImageReference, ImageReferenceCoder
+from .given_boxes import BoxesOfImage, BoxTables, ReadBoxes, joined
+from .packs import PackFn, unpack
 from .parts import ids_sum, iter_file, part_path
+
+_CODER = ImageReferenceCoder()
+_BUCKET_DIGITS = 3  # 4,096 buckets: keys enough for any cluster; of 10⁹ images, a bucket's 250,000 still fit in a worker's memory
 
 
 class ListedCounts(NamedTuple):
@@ -52,14 +59,13 @@ class SkipLabelled(beam.PTransform):
         self._boxes = boxes
 
     def expand(self, references: beam.PCollection[ImageReference]):
-        keyed = references | _KeyById()
         if self._limit is not None:
-            keyed = keyed | _SmallestIds(self._limit)
-        keyed = keyed | "Listed" >> beam.ParDo(_TellFn(self._link)).with_output_types(tuple[str, ImageReference])
+            references |= _SmallestIds(self._limit)
         labelled = references.pipeline | _LabelledIds(self._output, self._retry)
-        sides = [keyed, labelled | "KeyLabelled" >> beam.Map(lambda image_id: (image_id, True))]
+        sides = [references | "PackListed" >> beam.ParDo(_PackReferencesFn()), labelled | "PackLabelled" >> beam.ParDo(_PackIdsFn())]
         if self._boxes is not None:
-            sides.append(references.pipeline | ReadBoxes(self._boxes))
+            sides.append(references.pipeline | ReadBoxes(self._boxes)
+                         | "BoxesByBucket" >> beam.MapTuple(lambda id_, boxes: (_bucket_of(id_), (id_, boxes))))
         split = (tuple(sides) | beam.CoGroupByKey()
                  | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link)).with_outputs("counts", main="references"))
         counts = split.counts | beam.CombineGlobally(_sum_counts)
@@ -70,26 +76,49 @@ class DistinctImages(beam.PTransform):
     """ImageReferences in, one of each image id out: for pipelines that keep no output folder."""
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageReference]:
-        return references | _KeyById() | beam.CombinePerKey(_first) | beam.Values().with_output_types(ImageReference)
-
-
-class _KeyById(beam.PTransform):
-    def expand(self, references):
-        return references | beam.Map(lambda r: (r.image_id, r)).with_output_types(tuple[str, ImageReference])
+        return (references
+                | "KeyById" >> beam.Map(lambda r: (r.image_id, r)).with_output_types(tuple[str, ImageReference])
+                | beam.CombinePerKey(lambda found: next(iter(found)))
+                | beam.Values().with_output_types(ImageReference))
 
 
 class _SmallestIds(beam.PTransform):
-    """The `limit` pairs with the smallest ids, each id once."""
+    """The `limit` references with the smallest ids, each id once."""
 
     def __init__(self, limit: int):
         super().__init__()
         self._limit = limit
 
-    def expand(self, keyed):
-        return (keyed
-                | "Distinct" >> beam.CombinePerKey(_first)
-                | "Smallest" >> beam.combiners.Top.Smallest(self._limit, key=lambda pair: pair[0])
-                | "Each" >> beam.FlatMap(lambda pairs: pairs).with_output_types(tuple[str, ImageReference]))
+    def expand(self, references):
+        return (references
+                | "Smallest" >> beam.CombineGlobally(_SmallestIdsFn(self._limit))
+                | "Each" >> beam.FlatMap(lambda found: found).with_output_types(ImageReference))
+
+
+class _SmallestIdsFn(beam.CombineFn):
+    """In memory that depends on the limit alone, however many images there are."""
+
+    def __init__(self, limit: int):
+        self._limit = limit
+
+    def create_accumulator(self) -> dict[str, ImageReference]:
+        return {}
+
+    def add_input(self, accumulator, reference: ImageReference):
+        accumulator.setdefault(reference.image_id, reference)
+        return accumulator if len(accumulator) < 2 * self._limit + 1000 else self.compact(accumulator)
+
+    def merge_accumulators(self, accumulators):
+        merged = {}
+        for accumulator in accumulators:
+            merged = self.compact({**accumulator, **merged})
+        return merged
+
+    def compact(self, accumulator):
+        return {image_id: accumulator[image_id] for image_id in heapq.nsmallest(self._limit, accumulator)}
+
+    def extract_output(self, accumulator) -> list[ImageReference]:
+        return list(self.compact(accumulator).values())
 
 
 class _LabelledIds(beam.PTransform):
@@ -116,27 +145,18 @@ def _read_ids(path: str, retry: tuple[ErrorKind, ...] = ()) -> Iterator[str]:
         yield from batch.column(0).to_pylist()
 
 
-class _TellFn(beam.DoFn):
-    """Passes everything on, and tells how much there was."""
+def _bucket_of(image_id: str) -> str:
+    return image_id[:_BUCKET_DIGITS]
 
-    def __init__(self, link: DriverLink):
-        self._link = link
 
-    def setup(self):
-        self._tally = self._link.tally()
+class _PackReferencesFn(PackFn):
+    def keyed(self, element: ImageReference) -> tuple[str, bytes]:
+        return _bucket_of(element.image_id), _CODER.encode(element)
 
-    def teardown(self):
-        self._tally.close()
 
-    def start_bundle(self):
-        self._count = 0
-
-    def process(self, element):
-        self._count += 1
-        yield element
-
-    def finish_bundle(self):
-        self._tally.add(LISTED, self._count)
+class _PackIdsFn(PackFn):
+    def keyed(self, element: str) -> tuple[str, bytes]:
+        return _bucket_of(element), bytes.fromhex(element)
 
 
 class _AntiJoinFn(beam.DoFn):
@@ -157,35 +177,33 @@ class _AntiJoinFn(beam.DoFn):
         self._listed = self._skipped = self._ids_sum = 0
 
     def process(self, element):
-        _, (references, labelled, *boxes) = element
-        references = list(references)
-        if references:  # else labelled earlier, or in a table of boxes, but not asked for this time
-            reference = references[0]
-            self._listed += 1
-            self._tally.add(PASSED_OVER, len(references) - 1)
-            if next(iter(labelled), None):
-                self._skipped += 1
-                self._tally.add(PASSED_OVER)
-            else:
-                self._ids_sum += ids_sum([reference.image_id])
-                yield self._with_boxes(reference, *boxes)
+        _, (listed, labelled, *boxes) = element
+        references = {}
+        for reference in map(_CODER.decode, unpack(listed)):
+            references.setdefault(reference.image_id, reference)
+        labelled = set(unpack(labelled))  # some of images that weren't asked for this time
+        todo = {id_: reference for id_, reference in references.items() if bytes.fromhex(id_) not in labelled}
+        self._listed += len(references)
+        self._skipped += len(references) - len(todo)
+        self._ids_sum += ids_sum(todo)
+        if boxes:
+            todo = self._with_boxes(todo, *boxes)
+        yield from todo.values()
 
-    def _with_boxes(self, reference: ImageReference, parts=None) -> ImageReference:
-        if parts is None:
-            return reference
-        given = joined(parts)
-        if not given.data:
-            self._without_boxes.inc()
-        return replace(reference, boxes=given)
+    def _with_boxes(self, references: dict[str, ImageReference],
+                    boxes: Iterable[tuple[str, BoxesOfImage]]) -> dict[str, ImageReference]:
+        parts = defaultdict(list)
+        for image_id, part in boxes:
+            parts[image_id].append(part)
+        self._without_boxes.inc(len(references.keys() - parts.keys()))
+        return {image_id: replace(reference, boxes=joined(parts[image_id])) for image_id, reference in references.items()}
 
     def finish_bundle(self):
+        self._tally.add(LISTED, self._listed)
+        self._tally.add(PASSED_OVER, self._skipped)
         yield beam.pvalue.TaggedOutput(
             "counts", GlobalWindows.windowed_value_at_end_of_window(
                 ListedCounts(self._listed, self._skipped, self._ids_sum % (1 << 128))))
-
-
-def _first(references: Iterable[ImageReference]) -> ImageReference:
-    return next(iter(references))
 
 
 def _sum_counts(counts: Iterable[ListedCounts]) -> ListedCounts:

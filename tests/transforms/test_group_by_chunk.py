@@ -4,7 +4,8 @@ import apache_beam as beam
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 from labelbeam.transforms.elements import ImageReference, MemberLocation
-from labelbeam.transforms.group_by_chunk import GroupByChunk, chunk_key
+from labelbeam.transforms.group_by_chunk import GroupByChunk, _PackByChunkFn
+from labelbeam.transforms.packs import unpack
 
 
 def member(container, offset, chunk):
@@ -32,9 +33,11 @@ def test_members_of_a_chunk_come_together_and_in_order():
         assert_that(grouped, check, reify_windows=False)
 
 
-def test_plain_references_have_keys_of_their_own():
-    assert len({chunk_key(reference) for reference in PLAIN}) == len(PLAIN)
-    assert len({chunk_key(reference) for reference in MEMBERS}) == 20
+def test_plain_references_are_spread_in_small_packs_and_members_chunk_by_chunk():
+    with TestPipeline(runner="FnApiRunner") as pipeline:
+        packs = pipeline | beam.Create(MEMBERS + PLAIN, reshuffle=False) | beam.ParDo(_PackByChunkFn())
+        sizes = packs | beam.GroupByKey() | beam.MapTuple(lambda key, packs: len(list(unpack(packs))))
+        assert_that(sizes, equal_to([10] * 20 + [16, 16, 16, 2]))
 
 
 def test_repeats_are_kept():

@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from labelbeam.transforms.inputs import absolute, format_of, image_extensions, may_hold_containers, resolve
+from labelbeam.transforms.inputs import absolute, format_of, image_extensions, resolve
 
 
 @pytest.mark.parametrize("name, expected", [
@@ -48,12 +48,3 @@ def test_local_inputs_become_absolute_paths(tmp_path, monkeypatch):
     assert absolute("a/../b.jpg") == os.path.join(os.getcwd(), "b.jpg")
     assert absolute("file:///x/%C3%A9.jpg") == "/x/é.jpg"
     assert absolute("s3://bucket/./a") == "s3://bucket/./a"
-
-
-@pytest.mark.parametrize("inputs, expected", [
-    (["a.jpg", "photos/*.png", "l.csv", "https://host/x", "https://host/x.parquet"], False),
-    (["a.jpg", "x.tar"], True), (["photos"], True), (["photos/**"], True), (["x.parquet"], True),
-    (["x.tfrecord-*"], True),
-])
-def test_inputs_that_may_hold_containers_by_their_names(inputs, expected):
-    assert may_hold_containers(inputs) is expected

@@ -2,6 +2,8 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.testing.util import assert_that, equal_to
+from labelbeam.transforms import packs
+from labelbeam.transforms.driver_link import Counts, DriverLink, TallyReader
 from labelbeam.transforms.elements import ImageReference, MemberLocation, image_id
 from labelbeam.transforms.parts import ids_sum
 from labelbeam.transforms.skip_labelled import DistinctImages, ListedCounts, SkipLabelled
@@ -57,6 +59,28 @@ def test_limit_takes_the_smallest_ids_of_the_distinct_images(tmp_path):
     listed = references(*"abcdefgh", *"abcdefgh")
     smallest = sorted(references(*"abcdefgh"), key=lambda r: r.image_id)[:3]
     assert_skips(listed, None, smallest, ListedCounts(3, 0), limit=3)
+
+
+def test_more_images_than_are_packed_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(packs, "_ELEMENTS_AT_ONCE", 100)
+    names = [str(number) for number in range(1000)]
+    write_part(tmp_path, "part-1", *names[:700])
+    assert_skips(references(*names, *names[::-1]), tmp_path, references(*names[700:]), ListedCounts(1000, 700))
+
+
+def test_limit_with_many_more_images_than_it_takes(tmp_path):
+    names = [str(number) for number in range(5000)]
+    smallest = sorted(references(*names), key=lambda r: r.image_id)[:2]
+    assert_skips(references(*names, *names), tmp_path, smallest, ListedCounts(2, 0), limit=2)
+
+
+def test_images_listed_and_passed_over_are_told(tmp_path):
+    write_part(tmp_path, "part-1", "a", "old")
+    link = DriverLink(str(tmp_path / "link"))
+    (tmp_path / "link").mkdir()
+    with beam.Pipeline(runner="FnApiRunner") as p:
+        _ = p | beam.Create(references("a", "b", "c", "b")) | SkipLabelled(str(tmp_path), link=link)
+    assert TallyReader(link).read() == Counts(listed=3, passed_over=1)
 
 
 def test_a_reference_keeps_where_its_bytes_lie():

@@ -1,0 +1,176 @@
+"""What does labelbeam itself cost an image, and does that grow?  python -m benchmarks.many_small_images
+
+Labels 100,000 small JPEGs end to end, as `labelbeam label` does, with a detector that costs nothing, on the FnApiRunner; prints
+images/s and peak memory in each tenth of the way. Peer: a bare loop that reads and decodes the same files with Pillow.
+"""
+import argparse
+import functools
+import hashlib
+import io
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from apache_beam.options.pipeline_options import PipelineOptions
+from labelbeam.detectors.config import load_config
+from labelbeam.detectors.detector import Detections, DetectOptions
+from labelbeam.detectors.load import DetectorSpec
+from labelbeam.pipeline.job import Job, run_job
+from labelbeam.pipeline.labelling import Labelling
+from labelbeam.transforms.write_parts import PartLimits
+from PIL import Image
+
+from benchmarks.photos import crops
+
+DISTINCT = 20  # pictures really drawn; the rest are links to them under names of their own
+PICTURE_WH = (128, 96)
+BOXES = 5
+IMAGES_A_FOLDER = 10_000
+SAMPLE_EVERY_S = 0.1
+
+
+class FreeDetector:
+    """Finds the same boxes in every picture, without looking."""
+
+    batches = True
+
+    def __init__(self):
+        corners = np.linspace(0, 0.5, BOXES, dtype=np.float32)
+        self._found = Detections(boxes_yxyx=np.stack([corners, corners, corners + 0.4, corners + 0.4], axis=1),
+                                 class_ids=np.ones(BOXES, np.int32), scores=np.linspace(0.9, 0.5, BOXES, dtype=np.float32))
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        return [self._found] * len(images)
+
+
+@dataclass(frozen=True)
+class FreeDetectorSpec(DetectorSpec):
+    """Loads a `FreeDetector`, in no time."""
+
+    def load(self) -> FreeDetector:
+        return FreeDetector()
+
+
+class Cost(NamedTuple):
+    """Of one way: seconds of wall time and of processors' time; peak resident memory in MiB in each tenth of the images, and, as an
+    eleventh figure, after the last one (while parts are merged)."""
+
+    seconds: float
+    cpu_seconds: float
+    peaks_mib: list[float]
+
+
+def write_pictures(folder: Path, count: int) -> None:
+    """Small photographic JPEGs in folders of 10,000, linked from a few."""
+    drawn = []
+    for number, crop in enumerate(crops(DISTINCT)):
+        drawn.append(folder.parent / f"drawn-{number}.jpg")
+        Image.fromarray(crop).resize(PICTURE_WH).save(drawn[-1], quality=85)
+    for number in range(count):
+        picture = folder / f"{number // IMAGES_A_FOLDER:03d}" / f"{number:08d}.jpg"
+        if number % IMAGES_A_FOLDER == 0:
+            picture.parent.mkdir(parents=True)
+        os.link(drawn[number % DISTINCT], picture)
+
+
+class Watch:
+    """Samples this process's resident memory, and what part of the images is done.
+
+    Args:
+      done: gives how many images are done; 0 while the first is still waited for, which counts for no tenth.
+      count: images in all.
+    """
+
+    def __init__(self, done: Callable[[], int], count: int):
+        self._done, self._count = done, count
+        self._peaks = [0.0] * 11
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> list[float]:
+        """Gives the peaks of `Cost`; right once the context has ended."""
+        self._thread.start()
+        return self._peaks
+
+    def __exit__(self, *_) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        most = 0  # merging makes many parts one
+        while not self._stopped.wait(SAMPLE_EVERY_S):
+            most = max(most, self._done())
+            if most:
+                tenth = most * 10 // self._count
+                self._peaks[tenth] = max(self._peaks[tenth], resident_mib())
+
+
+def resident_mib() -> float:
+    """Of this process; Linux."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def through_labelbeam(pictures: Path, count: int) -> Cost:
+    """To be called in a fresh process."""
+    spec = FreeDetectorSpec(load_config("demo"), engine="saved_model", precision="float32", weights="", fingerprint="",
+                            has_masks=False, takes_boxes=False, options=DetectOptions())
+    output, parts = pictures.parent / "labels", PartLimits()
+    job = Job([str(pictures)], str(output), Labelling(spec, mask_format="none"), parts=parts)
+    written = functools.partial(_parts_in, output / "images")
+    started, cpu_started = time.monotonic(), time.process_time()
+    with Watch(lambda: written() * parts.images, count) as peaks:
+        result = run_job(job, PipelineOptions(["--runner=FnApiRunner"]))
+    assert result.record["rows"] == {"images": count, "detections": count * BOXES}, result.record
+    return Cost(time.monotonic() - started, time.process_time() - cpu_started, peaks)
+
+
+def _parts_in(folder: Path) -> int:
+    return sum(name.startswith("part-") for name in os.listdir(folder)) if folder.is_dir() else 0
+
+
+def bare_loop(pictures: Path, count: int) -> Cost:
+    """What can't be left out: every file read, its SHA-256, its pixels."""
+    done, started, cpu_started = 0, time.monotonic(), time.process_time()
+    with Watch(lambda: done, count) as peaks:
+        for picture in pictures.rglob("*.jpg"):
+            data = picture.read_bytes()
+            hashlib.sha256(data).hexdigest()
+            np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+            done += 1
+    return Cost(time.monotonic() - started, time.process_time() - cpu_started, peaks)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=100_000)
+    args = parser.parse_args()
+    if args.images < 10_000:
+        parser.error("--images: expected 10,000 or more, so that each tenth has parts of its own")
+    costs = {}
+    with tempfile.TemporaryDirectory() as name:
+        pictures = Path(name, "pictures")
+        write_pictures(pictures, args.images)
+        for way in (bare_loop, through_labelbeam):
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                costs[way.__name__] = process.submit(way, pictures, args.images).result()
+    print("| way | seconds | CPU seconds | images/s | peak MiB in each tenth | after | last tenth against first |\n"
+          "|---|---|---|---|---|---|---|")
+    for way, cost in costs.items():
+        *tenths, after = (f"{peak:.0f}" for peak in cost.peaks_mib)
+        print(f"| {way} | {cost.seconds:.1f} | {cost.cpu_seconds:.1f} | {args.images / cost.seconds:,.0f} | {', '.join(tenths)} "
+              f"| {after} | {cost.peaks_mib[9] / cost.peaks_mib[0]:.2f}× |")
+    bare, ours = costs["bare_loop"], costs["through_labelbeam"]
+    cpu_ms = (ours.cpu_seconds - bare.cpu_seconds) / args.images * 1000
+    print(f"\n{ours.seconds / bare.seconds:.2f}× the time of the bare loop, {cpu_ms:.2f} ms of a processor an image on top of it")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Packs: many small elements with one key as one element, so that a shuffle of millions takes little memory.
+
+Of each key and each element of a shuffle runners keep some hundred bytes beside what is in them, and several copies. Packed and
+compressed, dozens share that. Not for pictures or rows, which are never worth a shuffle.
+"""
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
+
+_ELEMENTS_AT_ONCE = 100_000  # in memory, before they are packed
+_CODER = beam.coders.IterableCoder(beam.coders.BytesCoder())
+
+
+def unpack(packs: Iterable[bytes]) -> Iterator[bytes]:
+    """The elements of all packs, one after the other."""
+    for packed in packs:
+        yield from _CODER.decode(zlib.decompress(packed))
+
+
+@beam.typehints.with_output_types(tuple[str, bytes])
+class PackFn(beam.DoFn):
+    """Elements in, pairs of a key and a pack out, several a key. For bounded collections in the global window.
+
+    Subclasses say what of an element is packed, and under which key.
+    """
+
+    def keyed(self, element: Any) -> tuple[str, bytes]:
+        raise NotImplementedError
+
+    def start_bundle(self):
+        self._elements: defaultdict[str, list[bytes]] = defaultdict(list)
+        self._count = 0
+
+    def process(self, element: Any) -> Iterator[tuple[str, bytes]]:
+        key, data = self.keyed(element)
+        self._elements[key].append(data)
+        self._count += 1
+        if self._count >= _ELEMENTS_AT_ONCE:
+            yield from self._packs()
+            self.start_bundle()
+
+    def finish_bundle(self):
+        yield from map(GlobalWindows.windowed_value_at_end_of_window, self._packs())
+
+    def _packs(self) -> Iterator[tuple[str, bytes]]:
+        for key, elements in self._elements.items():
+            yield key, zlib.compress(_CODER.encode(elements), level=1)  # URIs of one collection shrink to a quarter
