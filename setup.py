@@ -27,10 +27,11 @@ setup(
     package_data={
         "labelbeam.configs": ["**/*.yaml"],
         "labelbeam.detectors": ["demo/model/**/*"],
-        "labelbeam.pipeline": ["demo_images/*.jpg"],
+        "labelbeam.pipeline": ["demo_images/*.jpg", "templates/*.html"],
     },
     install_requires=[
         "apache-beam>=2.77,<3",
+        "Jinja2>=3.1",
         "keras>=3.10",
         "numpy>=2",
         "pillow>=12",

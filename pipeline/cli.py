@@ -187,7 +187,19 @@ def _add_evaluate_and_compare(commands) -> None:
                                "is the one whose file_name is the longest suffix of its path")
     evaluate.add_argument("--only-labelled", action="store_true",
                           help="leave annotated images without labels out, instead of counting them as empty")
-    for parser in (evaluate,):
+    compare = commands.add_parser(
+        "compare", allow_abbrev=False, help="what differs between two labellings of the same images",
+        description="Two labellings of the same images: detections of one class that overlap are partners; what has none is lost "
+                    "(only in A) or new (only in B). Agreement for each class, shifts of scores, the images that differ most.")
+    compare.add_argument("a", metavar="A", help="output folder of `labelbeam label`")
+    compare.add_argument("b", metavar="B", help="another one")
+    compare.add_argument("--html", metavar="FILE", help="write a page with charts and pictures of both, all in one file")
+    compare.add_argument("--min-iou", type=float, default=0.5, metavar="X",
+                         help="partners overlap so much at least (default: %(default)s)")
+    compare.add_argument("--min-score", type=float, default=0.0, metavar="S",
+                         help="count only detections that score so much; their partners may score less (default: all that the "
+                              "tables hold)")
+    for parser in (evaluate, compare):
         parser.add_argument("--iou", choices=["bbox", "segm"], default="bbox", help="of boxes or of masks (default: %(default)s)")
         parser.add_argument("--json", metavar="FILE", help="write everything to this file, for programs")
 
@@ -236,6 +248,9 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
     if args.command == "evaluate":
         from .evaluate import run_evaluate
         return run_evaluate(args)
+    if args.command == "compare":
+        from .compare import run_compare
+        return run_compare(args)
     if args.command == "weights":
         from .convert_weights import run_weights
         return run_weights(args)
