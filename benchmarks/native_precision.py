@@ -58,7 +58,8 @@ def main() -> None:
         differences = np.concatenate([partners(a, b, picture.shape[:2])
                                       for a, b, picture in zip(found[one], found[other], pictures)])
         print(f"{one}: {count} detections above {MIN_SCORE}; with a partner in {other}: {len(differences) / max(count, 1):.2%}; "
-              f"scores differ by {differences.max(initial=0):.3f} at most, {differences.sum() / max(len(differences), 1):.4f} on average")
+              f"scores differ by {differences.max(initial=0):.3f} at most, "
+              f"{differences.sum() / max(len(differences), 1):.4f} on average")
 
 
 if __name__ == "__main__":

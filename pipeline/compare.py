@@ -140,6 +140,7 @@ class _Tally:
         columns = {name: np.append(values, np.zeros(len(names) - len(values))) for name, values in columns.items()}
         classes = [{"name": name, **_shares({key: values[i] for key, values in columns.items()}, self.greatest_shift[i])}
                    for i, name in enumerate(names) if columns["in_a"][i] or columns["in_b"][i]]
+        most_different = sorted(self.most_different, key=lambda item: (-item[0], item[1]))
         totals = _shares({key: values.sum() for key, values in columns.items()}, max(self.greatest_shift, default=0))
         return {
             "images": {**self.images, "examples": {kind: uris for kind, uris in self.examples.items() if uris}},
@@ -148,7 +149,7 @@ class _Tally:
             "classes": sorted(classes, key=lambda row: (-row["in_a"] - row["in_b"], row["name"])),
             "renamed": [{"a": names[pair[0]], "b": names[pair[1]], "detections": n} for pair, n in self.renamed.most_common(20)],
             "most_different": [{"image_id": image_id, "difference": difference, **facts}
-                               for difference, image_id, facts in sorted(self.most_different, key=lambda item: (-item[0], item[1]))],
+                               for difference, image_id, facts in most_different],
         }
 
 
@@ -279,7 +280,8 @@ def _portions(keys_a: np.ndarray, keys_b: np.ndarray) -> Iterator[tuple[int, int
     yield from zip(bounds.tolist(), [*bounds[1:].tolist(), len(keys_a)])
 
 
-def _mask_iou(a: DetectionColumns, b: DetectionColumns, first: np.ndarray, second: np.ndarray, touching: np.ndarray) -> np.ndarray:
+def _mask_iou(a: DetectionColumns, b: DetectionColumns, first: np.ndarray, second: np.ndarray,
+              touching: np.ndarray) -> np.ndarray:
     """Overlaps of masks; a mask lies in its box, so where boxes don't touch it's 0."""
     overlaps = np.zeros(len(first))
     masks = [{row: side.mask(row) for row in np.unique(rows[touching]).tolist()} for side, rows in ((a, first), (b, second))]

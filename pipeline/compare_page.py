@@ -42,8 +42,8 @@ def describe_comparison(result: dict[str, Any]) -> str:
         if result["min_score"] else ""))
     if found["in_both"]:
         lines.append(f"  scores     of partners shift by {found['mean_score_shift']:+.4f} on average, "
-                     f"{found['mean_absolute_score_shift']:.4f} either way; 99 % by {result['scores']['p99_absolute_shift']:.3f} at "
-                     f"most, one by {found['greatest_absolute_score_shift']:.3f}")
+                     f"{found['mean_absolute_score_shift']:.4f} either way; 99 % by "
+                     f"{result['scores']['p99_absolute_shift']:.3f} at most, one by {found['greatest_absolute_score_shift']:.3f}")
         lines.append(f"  overlap    of partners {found['mean_iou']:.4f} on average (IoU of "
                      f"{'masks' if result['iou'] == 'segm' else 'boxes'}, {result['min_iou']:g} at least)")
     worst = sorted((row for row in result["classes"] if row["agreement"] < 1), key=lambda row: row["agreement"])
@@ -51,7 +51,8 @@ def describe_comparison(result: dict[str, Any]) -> str:
         width = max(len(row["name"]) for row in worst[:_MAX_CLASSES])
         lines += ["", f"  classes with the least agreement ({len(worst):,} of {len(result['classes']):,} differ)"]
         lines += [f"    {row['name']:<{width}}  {_percent(row['agreement']):>9}  {row['in_a']:,} in A, {row['in_b']:,} in B, "
-                  f"{row['lost'] + row['fell_below']:,} lost, {row['new'] + row['rose_above']:,} new" for row in worst[:_MAX_CLASSES]]
+                  f"{row['lost'] + row['fell_below']:,} lost, {row['new'] + row['rose_above']:,} new"
+                  for row in worst[:_MAX_CLASSES]]
     if result["renamed"]:
         renamed = ", ".join(f"{row['a']} → {row['b']} {row['detections']:,}×" for row in result["renamed"][:5])
         lines.append(f"  lost and new in one place, under another name: {renamed}")
@@ -129,8 +130,8 @@ def _pictures(labels: Sequence[StoredLabels], fates: Sequence[Sequence[str]]) ->
 def _draw(picture: Image.Image, labels: StoredLabels, ranks: list[int], scale: float, colour: Rgb) -> Image.Image:
     names = [labels.class_names[rank] for rank in ranks]
     masks = (_mask_if_there(labels, rank) for rank in ranks)
-    return draw_labels(picture, labels.boxes_xywh[ranks] * scale, masks, names, labels.scores[ranks], dict.fromkeys(names, colour),
-                       _FONT_SIZE)
+    return draw_labels(picture, labels.boxes_xywh[ranks] * scale, masks, names, labels.scores[ranks],
+                       dict.fromkeys(names, colour), _FONT_SIZE)
 
 
 def _mask_if_there(labels: StoredLabels, rank: int):

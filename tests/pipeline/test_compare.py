@@ -120,7 +120,8 @@ def test_what_is_lost_new_and_shifted_is_told_by_class(tmp_path):
 
 
 def test_partners_may_lie_below_the_least_score_that_counts(tmp_path):
-    a, b = folders(tmp_path, [found("x.jpg", (0.9, 0.52, 0.3))], [found("x.jpg", (0.9, 0.6, 0.48), (1, 1, 2), [BOXES[0], BOXES[2], BOXES[1]])])
+    a, b = folders(tmp_path, [found("x.jpg", (0.9, 0.52, 0.3))],
+                   [found("x.jpg", (0.9, 0.6, 0.48), (1, 1, 2), [BOXES[0], BOXES[2], BOXES[1]])])
     result = compare(a, b, min_score=0.5)
     assert {k: result["detections"][k] for k in ("in_a", "in_b", "in_both", "lost", "new", "fell_below", "rose_above")} == {
         "in_a": 2, "in_b": 2, "in_both": 1, "lost": 0, "new": 0, "fell_below": 1, "rose_above": 1}
@@ -148,7 +149,8 @@ def test_masks_are_compared_on_request(tmp_path):
 
 def test_images_that_cannot_be_compared_are_counted_and_named(tmp_path):
     turned = labelled("turned.jpg", SIZE_HW[::-1], detections([0.5]))
-    a, b = folders(tmp_path, [found("both.jpg"), found("a.jpg"), failed("f.jpg"), failed("fa.jpg"), found("fb.jpg"), found("turned.jpg")],
+    a, b = folders(tmp_path, [found("both.jpg"), found("a.jpg"), failed("f.jpg"), failed("fa.jpg"), found("fb.jpg"),
+                              found("turned.jpg")],
                    [found("both.jpg"), found("b.jpg"), failed("f.jpg"), found("fa.jpg"), failed("fb.jpg"), turned])
     images = compare(a, b)["images"]
     assert images.pop("examples") == {

@@ -119,7 +119,8 @@ def test_two_images_for_one_annotation_are_refused_until_a_table_says_which(tmp_
 
 
 @pytest.mark.parametrize("table, named", [
-    ("uri,id\n/a.jpg,9\n", "line 2: the annotations have no image with the id '9'"), ("path,id\n", "expected the columns uri and id")])
+    ("uri,id\n/a.jpg,9\n", "line 2: the annotations have no image with the id '9'"),
+    ("path,id\n", "expected the columns uri and id")])
 def test_a_table_of_ids_that_does_not_fit_is_refused(tmp_path, table, named):
     write_part(tmp_path / "out", [found("/a.jpg")], labels=LABELS)
     (tmp_path / "ids.csv").write_text(table)
@@ -136,8 +137,8 @@ def test_classes_are_matched_by_name_on_request(tmp_path):
 
 
 def test_what_makes_figures_low_is_said(tmp_path):
-    write_part(tmp_path / "out", [labelled("/a.jpg", SIZE_HW, detections([0.9, 0.8, 0.7], [1, 2, 7]))], labels=LABELS, min_score=0.3,
-               max_detections=10)
+    write_part(tmp_path / "out", [labelled("/a.jpg", SIZE_HW, detections([0.9, 0.8, 0.7], [1, 2, 7]))], labels=LABELS,
+               min_score=0.3, max_detections=10)
     annotations = annotate(tmp_path / "i.json", ["a.jpg"], categories={1: "ball", 2: "crate"})
     notes = "\n".join(evaluate(str(tmp_path / "out"), annotations)["notes"])
     assert "--min-score 0.3" in notes and "--max-detections 10" in notes and "2 (box / crate)" in notes
@@ -146,7 +147,8 @@ def test_what_makes_figures_low_is_said(tmp_path):
 
 def test_an_annotation_with_the_id_0_can_be_found(tmp_path):
     write_part(tmp_path / "out", [found("/a.jpg")], labels=LABELS)
-    assert evaluate(str(tmp_path / "out"), annotate(tmp_path / "i.json", ["a.jpg"], first_id=0))["figures"]["AP"] == pytest.approx(1)
+    annotations = annotate(tmp_path / "i.json", ["a.jpg"], first_id=0)
+    assert evaluate(str(tmp_path / "out"), annotations)["figures"]["AP"] == pytest.approx(1)
 
 
 def test_masks_in_png_files_give_the_same_figures(tmp_path):
