@@ -27,10 +27,11 @@ setup(
     package_data={
         "labelbeam.configs": ["**/*.yaml"],
         "labelbeam.detectors": ["demo/model/**/*"],
-        "labelbeam.pipeline": ["demo_images/*.jpg"],
+        "labelbeam.pipeline": ["demo_images/*.jpg", "templates/*.html"],
     },
     install_requires=[
         "apache-beam>=2.77,<3",
+        "Jinja2>=3.1",
         "keras>=3.10",
         "numpy>=2",
         "pillow>=12",
@@ -44,6 +45,7 @@ setup(
     ],
     extras_require={
         "aws": ["apache-beam[aws]>=2.77,<3"],
+        "evaluate": ["pycocotools>=2.0.8"],
         "gcp": ["apache-beam[gcp]>=2.77,<3", "google-cloud-storage>=3,<4"],
         "test": ["boto3>=1.36", "duckdb>=1", "google-auth-httplib2>=0.1", "google-cloud-storage>=3,<4", "jax>=0.6",
                  "moto[server]>=5", "pandas>=2", "pycocotools>=2.0.8", "pytest>=8", "scikit-image>=0.24"],

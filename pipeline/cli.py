@@ -1,4 +1,6 @@
-"""The command line: `labelbeam label | demo | detectors | status | settle | weights`. Parses, calls, makes exit codes of errors.
+"""The command line: `labelbeam label | demo | detectors | status | settle | evaluate | compare | weights`.
+
+Parses, calls, makes exit codes of errors:
 
     0  done      1  the job failed or is incomplete      2  the command can't be used as it is      130  Ctrl-C
 
@@ -56,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
                                  description="Takes away unfinished parts, removes repeated rows, merges small parts. `labelbeam "
                                              "label` does so by itself; this is for folders that nothing is to be added to.")
     settle.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
+    _add_evaluate_and_compare(commands)
     return parser
 
 
@@ -170,6 +173,39 @@ def _add_weights(commands) -> None:
     exporting.add_argument("--outputs", nargs="+", metavar="NAME", help="outputs of the signature (default: all)")
 
 
+def _add_evaluate_and_compare(commands) -> None:
+    evaluate = commands.add_parser(
+        "evaluate", allow_abbrev=False, help="average precision of a labelling, given annotations",
+        description="COCO's average precision and recall of a labelling, by pycocotools (pip install 'labelbeam[evaluate]'). "
+                    "Annotated images that failed or are missing count, and are named.")
+    evaluate.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
+    evaluate.add_argument("--annotations", required=True, metavar="FILE", help="instances.json in COCO's format")
+    evaluate.add_argument("--per-class", action="store_true", help="a table of the classes as well")
+    evaluate.add_argument("--match-classes", choices=["id", "name"], default="id",
+                          help="a detection's category is the one with its class_id, or with its class_name "
+                               "(default: %(default)s)")
+    evaluate.add_argument("--image-ids", metavar="FILE",
+                          help="CSV file with the columns uri and id (of the image in the annotations); without, an image "
+                               "is the one whose file_name is the longest suffix of its path")
+    evaluate.add_argument("--only-labelled", action="store_true",
+                          help="leave annotated images without labels out, instead of counting them as empty")
+    compare = commands.add_parser(
+        "compare", allow_abbrev=False, help="what differs between two labellings of the same images",
+        description="Two labellings of the same images: detections of one class that overlap are partners; what has none is lost "
+                    "(only in A) or new (only in B). Agreement for each class, shifts of scores, the images that differ most.")
+    compare.add_argument("a", metavar="A", help="output folder of `labelbeam label`")
+    compare.add_argument("b", metavar="B", help="another one")
+    compare.add_argument("--html", metavar="FILE", help="write a page with charts and pictures of both, all in one file")
+    compare.add_argument("--min-iou", type=float, default=0.5, metavar="X",
+                         help="partners overlap so much at least (default: %(default)s)")
+    compare.add_argument("--min-score", type=float, default=0.0, metavar="S",
+                         help="count only detections that score so much; their partners may score less (default: all that the "
+                              "tables hold)")
+    for parser in (evaluate, compare):
+        parser.add_argument("--iou", choices=["bbox", "segm"], default="bbox", help="of boxes or of masks (default: %(default)s)")
+        parser.add_argument("--json", metavar="FILE", help="write everything to this file, for programs")
+
+
 def _add_verbose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="log what Beam and TensorFlow say")
 
@@ -211,6 +247,12 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
         from .settle import settle
         print(settle(args.output))
         return 0
+    if args.command == "evaluate":
+        from .evaluate import run_evaluate
+        return run_evaluate(args)
+    if args.command == "compare":
+        from .compare import run_compare
+        return run_compare(args)
     if args.command == "weights":
         from .convert_weights import run_weights
         return run_weights(args)

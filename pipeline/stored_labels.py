@@ -6,7 +6,7 @@ or Spark.
 """
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -28,6 +28,7 @@ from ..transforms.masks import decode_rle
 from ..transforms.parts import part_path
 from ..transforms.read_bytes import image_error, read_bytes
 from .labelling import METADATA_KEY
+from .status import read_labelling_file
 
 MAX_PARTS = 64  # parts that a sample is drawn from: of a folder with thousands, even their sizes take long to read
 
@@ -125,6 +126,30 @@ def iter_labels(output: str) -> Iterator[StoredLabels]:
     """Every image in an output folder, failed ones included, part by part; memory holds one part."""
     for path in output_files.list_files(part_path(output, "images", "part-*")):
         yield from _read_part(output, path, None)
+
+
+def read_labels(output: str, image_ids: Iterable[str]) -> dict[str, StoredLabels]:
+    """The labels of certain images, by id; those that the folder doesn't hold aren't in it."""
+    ids, found = pa.array(list(image_ids), pa.string()), {}
+    for path in output_files.list_files(part_path(output, "images", "part-*")):
+        rows = np.flatnonzero(pc.is_in(_read_table(path, ["image_id"])["image_id"], ids))
+        if len(rows):
+            found.update((labels.image_id, labels) for labels in _read_part(output, path, rows))
+    return found
+
+
+def labelling_settings(output: str) -> dict[str, Any]:
+    """The settings that made a folder's labels: see `Labelling.settings`; empty if the files don't say.
+
+    Raises:
+      UsageError: if the folder isn't one of a labelling, or holds no labelled images.
+    """
+    paths = output_files.list_files(part_path(output, "images", "part-*"))
+    if not any(map(_num_rows, paths)):
+        read_labelling_file(output)  # says so if it's no such folder
+        raise UsageError(f"{output}: no labelled images; no job has finished a part yet (`labelbeam status {output}`)")
+    with output_files.open_to_read(paths[0]) as file:
+        return json.loads((pq.read_schema(file).metadata or {}).get(METADATA_KEY.encode(), "{}"))
 
 
 def _num_rows(path: str) -> int:
