@@ -11,6 +11,14 @@ from importlib import import_module
 
 FORMATS = {  # what --format takes -> module, class; imported when asked for
     "coco": ("coco", "CocoWriter"),
+    "coco-results": ("coco_results", "CocoResultsWriter"),
+    "yolo": ("yolo", "YoloWriter"),
+    "yolo-seg": ("yolo_seg", "YoloSegWriter"),
+    "voc": ("voc", "VocWriter"),
+    "label-studio": ("label_studio", "LabelStudioWriter"),
+    "cvat": ("cvat", "CvatWriter"),
+    "fiftyone": ("fiftyone", "FiftyOneWriter"),
+    "geojson": ("geojson", "GeoJsonWriter"),
 }
 
 

@@ -51,6 +51,7 @@ class ExportSummary:
       failures: images of the labelling that have no labels, by error kind: left out.
       missing: URI -> why of pictures that couldn't be copied or linked, the first few: their images are left out too.
       num_missing: how many these are.
+      left_out: detections that the format can't hold, by reason.
     """
 
     target: str
@@ -59,6 +60,7 @@ class ExportSummary:
     failures: dict[str, int]
     missing: dict[str, str]
     num_missing: int
+    left_out: dict[str, int]
 
     def describe(self) -> str:
         """For a person."""
@@ -69,6 +71,7 @@ class ExportSummary:
         if self.num_missing:
             lines.append(f"  left out  {self.num_missing:,} images whose picture can't be read any more")
             lines += [f"            {uri}: {why}" for uri, why in self.missing.items()]
+        lines += [f"  left out  {number:,} detections: {reason}" for reason, number in self.left_out.items()]
         return "\n".join(lines)
 
 
@@ -90,6 +93,9 @@ def export(output: str, options: ExportOptions) -> ExportSummary:
                          f"Formats of boxes: {', '.join(name for name in FORMATS if not writer_class(name).needs_masks)}")
     if options.pictures == "link" and found.not_a_file:
         raise UsageError(f"--link-images: {found.not_a_file} isn't a file on this machine; give --copy-images")
+    if not writer_type.reads_uris and not options.pictures and found.not_a_file:
+        raise UsageError(f"--format {options.format}: {found.not_a_file} isn't a file on this machine, and the tool reads no others; "
+                         "give --copy-images")
     categories = choose_categories(found.categories, options.classes)
     dataset = Dataset(categories, found.has_masks, found.settings, target.parent if as_file else target,
                       options.polygon_tolerance_px)
@@ -125,7 +131,7 @@ def _check_target(options: ExportOptions, writer_type: type[Writer]) -> tuple[Pa
 
 def _write(output: str, options: ExportOptions, found: Survey, writer_type: type[Writer], dataset: Dataset,
            folder: Path) -> ExportSummary:
-    summary = ExportSummary(options.target, 0, 0, found.failures, {}, 0)
+    summary = ExportSummary(options.target, 0, 0, found.failures, {}, 0, {})
     with writer_type(folder, dataset) as writer:
         for labels, name, error in _placed(_named(output, found, writer_type), options, folder / writer_type.images_folder):
             if error is not None:
@@ -139,6 +145,8 @@ def _write(output: str, options: ExportOptions, found: Survey, writer_type: type
             summary.num_detections += len(labels.scores)
             picture = f"{writer_type.images_folder}/{name}" if options.pictures else None
             writer.add(ExportedImage(summary.num_images, name, picture, labels))
+        summary.left_out = dict(writer.left_out)
+        summary.num_detections -= writer.left_out.total()
     return summary
 
 

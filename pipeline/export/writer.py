@@ -6,6 +6,7 @@ sees only what it is handed.
 import abc
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,16 +67,20 @@ class Writer(abc.ABC):
       images_folder: where below the folder the tool expects pictures.
       flat_names: names have no folders, and differ in more than their extensions.
       needs_masks: there is nothing to write without masks.
+      reads_uris: the tool can do with pictures that are neither in the export nor files on this machine.
+      left_out: detections that the format can't hold, by reason.
     """
 
     file_name: ClassVar[str | None] = None
     images_folder: ClassVar[str] = "images"
     flat_names: ClassVar[bool] = False
     needs_masks: ClassVar[bool] = False
+    reads_uris: ClassVar[bool] = True
 
     def __init__(self, folder: Path, dataset: Dataset):
         self.folder = folder
         self.dataset = dataset
+        self.left_out: Counter[str] = Counter()
         self._files = contextlib.ExitStack()
 
     @abc.abstractmethod
