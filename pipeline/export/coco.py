@@ -13,7 +13,7 @@ from .writer import Dataset, ExportedImage, JsonItems, Writer, shortest, to_json
 class CocoWriter(Writer):
     """Images go straight to the file, annotations to one beside it, which is appended at the end and taken away."""
 
-    file_name = "annotations.json"
+    file_name = "annotations/instances_default.json"  # where CVAT and Datumaro look for it
     _spool_name = "annotations.spool"
 
     def __init__(self, folder, dataset: Dataset):

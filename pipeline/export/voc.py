@@ -16,7 +16,6 @@ class VocWriter(Writer):
         super().__init__(folder, dataset)
         lines = ["# label:color_rgb:parts:actions", *(f"{name}:::" for name in dataset.categories.values())]
         self.write_text("labelmap.txt", "\n".join(lines) + "\n")
-        (folder / "ImageSets" / "Main").mkdir(parents=True)
         self._stems = self.open("ImageSets/Main/trainval.txt")
 
     def add(self, image: ExportedImage) -> None:

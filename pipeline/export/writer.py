@@ -63,7 +63,7 @@ class Writer(abc.ABC):
     """Writes one export into a folder. A context manager: `finish` is called when it's left without an error.
 
     Attributes:
-      file_name: of formats that are one file: what it is called, with the extension by which --to is told to be a file.
+      file_name: of formats that are one file: its path below the folder, with the extension by which --to is told to be a file.
       images_folder: where below the folder the tool expects pictures.
       flat_names: names have no folders, and differ in more than their extensions.
       needs_masks: there is nothing to write without masks.
@@ -99,8 +99,10 @@ class Writer(abc.ABC):
                 self.finish()
 
     def open(self, name: str) -> TextIO:
-        """A new text file of the export, closed with the writer."""
-        return self._files.enter_context(open(self.folder / name, "w", encoding="utf-8"))
+        """A new text file of the export, closed with the writer; makes its folders."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return self._files.enter_context(open(path, "w", encoding="utf-8"))
 
     def write_text(self, name: str, text: str) -> None:
         """A whole file of the export; makes its folders."""
