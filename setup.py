@@ -46,9 +46,10 @@ setup(
     extras_require={
         "aws": ["apache-beam[aws]>=2.77,<3"],
         "evaluate": ["pycocotools>=2.0.8"],
+        "export": ["scikit-image>=0.24"],
         "gcp": ["apache-beam[gcp]>=2.77,<3", "google-cloud-storage>=3,<4"],
         "test": ["boto3>=1.36", "duckdb>=1", "google-auth-httplib2>=0.1", "google-cloud-storage>=3,<4", "jax>=0.6",
-                 "moto[server]>=5", "pandas>=2", "pycocotools>=2.0.8", "pytest>=8", "scikit-image>=0.24"],
+                 "moto[server]>=5", "pandas>=2", "pycocotools>=2.0.8", "pytest>=8", "scikit-image>=0.24", "supervision>=0.26"],
     },
     entry_points={"console_scripts": ["labelbeam = labelbeam.pipeline.cli:main"]},
 )

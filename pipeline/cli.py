@@ -1,4 +1,4 @@
-"""The command line: `labelbeam label | demo | detectors | status | settle | evaluate | compare | weights`.
+"""The command line: `labelbeam label | demo | detectors | status | settle | evaluate | compare | export | weights`.
 
 Parses, calls, makes exit codes of errors:
 
@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("detectors", allow_abbrev=False, help="list the detectors that labelbeam has configurations for",
                         description="Lists the configurations: input size, classes, engines, published accuracy.")
     _add_weights(commands)
+    _add_export(commands)
     status = commands.add_parser("status", allow_abbrev=False, help="what an output folder holds, and what its jobs did",
                                  description="Images, failures by kind with examples, detections, jobs, and what an "
                                              "interrupted job left behind. Changes nothing.")
@@ -206,6 +207,30 @@ def _add_evaluate_and_compare(commands) -> None:
         parser.add_argument("--json", metavar="FILE", help="write everything to this file, for programs")
 
 
+def _add_export(commands) -> None:
+    from .export import FORMATS
+    export = commands.add_parser(
+        "export", allow_abbrev=False, help="labels as files of other tools: COCO, YOLO, Pascal VOC, Label Studio, CVAT, …",
+        description="Writes an output folder's labels in a format that labelling tools and training code import. Images that "
+                    "failed are left out and counted; images without detections are kept. docs/export.md describes each format.")
+    export.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
+    export.add_argument("--format", required=True, choices=list(FORMATS))
+    export.add_argument("--to", required=True, dest="target", metavar="FOLDER_OR_FILE",
+                        help="a new or empty folder, or a new file for formats that are one file; on this machine")
+    export.add_argument("--min-score", type=float, default=0.0, metavar="S",
+                        help="leave out detections with a lower score (default: none)")
+    export.add_argument("--classes", nargs="+", metavar="NAME", help="only detections of these classes (default: all)")
+    pictures = export.add_mutually_exclusive_group()
+    pictures.add_argument("--copy-images", action="store_const", const="copy", dest="pictures",
+                          help="copy the pictures into the export, from wherever they lie")
+    pictures.add_argument("--link-images", action="store_const", const="link", dest="pictures",
+                          help="symbolic links to the pictures instead, which must be files on this machine")
+    export.add_argument("--polygon-tolerance-px", type=float, default=0.0, metavar="PX",
+                        help="leave out points of polygons that are so near to the line without them; makes masks easier to "
+                             "edit (default: every pixel is kept)")
+    _add_verbose(export)
+
+
 def _add_verbose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="log what Beam and TensorFlow say")
 
@@ -256,6 +281,12 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
     if args.command == "weights":
         from .convert_weights import run_weights
         return run_weights(args)
+    if args.command == "export":
+        from .export.run import ExportOptions, export
+        summary = export(args.output, ExportOptions(args.format, args.target, args.min_score, args.classes, args.pictures,
+                                                    args.polygon_tolerance_px))
+        print(summary.describe())
+        return 1 if summary.num_missing else 0
     from .label import run_label
     return run_label(args, rest)
 

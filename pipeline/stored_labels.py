@@ -7,7 +7,7 @@ or Spark.
 import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..transforms.decode import decode
 from ..transforms.elements import ImageError, ImageFacts, ImageFailure, ImageReference
 from ..transforms.fetch_options import DecodeOptions, ReadOptions
 from ..transforms.inputs import format_of
-from ..transforms.masks import decode_rle
+from ..transforms.masks import decode_rle, encode_rle
 from ..transforms.parts import part_path
 from ..transforms.read_bytes import image_error, read_bytes
 from .labelling import METADATA_KEY
@@ -77,6 +77,25 @@ class StoredLabels:
             return decode_rle(self.counts[ref], *self.size_hw)
         with Image.open(io.BytesIO(output_files.read(output_files.join(self.output, ref)))) as file:
             return np.asarray(file, bool)
+
+    def rle(self, rank: int) -> str | None:
+        """The mask of one detection as COCO's compressed run-length encoding, whatever it's stored as; None if it has none.
+
+        Raises:
+          FileNotFoundError: if it's a file that is gone.
+        """
+        ref = self.mask_refs[rank]
+        return None if ref is None else self.counts[ref] if ref in self.counts else encode_rle(self.mask(rank))
+
+    def select(self, kept: np.ndarray) -> "StoredLabels":
+        """The same image with some of its detections.
+
+        Args:
+          kept: bool `[N]`.
+        """
+        indices = np.flatnonzero(kept).tolist()
+        return replace(self, class_ids=self.class_ids[kept], class_names=[self.class_names[i] for i in indices],
+                       scores=self.scores[kept], boxes_xywh=self.boxes_xywh[kept], mask_refs=[self.mask_refs[i] for i in indices])
 
     def read_pixels(self) -> np.ndarray:
         """The picture, uint8 RGB `[height, width, 3]`, read again from its URI and decoded as it was for its labels.
@@ -201,8 +220,7 @@ def _reference(uri: str) -> ImageReference:
     Raises:
       ImageError: if the container can't be read or has no such member.
     """
-    container, hash_sign, _ = uri.partition("#")
-    if not hash_sign or format_of(container) not in ("tar", "tfrecord", "parquet"):
+    if (container := container_of(uri)) is None:
         return ImageReference(uri)
     try:
         found = next((member for member in index_members(container) if member.uri == uri), None)
@@ -211,3 +229,9 @@ def _reference(uri: str) -> ImageReference:
     if found is None:
         raise ImageError("not_found", f"container {container} has no such member any more")
     return found
+
+
+def container_of(uri: str) -> str | None:
+    """The container that an image lies in, by the form of its URI; None if it's a file of its own."""
+    container, hash_sign, _ = uri.partition("#")
+    return container if hash_sign and format_of(container) in ("tar", "tfrecord", "parquet") else None

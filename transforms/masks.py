@@ -222,6 +222,22 @@ def decode_rle(counts: str, height: int, width: int) -> np.ndarray:
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
+def encode_rle(mask: np.ndarray) -> str:
+    """A bool mask `[height, width]` as the column `counts` of the table `masks` has it: the inverse of `decode_rle`."""
+    pixels = mask.ravel(order="F")
+    bounds = np.flatnonzero(np.diff(pixels, prepend=False))
+    return encode_counts(np.diff(bounds, prepend=0, append=pixels.size))
+
+
+def rle_area(counts: str) -> int:
+    """Pixels of the object.
+
+    Raises:
+      ValueError: if the string isn't such an encoding.
+    """
+    return int(decode_counts(counts)[1::2].sum())
+
+
 def png_bytes(counts: str, height: int, width: int) -> bytes:
     """The mask as a PNG of the picture's size, 1 bit a pixel, white on black.
 
