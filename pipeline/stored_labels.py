@@ -6,7 +6,7 @@ or Spark.
 """
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -125,6 +125,13 @@ def iter_labels(output: str) -> Iterator[StoredLabels]:
     """Every image in an output folder, failed ones included, part by part; memory holds one part."""
     for path in output_files.list_files(part_path(output, "images", "part-*")):
         yield from _read_part(output, path, None)
+
+
+def read_labels(output: str, stem: str, image_ids: Collection[str]) -> Iterator[StoredLabels]:
+    """Chosen images of one part, in the order of its rows."""
+    path = part_path(output, "images", stem)
+    chosen = pc.is_in(_read_table(path, ["image_id"])["image_id"], pa.array(image_ids, pa.string()))
+    return _read_part(output, path, np.flatnonzero(chosen))
 
 
 def _num_rows(path: str) -> int:
