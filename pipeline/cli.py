@@ -1,6 +1,4 @@
-"""The command line: `labelbeam label | demo | detectors | status | settle | evaluate | compare | export | weights`.
-
-Parses, calls, makes exit codes of errors:
+"""The command line, `labelbeam COMMAND`: parses, calls, makes exit codes of errors:
 
     0  done      1  the job failed or is incomplete      2  the command can't be used as it is      130  Ctrl-C
 
@@ -60,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
                                              "label` does so by itself; this is for folders that nothing is to be added to.")
     settle.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
     _add_evaluate_and_compare(commands)
+    _add_report_and_show(commands)
     return parser
 
 
@@ -146,6 +145,27 @@ def _add_demo(commands) -> None:
                     "minute, ends with a contact sheet to look at.")
     demo.add_argument("--output", default="demo-labels", metavar="FOLDER", help="folder of the tables (default: %(default)s)")
     _add_verbose(demo)
+
+
+def _add_report_and_show(commands) -> None:
+    report = commands.add_parser(
+        "report", allow_abbrev=False, help="a labelling on one HTML page: figures, charts, a gallery",
+        description="One page that needs no network, at most 5 MB whatever the number of images: what was labelled with what, "
+                    "charts, and a sample of pictures with their labels, which can be filtered by class and score. It holds "
+                    "pictures and their URIs: pass it on as you would those.")
+    report.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
+    report.add_argument("--output", dest="to_path", metavar="FILE.html", help="the page (default: OUT/report.html)")
+    report.add_argument("--seed", type=int, default=0, metavar="N",
+                        help="of the sample of pictures; the same one shows the same (default: %(default)s)")
+    show = commands.add_parser(
+        "show", allow_abbrev=False, help="one image with its labels drawn in",
+        description="Draws one image's boxes, masks and names, and lists its detections.")
+    show.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
+    show.add_argument("image", metavar="IMAGE", help="its URI as in the tables, its image_id, or the end of its URI after a /, "
+                                                     "such as the file's name")
+    show.add_argument("--output", dest="to_path", metavar="FILE.png",
+                      help="the picture (default: on the terminal if that shows pictures (kitty, Ghostty, WezTerm, iTerm2), else "
+                           "NAME-labels.png here)")
 
 
 def _add_weights(commands) -> None:
@@ -278,6 +298,14 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
     if args.command == "compare":
         from .compare import run_compare
         return run_compare(args)
+    if args.command == "report":
+        from .report import write_report
+        print(write_report(args.output, args.to_path, args.seed))
+        return 0
+    if args.command == "show":
+        from .show import show
+        show(args.output, args.image, args.to_path)
+        return 0
     if args.command == "weights":
         from .convert_weights import run_weights
         return run_weights(args)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 Rgb = tuple[int, int, int]
-_Place = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+Place = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 PALETTE: tuple[Rgb, ...] = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167), (0, 114, 178),
@@ -24,8 +24,12 @@ MASK_OPACITY = 0.42
 _DARK, _LIGHT, _HALO = (20, 20, 20), (255, 255, 255), (0, 0, 0, 120)
 
 
-def class_colours(class_names: Iterable[str]) -> dict[str, Rgb]:
-    """A colour for each class; the most frequent ones get those that differ most. They repeat after `len(PALETTE)`."""
+def class_colours(class_names: Iterable[str] | Mapping[str, int]) -> dict[str, Rgb]:
+    """A colour for each class; the most frequent ones get those that differ most. They repeat after `len(PALETTE)`.
+
+    Args:
+      class_names: each as often as it occurs, or with its number.
+    """
     by_frequency = sorted(Counter(class_names).items(), key=lambda item: (-item[1], item[0]))
     return {name: PALETTE[index % len(PALETTE)] for index, (name, _) in enumerate(by_frequency)}
 
@@ -50,19 +54,28 @@ def draw_labels(image: Image.Image, boxes_xywh: np.ndarray, masks: Iterable[np.n
     colours = class_colours(names) if colours is None else colours
     drawn = image.copy()
     for mask, name in zip(masks, names, strict=True):
-        if mask is not None:
-            _draw_mask(drawn, mask, colours[name])
+        laid = None if mask is None else mask_opacity(mask, drawn.size)
+        if laid is not None:
+            opacity, around = laid
+            drawn.paste(colours[name], around, opacity)
     line_width = max(1, round(font_size / 8))
     draw = ImageDraw.Draw(drawn, "RGBA")
     for box, name in reversed(list(zip(boxes_xywh, names))):  # the best on top
         _draw_box(draw, box, colours[name], line_width)
-    taken: list[_Place] = []
-    for box, name, score in zip(boxes_xywh, names, scores):
-        text = fit_text(name, font_size, image.width - 2 * _padding(font_size), suffix=f" {score:.2f}")
-        place = _find_place(_label_size(text, font_size), box, image.size, taken)
-        taken.append(place)
+    for (place, text), name in zip(place_labels(boxes_xywh, names, scores, image.size, font_size), names):
         _draw_label(draw, place, text, colours[name], font_size)
     return drawn
+
+
+def place_labels(boxes_xywh: np.ndarray, names: Sequence[str], scores: Sequence[float], image_wh: tuple[int, int],
+                 font_size: int) -> list[tuple[Place, str]]:
+    """Where each detection's label goes, and its text: at its box, and as far as there's room not on another label."""
+    placed: list[tuple[Place, str]] = []
+    for box, name, score in zip(boxes_xywh, names, scores):
+        text = fit_text(name, font_size, image_wh[0] - 2 * _padding(font_size), suffix=f" {score:.2f}")
+        place = _find_place(_label_size(text, font_size), box, image_wh, [taken for taken, _ in placed])
+        placed.append((place, text))
+    return placed
 
 
 @cache
@@ -97,20 +110,25 @@ def text_colour_on(background: Rgb) -> Rgb:
     return _DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 125 else _LIGHT
 
 
-def _draw_mask(image: Image.Image, mask: np.ndarray, colour: Rgb) -> None:
+def mask_opacity(mask: np.ndarray, image_wh: tuple[int, int]) -> tuple[Image.Image, tuple[int, int, int, int]] | None:
+    """How a mask is laid on a picture of this size: translucent, with an opaque outline.
+
+    Returns:
+      Its opacity, mode L, cropped to the pixels around the mask, and their place (left, top, right, bottom); None if it
+      covers no pixel.
+    """
     # Two rows and columns of the mask a pixel are enough for smooth edges, however large the mask.
-    step = max(1, min(mask.shape[0] // image.height, mask.shape[1] // image.width) // 2)
+    step = max(1, min(mask.shape[0] // image_wh[1], mask.shape[1] // image_wh[0]) // 2)
     thinned = np.ascontiguousarray(mask[::step, ::step])
-    coverage = Image.fromarray(thinned).convert("L").resize(image.size, Image.Resampling.BOX)
+    coverage = Image.fromarray(thinned).convert("L").resize(image_wh, Image.Resampling.BOX)
     around = coverage.getbbox()
     if around is None:
-        return
+        return None
     left, top, right, bottom = around
-    around = (max(left - 1, 0), max(top - 1, 0), min(right + 1, image.width), min(bottom + 1, image.height))
+    around = (max(left - 1, 0), max(top - 1, 0), min(right + 1, image_wh[0]), min(bottom + 1, image_wh[1]))
     coverage = coverage.crop(around)
     contour = ImageChops.subtract(coverage, coverage.filter(ImageFilter.MinFilter(3)))
-    opacity = ImageChops.lighter(coverage.point(lambda value: value * MASK_OPACITY), contour)
-    image.paste(colour, around, opacity)
+    return ImageChops.lighter(coverage.point(lambda value: value * MASK_OPACITY), contour), around
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box_xywh: np.ndarray, colour: Rgb, line_width: int) -> None:
@@ -130,7 +148,7 @@ def _padding(font_size: int) -> int:
 
 
 def _find_place(label_wh: tuple[int, int], box_xywh: np.ndarray, image_wh: tuple[int, int],
-                taken: Sequence[_Place]) -> _Place:
+                taken: Sequence[Place]) -> Place:
     """Where a label goes: the first free place at its box, else the emptiest one."""
     label_w, label_h = label_wh
     x, y, w, h = (float(value) for value in box_xywh)
@@ -151,11 +169,11 @@ def _find_place(label_wh: tuple[int, int], box_xywh: np.ndarray, image_wh: tuple
     return best
 
 
-def _overlap(a: _Place, b: _Place) -> float:
+def _overlap(a: Place, b: Place) -> float:
     return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
-def _draw_label(draw: ImageDraw.ImageDraw, place: _Place, text: str, colour: Rgb, font_size: int) -> None:
+def _draw_label(draw: ImageDraw.ImageDraw, place: Place, text: str, colour: Rgb, font_size: int) -> None:
     left, top, right, bottom = (round(value) for value in place)
     draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
     draw.text(((left + right) / 2, (top + bottom) / 2), text, text_colour_on(colour), font(font_size), anchor="mm")

@@ -6,7 +6,7 @@ or Spark.
 """
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -169,6 +169,13 @@ def labelling_settings(output: str) -> dict[str, Any]:
         raise UsageError(f"{output}: no labelled images; no job has finished a part yet (`labelbeam status {output}`)")
     with output_files.open_to_read(paths[0]) as file:
         return json.loads((pq.read_schema(file).metadata or {}).get(METADATA_KEY.encode(), "{}"))
+
+
+def read_part_labels(output: str, stem: str, image_ids: Collection[str]) -> Iterator[StoredLabels]:
+    """Chosen images of one part, in the order of its rows."""
+    path = part_path(output, "images", stem)
+    chosen = pc.is_in(_read_table(path, ["image_id"])["image_id"], pa.array(image_ids, pa.string()))
+    return _read_part(output, path, np.flatnonzero(chosen))
 
 
 def _num_rows(path: str) -> int:

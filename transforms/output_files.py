@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
+from ..detectors.errors import UsageError
 from . import object_stores
 from .inputs import before_wildcard
 
@@ -35,6 +36,18 @@ def write_atomically(path: str, data) -> None:
       OSError: if the disk is full, the folder isn't writable, … (stores raise their clients' errors)
     """
     write_together([(path, data)])
+
+
+def write_where_asked(option: str, path: str, data) -> None:
+    """`write_atomically` to a path that somebody gave with a command's option.
+
+    Raises:
+      UsageError: if it can't be written there.
+    """
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: can't be written: {error.strerror or error}. Give another path") from error
 
 
 def write_together(files: Sequence[tuple[str, Any]]) -> None:
@@ -74,7 +87,7 @@ def _upload(path: str, data) -> None:
 
 def _write_temporary(path: str, data) -> str:
     folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
+    os.makedirs(folder or ".", exist_ok=True)
     temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}")
     try:
         with open(temporary, "wb") as file:
@@ -90,7 +103,7 @@ def _write_temporary(path: str, data) -> str:
 
 def _sync_folder(folder: str) -> None:
     """The rename itself is durable only when the folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder or ".", os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
