@@ -23,6 +23,8 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+from apache_beam.runners.runner import create_runner
 
 from ..detectors.errors import UsageError
 from ..transforms.inputs import absolute, is_local
@@ -33,19 +35,25 @@ _THIS_MACHINE = {"localhost", "127.0.0.1", "::1", "[local]", "[auto]", "local", 
 
 
 def check_runner(options: PipelineOptions) -> None:
-    """Makes sure that the runner itself can be had, and finds Prism where `make prism` puts it.
+    """Makes sure that the runner itself can be had with these options, and finds Prism where `make prism` puts it.
 
     Raises:
       UsageError: names what is missing.
     """
-    runner = _runner(options)
+    named, runner = options.view_as(StandardOptions).runner, _runner(options)
+    if runner == "dataflow":
+        _check_dataflow(options)  # first: without a bucket Beam would try to make one, for minutes
+    try:
+        errors = PipelineOptionsValidator(options, create_runner(named)).validate()
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"--runner {named}: {' '.join(str(error).split())}") from error
+    if errors:
+        raise UsageError(f"--runner {named}: {' '.join(' '.join(errors).split())} See docs/runners.md")
     if runner == "prism":
         _find_prism(options.view_as(PrismRunnerOptions))
     if runner == "flink" and not options.view_as(FlinkRunnerOptions).flink_submit_uber_jar and shutil.which("java") is None:
         raise UsageError("--runner FlinkRunner: Beam's job server needs Java 11 or newer, and there's no `java` in PATH. Install "
                          "one, or give --flink_submit_uber_jar with a --flink_master, see docs/runners.md")
-    if runner == "dataflow":
-        _check_dataflow(options)
 
 
 def check_visible(options: PipelineOptions, shared_folders: Sequence[str], *, inputs: Iterable[str],
@@ -142,15 +150,13 @@ def _find_prism(options: PrismRunnerOptions) -> None:
 
 
 def _check_dataflow(options: PipelineOptions) -> None:
+    temp_location = options.view_as(GoogleCloudOptions).temp_location
+    if not (temp_location or "").startswith("gs://"):
+        raise UsageError(f"--temp_location {temp_location or 'is missing'}: expected gs://BUCKET/FOLDER, for what Dataflow stages")
+    if not options.view_as(WorkerOptions).sdk_container_image and not options.view_as(SetupOptions).setup_file:
+        raise UsageError("--runner DataflowRunner: workers need labelbeam, from --sdk_container_image (docker/Dockerfile) or with "
+                         "--setup_file; see docs/runners.md")
     try:
         importlib.import_module("google.cloud.dataflow")
     except ImportError as error:
         raise UsageError(f"--runner DataflowRunner: Beam's client isn't installed ({error}); pip install 'labelbeam[gcp]'") from error
-    cloud = options.view_as(GoogleCloudOptions)
-    missing = [f"--{name}" for name in ("project", "region", "temp_location") if not getattr(cloud, name)]
-    if not options.view_as(WorkerOptions).sdk_container_image and not options.view_as(SetupOptions).setup_file:
-        missing.append("--sdk_container_image (or --setup_file)")
-    if missing:
-        raise UsageError(f"--runner DataflowRunner: needs {', '.join(missing)}; see docs/runners.md")
-    if not cloud.temp_location.startswith("gs://"):  # Beam would look for it in vain, for two minutes
-        raise UsageError(f"--temp_location {cloud.temp_location}: expected gs://BUCKET/FOLDER")

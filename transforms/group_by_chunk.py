@@ -19,7 +19,7 @@ class GroupByChunk(beam.PTransform):
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageReference]:
         return (references
-                | "KeyByChunk" >> beam.WithKeys(chunk_key).with_output_types(tuple[str, ImageReference])
+                | "KeyByChunk" >> beam.Map(lambda r: (chunk_key(r), r)).with_output_types(tuple[str, ImageReference])
                 | "Group" >> beam.GroupByKey()
                 | "InOrder" >> beam.FlatMapTuple(_in_order).with_output_types(ImageReference))
 

@@ -177,10 +177,24 @@ def test_flink_without_java(monkeypatch):
         check_runner(parse_beam_options([], runner_config="flink"))
 
 
-def test_dataflow_says_at_once_what_it_lacks():
-    pytest.importorskip("google.cloud.dataflow", reason="apache-beam[gcp] isn't installed")
-    with pytest.raises(UsageError, match="needs --project, --region, --temp_location, --sdk_container_image"):
-        check_runner(parse_beam_options([], runner_config="dataflow_gpu"))
-    arguments = ["--project=p", "--region=r", "--temp_location=/tmp", "--sdk_container_image=i"]
-    with pytest.raises(UsageError, match="--temp_location /tmp: expected gs://BUCKET/FOLDER"):
+def test_a_runner_that_beam_does_not_have():
+    with pytest.raises(UsageError, match="--runner FlonkRunner: .*FlinkRunner"):
+        check_runner(parse_beam_options(["--runner=FlonkRunner"]))
+
+
+@pytest.mark.parametrize("arguments, named", [
+    ([], "--temp_location is missing: expected gs://BUCKET/FOLDER"),
+    (["--temp_location=/tmp"], "--temp_location /tmp: expected gs://BUCKET/FOLDER"),
+    (["--temp_location=gs://bucket/tmp"], "workers need labelbeam, from --sdk_container_image"),
+])
+def test_dataflow_says_at_once_what_it_lacks(arguments, named):
+    with pytest.raises(UsageError, match=named):
         check_runner(parse_beam_options(arguments, runner_config="dataflow_gpu"))
+
+
+def test_dataflow_with_all_that_it_needs():
+    pytest.importorskip("google.cloud.dataflow", reason="apache-beam[gcp] isn't installed")
+    arguments = ["--temp_location=gs://bucket/tmp", "--sdk_container_image=image"]
+    with pytest.raises(UsageError, match="Missing required option: project"):
+        check_runner(parse_beam_options(arguments, runner_config="dataflow_gpu"))
+    check_runner(parse_beam_options([*arguments, "--project=labels-1", "--region=r"], runner_config="dataflow_gpu"))
