@@ -42,7 +42,8 @@ def check_runner(options: PipelineOptions) -> None:
     """
     named, runner = options.view_as(StandardOptions).runner, _runner(options)
     if runner == "dataflow":
-        _check_dataflow(options)  # first: without a bucket Beam would try to make one, for minutes
+        _check_dataflow(options)  # Beam's own validation asks its servers, and tries to make a bucket
+        return
     try:
         errors = PipelineOptionsValidator(options, create_runner(named)).validate()
     except (ValueError, ImportError) as error:
@@ -150,9 +151,11 @@ def _find_prism(options: PrismRunnerOptions) -> None:
 
 
 def _check_dataflow(options: PipelineOptions) -> None:
-    temp_location = options.view_as(GoogleCloudOptions).temp_location
-    if not (temp_location or "").startswith("gs://"):
-        raise UsageError(f"--temp_location {temp_location or 'is missing'}: expected gs://BUCKET/FOLDER, for what Dataflow stages")
+    cloud = options.view_as(GoogleCloudOptions)
+    if missing := [f"--{name}" for name in ("project", "region", "temp_location") if not getattr(cloud, name)]:
+        raise UsageError(f"--runner DataflowRunner: {', '.join(missing)} missing; see docs/runners.md")
+    if not cloud.temp_location.startswith("gs://"):
+        raise UsageError(f"--temp_location {cloud.temp_location}: expected gs://BUCKET/FOLDER, for what Dataflow stages")
     if not options.view_as(WorkerOptions).sdk_container_image and not options.view_as(SetupOptions).setup_file:
         raise UsageError("--runner DataflowRunner: workers need labelbeam, from --sdk_container_image (docker/Dockerfile) or with "
                          "--setup_file; see docs/runners.md")
