@@ -6,9 +6,10 @@ Beam itself only logs a warning for an option it doesn't know, and the job then 
 import contextlib
 import difflib
 import io
+import os
 from collections.abc import Iterator, Sequence
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
 from apache_beam.transforms.resources import resource_hints_from_options
 
 from ..detectors.errors import UsageError
@@ -42,6 +43,16 @@ def parse_beam_options(arguments: Sequence[str], own_options: Sequence[str] = ()
     named = {identity for _, identities in _split(arguments, known) for identity in identities}
     kept = [option for [option], identities in _split(preset, known) if not identities & named]
     return _parse([*kept, *arguments])
+
+
+def processes_per_machine(options: PipelineOptions) -> int:
+    """How many worker processes work side by side on one machine, as far as options of Beam say so."""
+    direct = options.view_as(DirectOptions)
+    if direct.direct_running_mode == "multi_processing":
+        return direct.direct_num_workers or os.cpu_count()  # as Beam does it
+    if options.view_as(PortableOptions).environment_type == "LOOPBACK":
+        return 1
+    return max(1, int(options.view_as(PortableOptions).sdk_worker_parallelism))
 
 
 def _check(flag: str, known: dict[str, tuple[str, bool]], suggestions: Sequence[str], message: str) -> None:
