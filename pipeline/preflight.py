@@ -140,12 +140,12 @@ def _is_unseen(uri: str, shared: Sequence[str]) -> bool:
 def _find_prism(options: PrismRunnerOptions) -> None:
     if options.prism_location:
         if is_local(options.prism_location) and not os.path.isfile(options.prism_location):
-            raise UsageError(f"--prism_location {options.prism_location}: no such file; `make prism` builds one, with Go 1.25 "
+            raise UsageError(f"--prism_location {options.prism_location}: no such file; `make prism` builds one, with Go 1.26 "
                              "or newer")
         return
     beside_python = os.path.join(os.path.dirname(sys.executable), "prism")
     if not os.path.isfile(beside_python):
-        raise UsageError(f"--runner PrismRunner: there's no {beside_python}. `make prism` builds it, with Go 1.25 or newer; or give "
+        raise UsageError(f"--runner PrismRunner: there's no {beside_python}. `make prism` builds it, with Go 1.26 or newer; or give "
                          "--prism_location. (Beam alone would download it from GitHub)")
     options.prism_location = beside_python
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow.dataset as ds
 import pytest
 from labelbeam.transforms.parts import list_parts
 
 from ..fakes.processes import labelbeam, wait_until, worker_pool, workers_below
+from ..same_tables import read_tables
 from .conftest import configured, save_picture
 
 pytestmark = pytest.mark.heavy
@@ -21,7 +21,6 @@ pytestmark = pytest.mark.heavy
 IMAGES, BAD = 300, 10
 PROCESSES = ("--runner-config", "multi_process")
 PRISM = ("--runner-config", "prism")
-TIMINGS = {"labelled_at", "fetch_ms", "decode_ms"}
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +89,7 @@ class Ended(NamedTuple):
         return int(re.search(r"loaded (\d+)×", self.stdout)[1])
 
     def tables(self) -> dict[str, list[dict]]:
-        return {name: rows(self.output / name) for name in ("images", "detections", "masks")}
-
-
-def rows(folder):
-    table = ds.dataset(folder, format="parquet").to_table()
-    table = table.drop_columns([name for name in table.column_names if name in TIMINGS])
-    return table.sort_by([(next(k for k in ("detection_id", "image_id") if k in table.column_names), "ascending")]).to_pylist()
+        return read_tables(self.output)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +147,7 @@ def test_a_killed_worker_of_a_pool(pictures, tmp_path, detector, in_process, pri
 
 
 def assert_rerun_completes(pictures, detector, in_process, failed, *options):
-    done = sum(row["status"] == "ok" for row in rows(failed.output / "images"))
+    done = sum(row["status"] == "ok" for row in failed.tables()["images"])
     assert 0 < done < IMAGES - BAD
     detector.take_calls()
     again = Job(pictures, failed.output, detector, *options).wait()
