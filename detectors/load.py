@@ -28,6 +28,7 @@ class DetectorSpec:
       takes_boxes: whether the loaded detector is a `BoxClassifier`.
       options: what is wanted of the detector.
       max_batch_size: pictures a call of the model at most, where it takes several; `auto` leaves it to the engine.
+      processes: processes that load a detector on one machine, each with its share of processors and GPUs.
     """
 
     config: DetectorConfig
@@ -39,6 +40,7 @@ class DetectorSpec:
     takes_boxes: bool
     options: DetectOptions
     max_batch_size: int | Literal["auto"] = "auto"
+    processes: int = 1
 
     def load(self) -> Detector:
         """Loads the detector; seconds to a minute.
@@ -47,6 +49,8 @@ class DetectorSpec:
           WeightsError: if the weights have vanished or changed since `prepare`.
         """
         # TensorFlow and Keras: imported where a detector runs, not where a job is put together.
+        from .device_share import take_share
+        take_share(self.processes)
         if self.engine == "native":
             from .native.detector import NativeDetector
             from .native.weights import find_weights_file
@@ -68,11 +72,12 @@ class DetectorSpec:
 
 def prepare(config: DetectorConfig, *, engine: Engine = "saved_model", precision: Precision = "float32",
             weights: str | None = None, options: DetectOptions = DetectOptions(),
-            max_batch_size: int | Literal["auto"] = "auto") -> DetectorSpec:
+            max_batch_size: int | Literal["auto"] = "auto", processes: int = 1) -> DetectorSpec:
     """Checks that this detector can do what is asked, without loading it.
 
     Args:
       weights: instead of the configuration's.
+      processes: see `DetectorSpec`.
 
     Raises:
       UsageError: if the engine or the precision isn't to be had, or the weights aren't right (`WeightsError`).
@@ -86,7 +91,7 @@ def prepare(config: DetectorConfig, *, engine: Engine = "saved_model", precision
     inspect = _inspect_native if engine == "native" else _inspect_saved_model
     found = inspect(config, weights, options)
     return DetectorSpec(config, engine, precision, weights, found.fingerprint, options.masks and found.has_masks,
-                        found.takes_boxes, options, max_batch_size)
+                        found.takes_boxes, options, max_batch_size, processes)
 
 
 class _Found(NamedTuple):

@@ -27,8 +27,8 @@ examples:
   # a list of URIs (http, gs, s3, files) and a WebDataset shard; a SavedModel of your own with its label map
   labelbeam label --input uris.csv shard-000.tar --output gs://bucket/out --detector mine.yaml --weights gs://bucket/model
 
-  # Beam's own options follow labelbeam's: here two processes on this machine
-  labelbeam label --input photos/ --output out --detector demo --direct_running_mode multi_processing --direct_num_workers 2
+  # several processes on this machine; Flink and Dataflow have presets, too. Beam's own options follow and win
+  labelbeam label --input photos/ --output out --detector demo --runner-config multi_process --direct_num_workers 4
 
 The same command again goes on where the last one stopped: images that are labelled already are skipped.
 """
@@ -99,6 +99,14 @@ def _add_label(commands) -> None:
                           "instead of the detector's own proposals (Mask R-CNN, --engine native)")
     how.add_argument("--share-model", action="store_true",
                      help="one loaded detector for all processes of a machine, instead of one each")
+
+    where = label.add_argument_group("where it runs")
+    where.add_argument("--runner-config", metavar="NAME_OR_YAML",
+                       help="Beam's options for a runner: in_process (the default), multi_process, prism, flink, dataflow_gpu, or "
+                            "a YAML file of the same form. Beam's options on the command line win")
+    where.add_argument("--shared-folder", nargs="+", default=[], metavar="FOLDER",
+                       help="folders that workers on other machines see at the same path (a network disk, a volume); other "
+                            "local paths are refused where workers run elsewhere")
 
     results = label.add_argument_group("results")
     results.add_argument("--min-score", type=float, default=0.3, metavar="S",

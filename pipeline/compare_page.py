@@ -71,7 +71,7 @@ def write_page(result: dict[str, Any], path: str) -> None:
     environment = Environment(loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": _percent, "short": _short}
-    template = environment.get_template("compare.html")
+    template = environment.get_template("compare.html.j2")
     page = template.render(result=result, left_out=_left_out(result), bars=_bars(result["scores"]["histogram"]),
                            images=_drawn_images(result), only_colours=["#%02x%02x%02x" % colour for colour in _ONLY])
     output_files.write_atomically(path, page.encode("utf-8"))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from apache_beam.io.filesystem import FileSystem
 from apache_beam.io.filesystems import FileSystems
 
+from ..detectors.device_share import processors
 from ..detectors.errors import UsageError
 from ..transforms.close_job import JobIncompleteError
 from ..transforms.credentials import redact
@@ -16,10 +17,11 @@ from ..transforms.given_boxes import open_tables
 from ..transforms.inputs import ListOptions
 from ..transforms.list_images import NamedSchemes, check_inputs
 from ..transforms.write_parts import PartLimits
-from .beam_options import parse_beam_options
+from .beam_options import parse_beam_options, processes_per_machine
 from .job import Job, run_job
 from .label_images import Pace
 from .labelling import prepare_labelling
+from .preflight import check_runner, check_visible
 from .summary import summarize
 
 _log = logging.getLogger(__name__)
@@ -37,19 +39,26 @@ def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
       UsageError: if the command can't be used as it is.
     """
     own_options = [f"--{name.replace('_', '-')}" for name in vars(args)]
-    options = parse_beam_options(beam_arguments, own_options)
+    options = parse_beam_options(beam_arguments, own_options, args.runner_config)
     FileSystems.set_options(options)  # object stores: inputs are looked at before there's a pipeline
     listing = ListOptions(uri_column=args.uri_column, image_column=args.image_column)
-    allow_schemes = _allowed_schemes(args.allow_scheme, check_inputs(args.input, listing))
+    check_runner(options)
+    named = check_inputs(args.input, listing)
+    allow_schemes = _allowed_schemes(args.allow_scheme, named)
+    processes = processes_per_machine(options)
     labelling = prepare_labelling(
         args.detector, weights=args.weights, engine=args.engine, precision=args.precision, min_score=args.min_score,
         max_detections=args.max_detections, mask_format=args.mask_format, keep=args.keep,
         max_batch_size=args.batch_size, boxes=open_tables(args.boxes, args.uri_column) if args.boxes else None,
+        processes=1 if args.share_model else processes,
         decode=DecodeOptions(exif_orientation=args.exif_orientation, background_rgb=args.background,
                              **_given(max_pixels=args.max_pixels)))
+    check_visible(options, args.shared_folder, inputs=args.input, listed_schemes=named.schemes, output=args.output,
+                  weights=labelling.detector.weights, boxes=args.boxes or ())
     pace = Pace(batch_size=AUTO_BATCH_SIZE if args.batch_size == "auto" else args.batch_size, share_model=args.share_model,
                 fetch=FetchOptions(allow_schemes=allow_schemes, public_hosts_only=args.public_hosts_only,
-                                   **_given(max_bytes=args.max_bytes, deadline_s=args.fetch_deadline_s,
+                                   **_given(decode_threads=max(1, processors() // processes) if processes > 1 else None,
+                                            max_bytes=args.max_bytes, deadline_s=args.fetch_deadline_s,
                                             read_threads=args.fetch_threads, max_per_host=args.max_per_host)))
     parts = PartLimits(**_given(images=args.part_images))
     return run_and_report(Job(args.input, args.output, labelling, listing, pace, parts, limit=args.limit,

@@ -78,7 +78,7 @@ class Labelling:
 def prepare_labelling(detector: str, *, weights: str | None = None, engine: Engine = "saved_model",
                       precision: Precision = "float32", min_score: float = 0.3, max_detections: int = 100,
                       mask_format: MaskFormat = "rle", keep: Sequence[str] = (), max_batch_size: int | Literal["auto"] = "auto",
-                      decode: DecodeOptions = DecodeOptions(), boxes: BoxTables | None = None) -> Labelling:
+                      decode: DecodeOptions = DecodeOptions(), boxes: BoxTables | None = None, processes: int = 1) -> Labelling:
     """Finds and checks a detector; downloads published weights where they aren't in the cache yet.
 
     Args:
@@ -88,6 +88,7 @@ def prepare_labelling(detector: str, *, weights: str | None = None, engine: Engi
       max_detections: at most so many an image.
       keep: further outputs of the model, written to the table `tensors`.
       boxes: from `given_boxes.open_tables`.
+      processes: processes that load a detector on one machine.
 
     Raises:
       UsageError: names what can't be used, what was expected and what to do.
@@ -98,7 +99,7 @@ def prepare_labelling(detector: str, *, weights: str | None = None, engine: Engi
         raise UsageError(f"--max-detections {max_detections}: expected 1 or more")
     options = DetectOptions(min_score, max_detections, masks=mask_format != "none", keep=tuple(dict.fromkeys(keep)))
     spec = prepare(load_config(detector), engine=engine, precision=precision, weights=weights, options=options,
-                   max_batch_size=max_batch_size)
+                   max_batch_size=max_batch_size, processes=processes)
     if boxes and not spec.takes_boxes:
         raise UsageError(f"--boxes: {detector} with engine {engine} finds boxes in its own way; give a detector with proposals, "
                          "which is mask_rcnn_inception_resnet_v2_1024x1024, and --engine native")

@@ -6,7 +6,6 @@ never worth a shuffle. So nothing that reshuffles or groups belongs right behind
 import contextlib
 import hashlib
 import logging
-import os
 import threading
 import time
 import traceback
@@ -18,6 +17,7 @@ from apache_beam.transforms.window import BoundedWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
+from ..detectors.device_share import processors
 from . import http_client
 from .crash_notes import CrashNotes, open_notes
 from .credentials import redact
@@ -141,7 +141,7 @@ class ImageFetcher:
         self._decode = decode
         self._read = read
         self._notes = notes or open_notes(None)
-        self._decoding = threading.BoundedSemaphore(options.decode_threads or _processors())
+        self._decoding = threading.BoundedSemaphore(options.decode_threads or processors())
         self._warned_of: set[type] = set()
 
     def fetch(self, reference: ImageReference, reserve: Reserve = lambda num_bytes: None) -> FetchedImage:
@@ -212,9 +212,3 @@ def _host_of(placed: _Placed) -> str | None:
 
 def _ms_since(started: float) -> float:
     return (time.monotonic() - started) * 1000
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
