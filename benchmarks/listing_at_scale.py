@@ -1,8 +1,8 @@
 """What does finding out what is still to be labelled cost?  python -m benchmarks.listing_at_scale
 
-Lists 1,000,000 URIs, from a `.txt` and from a `.parquet` list, and leaves out 900,000 that finished parts hold, as the first steps
-of a job do, on the FnApiRunner; prints seconds and peak memory, and how much memory a URI more takes (the slope between two sizes).
-Peer: a set of ids in a bare loop over the same files.
+Lists 1,000,000 URIs, from a `.txt` and from a `.parquet` list, and leaves out 900,000 that finished parts hold, as the first
+steps of a job do, on the FnApiRunner; prints seconds and peak memory, and how much memory a URI more takes (the slope between two
+sizes). Peer: a set of ids in a bare loop over the same files.
 """
 import argparse
 import itertools
@@ -69,7 +69,10 @@ def through_beam(uri_list: Path, folder: Path) -> int:
     counted = folder / f"counted-{uri_list.suffix}"
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         todo = pipeline | ListImages([str(uri_list)]) | SkipLabelled(str(folder / "labels"))
-        _ = todo["references"] | GroupByChunk() | beam.combiners.Count.Globally() | beam.io.WriteToText(str(counted), shard_name_template="")
+        _ = (todo["references"]
+             | GroupByChunk()
+             | beam.combiners.Count.Globally()
+             | beam.io.WriteToText(str(counted), shard_name_template=""))
     return int(counted.read_text())
 
 

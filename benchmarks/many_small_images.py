@@ -60,8 +60,8 @@ class FreeDetectorSpec(DetectorSpec):
 
 
 class Cost(NamedTuple):
-    """Of one way: seconds of wall time and of processors' time; peak resident memory in MiB in each tenth of the images, and, as an
-    eleventh figure, after the last one (while parts are merged)."""
+    """Of one way: seconds of wall time and of processors' time; peak resident memory in MiB in each tenth of the images, and,
+    as an eleventh figure, after the last one (while parts are merged)."""
 
     seconds: float
     cpu_seconds: float

@@ -1,4 +1,4 @@
-"""GroupByChunk: the shuffle that spreads images over the workers, the members of a stretch of a container to one of them, in order.
+"""GroupByChunk: spreads images over the workers, the members of a stretch of a container to one of them, in order.
 
 A worker then reads a tar or TFRecord file forwards and decodes a Parquet row group once, instead of jumping to and fro.
 For right before fetching.

@@ -1,8 +1,8 @@
 """SkipLabelled: what was listed, each image once, less the images that finished parts of the output already hold.
 
-One join does both: repeats of a URI fall together, and so do a URI and its earlier label. It joins packs (`packs.py`) of all images
-whose ids begin alike, since millions are to fit in one process. Those that are left come out in long runs: `group_by_chunk.py`
-spreads them over the workers. Not for deciding *whether* an output folder may be added to: that is
+One join does both: repeats of a URI fall together, and so do a URI and its earlier label. It joins packs (`packs.py`) of all
+images whose ids begin alike, since millions are to fit in one process. Those that are left come out in long runs:
+`group_by_chunk.py` spreads them over the workers. Not for deciding *whether* an output folder may be added to: that is
 `pipeline/labelling.py`.
 """
 import heapq
@@ -25,7 +25,7 @@ from .packs import PackFn, unpack
 from .parts import ids_sum, iter_file, part_path
 
 _CODER = ImageReferenceCoder()
-_BUCKET_DIGITS = 3  # 4,096 buckets: keys enough for any cluster; of 10⁹ images, a bucket's 250,000 still fit in a worker's memory
+_BUCKET_DIGITS = 3  # 4,096 buckets: enough for any cluster; of 10⁹ images, a bucket's 250,000 still fit in memory
 
 
 class ListedCounts(NamedTuple):
@@ -62,7 +62,8 @@ class SkipLabelled(beam.PTransform):
         if self._limit is not None:
             references |= _SmallestIds(self._limit)
         labelled = references.pipeline | _LabelledIds(self._output, self._retry)
-        sides = [references | "PackListed" >> beam.ParDo(_PackReferencesFn()), labelled | "PackLabelled" >> beam.ParDo(_PackIdsFn())]
+        sides = [references | "PackListed" >> beam.ParDo(_PackReferencesFn()),
+                 labelled | "PackLabelled" >> beam.ParDo(_PackIdsFn())]
         if self._boxes is not None:
             sides.append(references.pipeline | ReadBoxes(self._boxes)
                          | "BoxesByBucket" >> beam.MapTuple(lambda id_, boxes: (_bucket_of(id_), (id_, boxes))))
