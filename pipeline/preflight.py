@@ -51,6 +51,7 @@ def check_runner(options: PipelineOptions) -> None:
     if errors:
         raise UsageError(f"--runner {named}: {' '.join(' '.join(errors).split())} See docs/runners.md")
     if runner == "prism":
+        _check_pool_of_prism(options.view_as(PortableOptions))
         _find_prism(options.view_as(PrismRunnerOptions))
     if runner == "flink" and not options.view_as(FlinkRunnerOptions).flink_submit_uber_jar and shutil.which("java") is None:
         raise UsageError("--runner FlinkRunner: Beam's job server needs Java 11 or newer, and there's no `java` in PATH. Install "
@@ -107,7 +108,7 @@ def why_remote(options: PipelineOptions) -> str | None:
     if master is not None and not _is_this_machine(master):
         return f"the workers run beside those of {master}"
     if environment == "EXTERNAL":
-        pool = portable.environment_config or portable.lookup_environment_option("external_service_address") or ""
+        pool = _pool(portable)
         return None if _is_this_machine(pool) else f"the worker pool is at {pool}"
     return None if environment == "PROCESS" else f"the workers' --environment_type is {environment}"
 
@@ -124,6 +125,17 @@ def _master(runner: str, options: PipelineOptions) -> str | None:
     if endpoint := options.view_as(PortableOptions).job_endpoint:
         return endpoint
     return options.view_as(SparkRunnerOptions).spark_master_url.partition("[")[0] if runner == "spark" else None
+
+
+def _pool(options: PortableOptions) -> str:
+    """The address of the worker pool of --environment_type EXTERNAL."""
+    return options.environment_config or options.lookup_environment_option("external_service_address") or ""
+
+
+def _check_pool_of_prism(options: PortableOptions) -> None:
+    if (options.environment_type or "").upper() == "EXTERNAL" and not _is_this_machine(_pool(options)):
+        raise UsageError(f"--environment_config {_pool(options)}: Prism tells workers to find it on localhost, so a worker pool on "
+                         "another machine can't. Use --runner PortableRunner --job_endpoint embed, or a Flink cluster")
 
 
 def _is_this_machine(address: str) -> bool:

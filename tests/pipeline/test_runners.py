@@ -171,6 +171,11 @@ def test_prism_is_found_where_make_puts_it_and_never_downloaded(tmp_path, monkey
     assert options.view_as(PrismRunnerOptions).prism_location == str(tmp_path / "prism")
 
 
+def test_prism_and_a_worker_pool_elsewhere():
+    with pytest.raises(UsageError, match="Prism tells workers to find it on localhost"):
+        check_runner(parse_beam_options(["--environment_type=EXTERNAL", "--environment_config=worker-7:50000"], runner_config="prism"))
+
+
 def test_flink_without_java(monkeypatch):
     monkeypatch.setattr(preflight.shutil, "which", lambda name: None)
     with pytest.raises(UsageError, match="no `java` in PATH"):
