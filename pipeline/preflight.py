@@ -81,11 +81,11 @@ def check_visible(options: PipelineOptions, shared_folders: Sequence[str], *, in
     for option, uri in named:
         if _is_unseen(uri, shared):
             raise UsageError(f"{option} {uri}: a path of this machine, and {why}, which can't see it. Put it where they can "
-                             "(gs://, s3://, hdfs://, for what is read also https://), or name the folder with --shared-folder if "
-                             "it is a network disk or a volume that they have at the same path")
+                             "(gs://, s3://, hdfs://, for what is read also https://), or name the folder with --shared-folder "
+                             "if it is a network disk or a volume that they have at the same path")
     if "file" in listed_schemes and not shared_folders:
-        raise UsageError(f"--input: lists local paths, and {why}, which can't see them. Copy the images to a store (gs://, s3://, "
-                         "hdfs://) and list those, or name their folder with --shared-folder if workers have it at the same path")
+        raise UsageError(f"--input: lists local paths, and {why}, which can't see them. Copy the images to a store (gs://, "
+                         "s3://, hdfs://) and list those, or name their folder with --shared-folder if workers have it at the same path")
 
 
 def why_remote(options: PipelineOptions) -> str | None:
@@ -134,8 +134,8 @@ def _pool(options: PortableOptions) -> str:
 
 def _check_pool_of_prism(options: PortableOptions) -> None:
     if (options.environment_type or "").upper() == "EXTERNAL" and not _is_this_machine(_pool(options)):
-        raise UsageError(f"--environment_config {_pool(options)}: Prism tells workers to find it on localhost, so a worker pool on "
-                         "another machine can't. Use --runner PortableRunner --job_endpoint embed, or a Flink cluster")
+        raise UsageError(f"--environment_config {_pool(options)}: Prism tells workers to find it on localhost, so a worker pool "
+                         "on another machine can't. Use --runner PortableRunner --job_endpoint embed, or a Flink cluster")
 
 
 def _is_this_machine(address: str) -> bool:
@@ -157,8 +157,8 @@ def _find_prism(options: PrismRunnerOptions) -> None:
         return
     beside_python = os.path.join(os.path.dirname(sys.executable), "prism")
     if not os.path.isfile(beside_python):
-        raise UsageError(f"--runner PrismRunner: there's no {beside_python}. `make prism` builds it, with Go 1.26 or newer; or give "
-                         "--prism_location. (Beam alone would download it from GitHub)")
+        raise UsageError(f"--runner PrismRunner: there's no {beside_python}. `make prism` builds it, with Go 1.26 or newer; or "
+                         "give --prism_location. (Beam alone would download it from GitHub)")
     options.prism_location = beside_python
 
 
@@ -169,9 +169,10 @@ def _check_dataflow(options: PipelineOptions) -> None:
     if not cloud.temp_location.startswith("gs://"):
         raise UsageError(f"--temp_location {cloud.temp_location}: expected gs://BUCKET/FOLDER, for what Dataflow stages")
     if not options.view_as(WorkerOptions).sdk_container_image and not options.view_as(SetupOptions).setup_file:
-        raise UsageError("--runner DataflowRunner: workers need labelbeam, from --sdk_container_image (docker/Dockerfile) or with "
-                         "--setup_file; see docs/runners.md")
+        raise UsageError("--runner DataflowRunner: workers need labelbeam, from --sdk_container_image (docker/Dockerfile) or "
+                         "with --setup_file; see docs/runners.md")
     try:
         importlib.import_module("google.cloud.dataflow")
     except ImportError as error:
-        raise UsageError(f"--runner DataflowRunner: Beam's client isn't installed ({error}); pip install 'labelbeam[gcp]'") from error
+        raise UsageError(f"--runner DataflowRunner: Beam's client isn't installed ({error}); pip install "
+                         "'labelbeam[gcp]'") from error

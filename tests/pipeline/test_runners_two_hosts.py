@@ -1,4 +1,4 @@
-"""Two hosts, as two network namespaces: the runner in one, a worker pool in the other, a shared folder as the store. Needs root."""
+"""Two hosts, as two network namespaces: runner in one, worker pool in the other, a shared folder as the store. Needs root."""
 import os
 import re
 import shutil
