@@ -102,8 +102,8 @@ def _add_label(commands) -> None:
 
     where = label.add_argument_group("where it runs")
     where.add_argument("--runner-config", metavar="NAME_OR_YAML",
-                       help="Beam's options for a runner: in_process (the default), multi_process, prism, flink, dataflow_gpu, or "
-                            "a YAML file of the same form. Beam's options on the command line win")
+                       help="Beam's options for a runner: in_process (the default), multi_process, prism, flink, dataflow_gpu, "
+                            "or a YAML file of the same form. Beam's options on the command line win")
     where.add_argument("--shared-folder", nargs="+", default=[], metavar="FOLDER",
                        help="folders that workers on other machines see at the same path (a network disk, a volume); other "
                             "local paths are refused where workers run elsewhere")

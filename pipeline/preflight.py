@@ -51,6 +51,7 @@ def check_runner(options: PipelineOptions) -> None:
     if errors:
         raise UsageError(f"--runner {named}: {' '.join(' '.join(errors).split())} See docs/runners.md")
     if runner == "prism":
+        _check_pool_of_prism(options.view_as(PortableOptions))
         _find_prism(options.view_as(PrismRunnerOptions))
     if runner == "flink" and not options.view_as(FlinkRunnerOptions).flink_submit_uber_jar and shutil.which("java") is None:
         raise UsageError("--runner FlinkRunner: Beam's job server needs Java 11 or newer, and there's no `java` in PATH. Install "
@@ -80,11 +81,11 @@ def check_visible(options: PipelineOptions, shared_folders: Sequence[str], *, in
     for option, uri in named:
         if _is_unseen(uri, shared):
             raise UsageError(f"{option} {uri}: a path of this machine, and {why}, which can't see it. Put it where they can "
-                             "(gs://, s3://, hdfs://, for what is read also https://), or name the folder with --shared-folder if "
-                             "it is a network disk or a volume that they have at the same path")
+                             "(gs://, s3://, hdfs://, for what is read also https://), or name the folder with --shared-folder "
+                             "if it is a network disk or a volume that they have at the same path")
     if "file" in listed_schemes and not shared_folders:
-        raise UsageError(f"--input: lists local paths, and {why}, which can't see them. Copy the images to a store (gs://, s3://, "
-                         "hdfs://) and list those, or name their folder with --shared-folder if workers have it at the same path")
+        raise UsageError(f"--input: lists local paths, and {why}, which can't see them. Copy the images to a store (gs://, "
+                         "s3://, hdfs://) and list those, or name their folder with --shared-folder if workers have it at the same path")
 
 
 def why_remote(options: PipelineOptions) -> str | None:
@@ -107,7 +108,7 @@ def why_remote(options: PipelineOptions) -> str | None:
     if master is not None and not _is_this_machine(master):
         return f"the workers run beside those of {master}"
     if environment == "EXTERNAL":
-        pool = portable.environment_config or portable.lookup_environment_option("external_service_address") or ""
+        pool = _pool(portable)
         return None if _is_this_machine(pool) else f"the worker pool is at {pool}"
     return None if environment == "PROCESS" else f"the workers' --environment_type is {environment}"
 
@@ -124,6 +125,17 @@ def _master(runner: str, options: PipelineOptions) -> str | None:
     if endpoint := options.view_as(PortableOptions).job_endpoint:
         return endpoint
     return options.view_as(SparkRunnerOptions).spark_master_url.partition("[")[0] if runner == "spark" else None
+
+
+def _pool(options: PortableOptions) -> str:
+    """The address of the worker pool of --environment_type EXTERNAL."""
+    return options.environment_config or options.lookup_environment_option("external_service_address") or ""
+
+
+def _check_pool_of_prism(options: PortableOptions) -> None:
+    if (options.environment_type or "").upper() == "EXTERNAL" and not _is_this_machine(_pool(options)):
+        raise UsageError(f"--environment_config {_pool(options)}: Prism tells workers to find it on localhost, so a worker pool "
+                         "on another machine can't. Use --runner PortableRunner --job_endpoint embed, or a Flink cluster")
 
 
 def _is_this_machine(address: str) -> bool:
@@ -145,8 +157,8 @@ def _find_prism(options: PrismRunnerOptions) -> None:
         return
     beside_python = os.path.join(os.path.dirname(sys.executable), "prism")
     if not os.path.isfile(beside_python):
-        raise UsageError(f"--runner PrismRunner: there's no {beside_python}. `make prism` builds it, with Go 1.26 or newer; or give "
-                         "--prism_location. (Beam alone would download it from GitHub)")
+        raise UsageError(f"--runner PrismRunner: there's no {beside_python}. `make prism` builds it, with Go 1.26 or newer; or "
+                         "give --prism_location. (Beam alone would download it from GitHub)")
     options.prism_location = beside_python
 
 
@@ -157,9 +169,10 @@ def _check_dataflow(options: PipelineOptions) -> None:
     if not cloud.temp_location.startswith("gs://"):
         raise UsageError(f"--temp_location {cloud.temp_location}: expected gs://BUCKET/FOLDER, for what Dataflow stages")
     if not options.view_as(WorkerOptions).sdk_container_image and not options.view_as(SetupOptions).setup_file:
-        raise UsageError("--runner DataflowRunner: workers need labelbeam, from --sdk_container_image (docker/Dockerfile) or with "
-                         "--setup_file; see docs/runners.md")
+        raise UsageError("--runner DataflowRunner: workers need labelbeam, from --sdk_container_image (docker/Dockerfile) or "
+                         "with --setup_file; see docs/runners.md")
     try:
         importlib.import_module("google.cloud.dataflow")
     except ImportError as error:
-        raise UsageError(f"--runner DataflowRunner: Beam's client isn't installed ({error}); pip install 'labelbeam[gcp]'") from error
+        raise UsageError(f"--runner DataflowRunner: Beam's client isn't installed ({error}); pip install "
+                         "'labelbeam[gcp]'") from error

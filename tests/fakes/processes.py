@@ -21,7 +21,8 @@ def environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def worker_pool(log: Path, host: str = "localhost", prefix: Sequence[str] = (), port: int | None = None) -> Iterator["WorkerPool"]:
+def worker_pool(log: Path, host: str = "localhost", prefix: Sequence[str] = (),
+                port: int | None = None) -> Iterator["WorkerPool"]:
     """Beam's worker pool: starts a worker process for each job that asks for one at its port."""
     port = port or free_port()
     with log.open("w") as output:

@@ -131,7 +131,8 @@ def test_runners_whose_workers_do_not(preset, arguments, why):
     assert why in remote(*arguments, preset=preset)
 
 
-GOOD = {"inputs": ["gs://b/photos"], "listed_schemes": {"gs"}, "output": "gs://b/out", "weights": "https://tfhub.dev/x", "boxes": ()}
+GOOD = {"inputs": ["gs://b/photos"], "listed_schemes": {"gs"}, "output": "gs://b/out", "weights": "https://tfhub.dev/x",
+        "boxes": ()}
 
 
 @pytest.mark.parametrize("job, named", [
@@ -169,6 +170,12 @@ def test_prism_is_found_where_make_puts_it_and_never_downloaded(tmp_path, monkey
     options = parse_beam_options([], runner_config="prism")
     check_runner(options)
     assert options.view_as(PrismRunnerOptions).prism_location == str(tmp_path / "prism")
+
+
+def test_prism_and_a_worker_pool_elsewhere():
+    arguments = ["--environment_type=EXTERNAL", "--environment_config=worker-7:50000"]
+    with pytest.raises(UsageError, match="Prism tells workers to find it on localhost"):
+        check_runner(parse_beam_options(arguments, runner_config="prism"))
 
 
 def test_flink_without_java(monkeypatch):

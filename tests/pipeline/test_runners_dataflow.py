@@ -1,4 +1,4 @@
-"""The job as Dataflow would get it, built offline. Needs `apache-beam[gcp]`; everything else of the preset is in the other tests."""
+"""The job as Dataflow would get it, built offline. Needs `apache-beam[gcp]`."""
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions

@@ -116,7 +116,7 @@ def test_from_reading_to_writing_is_one_stage_behind_a_shuffle(graph):
         assert step in names, "pixels would cross a shuffle"
     assert is_behind_shuffles, "listing would be fused with labelling, and one worker would do all of it"
     assert "ListImages" not in names
-    assert all(transform.spec.urn == PRIMITIVES.PAR_DO.urn for transform in stage), "what else there is may break the stage in two"
+    assert all(transform.spec.urn == PRIMITIVES.PAR_DO.urn for transform in stage), "what else may break it in two"
     holders = {t.unique_name for t in graph.leaves() for i in t.inputs.values() if holds_pixels(graph.coder(i))}
     assert len(holders) == 2 and holders <= {transform.unique_name for transform in stage}
 
