@@ -73,7 +73,7 @@ def place_labels(boxes_xywh: np.ndarray, names: Sequence[str], scores: Sequence[
     placed: list[tuple[Place, str]] = []
     for box, name, score in zip(boxes_xywh, names, scores):
         text = fit_text(name, font_size, image_wh[0] - 2 * _padding(font_size), suffix=f" {score:.2f}")
-        place = _find_place(_label_size(text, font_size), box, image_wh, [taken for taken, _ in placed])
+        place = _find_place(_label_size(text, font_size), box, image_wh, [place for place, _ in placed])
         placed.append((place, text))
     return placed
 
@@ -155,22 +155,12 @@ def _find_place(label_wh: tuple[int, int], box_xywh: np.ndarray, image_wh: tuple
     tops = [y - label_h, y, y + h, y + h - label_h]  # above, inside, below, inside at the bottom
     tops += list(np.arange(y + label_h, y + h - label_h, label_h))
     lefts = [x, x + w - label_w, x + (w - label_w) / 2]
-    best, least = None, np.inf
-    for top in tops:
-        for left in lefts:
-            left_in = min(max(left, 0), max(image_wh[0] - label_w, 0))
-            top_in = min(max(top, 0), max(image_wh[1] - label_h, 0))
-            place = (left_in, top_in, left_in + label_w, top_in + label_h)
-            overlap = sum(_overlap(place, other) for other in taken)
-            if overlap < least:
-                best, least = place, overlap
-            if not overlap:
-                return place
-    return best
-
-
-def _overlap(a: Place, b: Place) -> float:
-    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    top = np.repeat(np.clip(tops, 0, max(image_wh[1] - label_h, 0)), len(lefts))
+    left = np.tile(np.clip(lefts, 0, max(image_wh[0] - label_w, 0)), len(tops))
+    places = np.stack([left, top, left + label_w, top + label_h], axis=1)
+    others = np.reshape(taken, (-1, 4))
+    overlap_wh = np.minimum(places[:, None, 2:], others[:, 2:]) - np.maximum(places[:, None, :2], others[:, :2])
+    return tuple(places[overlap_wh.clip(0).prod(axis=-1).sum(axis=-1).argmin()].tolist())
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, place: Place, text: str, colour: Rgb, font_size: int) -> None:
