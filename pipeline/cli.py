@@ -1,4 +1,5 @@
-"""The command line: `labelbeam label | demo | detectors | status | settle | weights | export`. Parses, calls, makes exit codes of errors.
+"""The command line: `labelbeam label | demo | detectors | status | settle | weights | export`. Parses, calls, makes exit codes
+of errors.
 
     0  done      1  the job failed or is incomplete      2  the command can't be used as it is      130  Ctrl-C
 
