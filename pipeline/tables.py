@@ -114,7 +114,8 @@ class LabelTables:
         if columns is None:
             return TABLES[table].names
         if unknown := set(columns) - set(TABLES[table].names):
-            raise UsageError(f"table {table} has no column {', '.join(sorted(unknown))}; it has: {', '.join(TABLES[table].names)}")
+            raise UsageError(f"table {table} has no column {', '.join(sorted(unknown))}; it has: "
+                             f"{', '.join(TABLES[table].names)}")
         return list(columns)
 
 

@@ -1,7 +1,7 @@
-"""FiftyOne's image detection dataset (docs.voxel51.com, `FiftyOneImageDetectionDataset`): `labels.json` and the pictures in `data/`.
+"""FiftyOne's image detection dataset (docs.voxel51.com, `FiftyOneImageDetectionDataset`): `labels.json`, pictures in `data/`.
 
-Boxes, scores, and the `image_id` as an attribute. Without copies or links, pictures are named by their absolute paths. Not for
-masks: this dataset has none; FiftyOne reads them from `--format coco`.
+Boxes, scores, and the `image_id` as an attribute. Without copies or links, pictures are named by their absolute paths.
+Not for masks: this dataset has none; FiftyOne reads them from `--format coco`.
 """
 from ...transforms.inputs import absolute
 from .writer import Dataset, ExportedImage, Writer, to_json

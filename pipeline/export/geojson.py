@@ -1,7 +1,7 @@
 """GeoJSON (RFC 7946), a file an image, in the picture's pixels from its upper left corner: what QuPath and GIS tools open.
 
-A detection with a mask is a MultiPolygon with its holes, one without a Polygon of its box; `bbox` is the box in either case. Not on
-the earth: whoever has a picture's geotransform applies it to the coordinates.
+A detection with a mask is a MultiPolygon with its holes, one without a Polygon of its box; `bbox` is the box in either
+case. Not on the earth: whoever has a picture's geotransform applies it to the coordinates.
 """
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`labelbeam export`: from arguments to a whole export, or none. It is built in a folder beside its place and moved there at the end."""
+"""`labelbeam export`: from arguments to a whole export, or none: it is built beside its place and moved there."""
 import os
 import shutil
 import tempfile
@@ -94,8 +94,8 @@ def export(output: str, options: ExportOptions) -> ExportSummary:
     if options.pictures == "link" and found.not_a_file:
         raise UsageError(f"--link-images: {found.not_a_file} isn't a file on this machine; give --copy-images")
     if not writer_type.reads_uris and not options.pictures and found.not_a_file:
-        raise UsageError(f"--format {options.format}: {found.not_a_file} isn't a file on this machine, and the tool reads no others; "
-                         "give --copy-images")
+        raise UsageError(f"--format {options.format}: {found.not_a_file} isn't a file on this machine, and the tool reads no "
+                         "others; give --copy-images")
     categories = choose_categories(found.categories, options.classes)
     dataset = Dataset(categories, found.has_masks, found.settings, target.parent if as_file else target,
                       options.polygon_tolerance_px)
@@ -121,11 +121,11 @@ def _check_target(options: ExportOptions, writer_type: type[Writer]) -> tuple[Pa
     target = Path(os.path.abspath(options.target))
     as_file = writer_type.file_name is not None and target.suffix.lower() == Path(writer_type.file_name).suffix
     if as_file and options.pictures:
-        raise UsageError(f"--to {options.target}: with --{options.pictures}-images expected a folder, for {writer_type.file_name} and "
-                         "the pictures")
+        raise UsageError(f"--to {options.target}: with --{options.pictures}-images expected a folder, for "
+                         f"{writer_type.file_name} and the pictures")
     if os.path.lexists(target) and (as_file or not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"--to {options.target}: exists already; expected {'a new file' if as_file else 'a new or empty folder'}, "
-                         "since exports aren't added to. Remove it or give another")
+        raise UsageError(f"--to {options.target}: exists already; expected {'a new file' if as_file else 'a new or empty folder'}"
+                         ", since exports aren't added to. Remove it or give another")
     return target, as_file
 
 

@@ -64,12 +64,13 @@ def survey(output: str) -> Survey:
             for row in classes.to_pylist():
                 categories.setdefault(row["class_id"], row["class_name"])
     if not statuses:
-        raise UsageError(f"{output}: no images in this labelling yet: expected {output}/images/part-*.parquet. Run `labelbeam "
-                         "label` with this folder as --output, to its end")
+        raise UsageError(f"{output}: no images in this labelling yet: expected {output}/images/part-*.parquet. Run "
+                         "`labelbeam label` with this folder as --output, to its end")
     if not statuses["ok"]:
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in failures.most_common())
-        raise UsageError(f"{output}: all {statuses['failed']:,} images of this labelling failed ({kinds}), so there are no labels "
-                         "to export. `labelbeam status` says why; `labelbeam label … --retry-failed` labels them again")
+        raise UsageError(f"{output}: all {statuses['failed']:,} images of this labelling failed ({kinds}), so there are no "
+                         "labels to export. `labelbeam status` says why; `labelbeam label … --retry-failed` labels "
+                         "them again")
     return Survey(settings, dict(sorted(categories.items())), statuses["ok"], dict(failures), common_folder(first, last), not_a_file,
                   has_masks=bool(output_files.list_files(part_path(output, "masks", "part-*"))))
 

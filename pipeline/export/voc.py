@@ -1,7 +1,7 @@
 """Pascal VOC (host.robots.ox.ac.uk/pascal/VOC): `Annotations/<stem>.xml`, `JPEGImages/`, `ImageSets/Main/trainval.txt`.
 
 Boxes count pixels from 1, as VOC does: the first column of pixels is 1, the last one the picture's width; they keep their
-fractions. `labelmap.txt` names the classes, for tools that know VOC with other than its twenty. Not for masks: VOC's can't overlap.
+fractions. `labelmap.txt` names the classes, for tools that take others than VOC's twenty. Not for masks: VOC's can't overlap.
 """
 from xml.etree import ElementTree
 

@@ -6,8 +6,9 @@ from labelbeam.pipeline.beam_options import parse_beam_options
 from labelbeam.pipeline.job import Job, build_graph
 from labelbeam.pipeline.labelling import prepare_labelling
 
-apiclient = pytest.importorskip("apache_beam.runners.dataflow.internal.apiclient", reason="apache-beam[gcp] isn't installed")
-pytest.importorskip("google.cloud.dataflow", reason="apache-beam[gcp] isn't installed")
+apiclient = pytest.importorskip("apache_beam.runners.dataflow.internal.apiclient", reason="apache-beam[gcp] isn't installed",
+                                exc_type=ImportError)
+pytest.importorskip("google.cloud.dataflow", reason="apache-beam[gcp] isn't installed", exc_type=ImportError)
 
 IMAGE = "europe-west4-docker.pkg.dev/labels-1/labelbeam/worker:cuda"
 

@@ -29,11 +29,13 @@ def folder(tmp_path_factory):
     for part, day in (("a", 1), ("b", 1), ("c", 2)):
         path = output / "images" / f"part-{part}.parquet"
         table = pq.read_table(path)
-        days = pa.array([datetime(2026, 1, day, 23, 30, tzinfo=timezone.utc)] * table.num_rows, table.schema.field("labelled_at").type)
-        column = table.column_names.index("labelled_at")
-        pq.write_table(table.set_column(column, table.schema.field("labelled_at"), days), path)
-    uris = [f"{folder}/pictures/{name}" for name in ("a/1.png", "a/1.jpg", "b/1.png", "b/2.png", "c.png", "d.png")]
-    pandas.DataFrame({"uri": uris, "camera": ["left", "right", "left", "left", "left", "right"]}).to_csv(folder / "photos.csv", index=False)
+        column, field = table.column_names.index("labelled_at"), table.schema.field("labelled_at")
+        days = pa.array([datetime(2026, 1, day, 23, 30, tzinfo=timezone.utc)] * table.num_rows, field.type)
+        pq.write_table(table.set_column(column, field, days), path)
+    names = ["a/1.png", "a/1.jpg", "b/1.png", "b/2.png", "c.png", "d.png"]
+    uris = [f"{folder}/pictures/{name}" for name in names]
+    cameras = ["left", "right", "left", "left", "left", "right"]
+    pandas.DataFrame({"uri": uris, "camera": cameras}).to_csv(folder / "photos.csv", index=False)
     return folder
 
 
@@ -51,7 +53,8 @@ def both_answers(number, folder, monkeypatch):
     first, second = [[tuple(round(value, 5) if isinstance(value, float) else value for value in row.values()) for row in answer]
                      for answer in rows]
     assert first == second and [*rows[0][0]] == [*rows[1][0]]
-    return [tuple(value.removeprefix(f"{folder}/pictures/") if isinstance(value, str) else value for value in row) for row in first]
+    below = f"{folder}/pictures/"
+    return [tuple(value.removeprefix(below) if isinstance(value, str) else value for value in row) for row in first]
 
 
 def test_there_are_ten():

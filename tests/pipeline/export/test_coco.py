@@ -35,8 +35,8 @@ def test_supervision_reads_it_with_its_pictures(tmp_path):
     supervision = pytest.importorskip("supervision")
     output = make_output(tmp_path)
     assert run_export(output, "coco", tmp_path / "to", "--copy-images") == 0
-    dataset = supervision.DetectionDataset.from_coco(str(tmp_path / "to" / "images"), str(tmp_path / "to" / "annotations" / "instances_default.json"),
-                                                     force_masks=True)
+    annotations = tmp_path / "to" / "annotations" / "instances_default.json"
+    dataset = supervision.DetectionDataset.from_coco(str(tmp_path / "to" / "images"), str(annotations), force_masks=True)
     wanted = labels_by_name(output)
     for path, pixels, found in dataset:
         labels = wanted[path.split("/images/")[1]]

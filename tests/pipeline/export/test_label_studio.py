@@ -54,7 +54,7 @@ def test_tasks_hold_what_was_labelled(tmp_path, way):
         assert len(boxes) == len(masks) == len(labels.scores)
         for rank, (box, mask) in enumerate(zip(boxes, masks)):
             value = box["value"]
-            xywh = [value["x"] * width / 100, value["y"] * height / 100, value["width"] * width / 100, value["height"] * height / 100]
+            xywh = np.array([value[name] for name in ("x", "y", "width", "height")]) * ([width, height] * 2) / 100
             np.testing.assert_allclose(xywh, labels.boxes_xywh[rank], atol=0.01)
             assert value["rectanglelabels"] == mask["value"]["brushlabels"] == [labels.class_names[rank]]
             assert box["score"] == labels.scores[rank] and mask["parentID"] == box["id"]
