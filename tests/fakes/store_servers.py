@@ -11,7 +11,7 @@ from pathlib import Path
 
 _REPOSITORY = Path(__file__).parents[2]
 _START_S = 60  # until a server listens; on an idle machine it's two
-_FAKE_GCS_SERVER = "github.com/fsouza/fake-gcs-server@v1.56.1"
+NO_FAKE_GCS_SERVER = "fake-gcs-server isn't there: go install github.com/fsouza/fake-gcs-server@v1.56.1 (takes ten minutes)"
 
 
 def free_port() -> int:
@@ -68,14 +68,10 @@ def fake_gcs_server(folder: Path) -> Iterator[str]:
 
 
 def fake_gcs_server_binary() -> str | None:
-    """The program's path: from PATH or Go's folder of programs, where it is put if Go is here; None without Go."""
+    """The program's path, from PATH or Go's folder of programs; None if it isn't installed."""
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     places = os.environ["PATH"]
     if go:
         gopath = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, check=True).stdout.strip()
         places += f"{os.pathsep}{gopath}/bin"
-    found = shutil.which("fake-gcs-server", path=places)
-    if found or not go:
-        return found
-    subprocess.run([go, "install", _FAKE_GCS_SERVER], check=True, capture_output=True)
     return shutil.which("fake-gcs-server", path=places)

@@ -20,7 +20,7 @@ from labelbeam.transforms.fetch_options import FetchOptions, ReadOptions
 from labelbeam.transforms.write_parts import PartLimits
 from PIL import Image
 
-from ..fakes.store_servers import fake_gcs_server, fake_gcs_server_binary, free_port, moto_server, tcp_proxy
+from ..fakes.store_servers import NO_FAKE_GCS_SERVER, fake_gcs_server, fake_gcs_server_binary, free_port, moto_server, tcp_proxy
 
 BUCKET = "pictures-and-labels"
 FILES_OF_A_PART = 3  # images, detections, masks
@@ -186,7 +186,7 @@ class TestServerKilled:
 def test_gcs_from_pictures_to_tables(tmp_path, fake_detector, capsys, monkeypatch):
     pytest.importorskip("google.cloud.storage")
     if fake_gcs_server_binary() is None:
-        pytest.skip("fake-gcs-server isn't there, nor Go to install it")
+        pytest.skip(NO_FAKE_GCS_SERVER)
     (tmp_path / BUCKET).mkdir()
     with fake_gcs_server(tmp_path) as url:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)

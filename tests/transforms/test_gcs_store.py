@@ -9,7 +9,7 @@ from labelbeam.transforms.fetch_options import ReadOptions
 from labelbeam.transforms.find_files import find_files
 
 from ..fakes.http_server import MisbehavingServer
-from ..fakes.store_servers import fake_gcs_server, fake_gcs_server_binary
+from ..fakes.store_servers import NO_FAKE_GCS_SERVER, fake_gcs_server, fake_gcs_server_binary
 
 pytest.importorskip("google.cloud.storage")
 
@@ -86,7 +86,7 @@ class TestServer:
     @pytest.fixture
     def bucket(self, tmp_path, emulator):
         if fake_gcs_server_binary() is None:
-            pytest.skip("fake-gcs-server isn't there, nor Go to install it")
+            pytest.skip(NO_FAKE_GCS_SERVER)
         (tmp_path / "bucket").mkdir()
         with fake_gcs_server(tmp_path) as url:
             emulator(url)

@@ -14,7 +14,7 @@ PARTS = ("test_boxes.py", "test_nms.py", "test_crop_and_resize.py", "test_peaks.
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 @pytest.mark.parametrize("tests, marked", [
     (("test_golden.py",), "not heavy"),
-    pytest.param((*PARTS, "test_golden.py", "test_native_detector.py"), "heavy or not heavy",
+    pytest.param((*PARTS, "test_golden.py"), "heavy or not heavy",
                  marks=pytest.mark.heavy)])
 def test_on_jax(tests, marked):
     command = [sys.executable, "-m", "pytest", "-q", "-m", marked, "-p", "no:cacheprovider",
