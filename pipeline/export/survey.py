@@ -71,8 +71,8 @@ def survey(output: str) -> Survey:
         raise UsageError(f"{output}: all {statuses['failed']:,} images of this labelling failed ({kinds}), so there are no "
                          "labels to export. `labelbeam status` says why; `labelbeam label … --retry-failed` labels "
                          "them again")
-    return Survey(settings, dict(sorted(categories.items())), statuses["ok"], dict(failures), common_folder(first, last), not_a_file,
-                  has_masks=bool(output_files.list_files(part_path(output, "masks", "part-*"))))
+    return Survey(settings, dict(sorted(categories.items())), statuses["ok"], dict(failures), common_folder(first, last),
+                  not_a_file, has_masks=bool(output_files.list_files(part_path(output, "masks", "part-*"))))
 
 
 def choose_categories(categories: dict[int, str], names: Sequence[str] | None) -> dict[int, str]:
