@@ -30,7 +30,7 @@ def worker_pool(log: Path, host: str = "localhost", prefix: Sequence[str] = (),
             [*prefix, sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"],
             stdout=subprocess.DEVNULL, stderr=output, env=environment())
         try:
-            wait_until(lambda: "Listening for workers" in log.read_text(), process, log.read_text)
+            wait_until(lambda: "Started worker pool" in log.read_text(), process, log.read_text)
             yield WorkerPool(f"{host}:{port}", process.pid, log)
         finally:
             process.terminate()
