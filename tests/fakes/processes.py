@@ -12,7 +12,7 @@ from pathlib import Path
 def labelbeam(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.Popen:
     """Starts the command line."""
     return subprocess.Popen([*prefix, sys.executable, "-m", "labelbeam.pipeline.cli", *arguments], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env=environment())
+                            stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True)
 
 
 def environment() -> dict[str, str]:
