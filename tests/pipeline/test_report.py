@@ -235,7 +235,7 @@ def test_pauses_are_left_out_of_the_rate():
     chart = _rate_chart(at_work + 1_700_000_000, np.full(120, 3))
     assert len(chart.pauses) == 1 and len(chart.columns) == 60
     assert len({column.height for column in chart.columns}) == 1
-    assert chart.labels[1].text == "120 s at work" and "3.0 images/s" in chart.columns[-1].title
+    assert chart.labels[1].text == "2 min at work" and "3.0 images/s" in chart.columns[-1].title
 
 
 @pytest.mark.heavy
