@@ -115,12 +115,14 @@ def test_a_fault_in_a_decoder(job):
     assert "died 2 times" in message and "SIGSEGV while it was decoded" in message
 
 
+@pytest.mark.heavy
 def test_a_fault_in_a_worker_process_whose_model_others_share(job):
     starts = job.start_until_done("segfault", "--share-model", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
     assert_found_out_in_two_crashes(starts)
     assert "SIGSEGV in the model" in job.assert_all_labelled_but_one("inference")
 
 
+@pytest.mark.heavy
 def test_nothing_follows_from_being_killed(job):
     for _ in range(3):
         killed = job.start("killed")

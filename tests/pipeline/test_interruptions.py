@@ -51,6 +51,7 @@ def many_pictures(tmp_path_factory):
     return folder
 
 
+@pytest.mark.heavy
 def test_ctrl_c_finishes_the_open_part_and_the_same_command_goes_on(many_pictures, tmp_path, slow_detector):
     out = tmp_path / "out"
     process = start(many_pictures, out, slow_detector)
@@ -68,6 +69,7 @@ def test_ctrl_c_finishes_the_open_part_and_the_same_command_goes_on(many_picture
     assert len(rows(out, "images")) == 201
 
 
+@pytest.mark.heavy
 def test_two_jobs_at_once_on_one_folder(many_pictures, tmp_path, slow_detector):
     out = tmp_path / "out"
     process = start(many_pictures, out, slow_detector)

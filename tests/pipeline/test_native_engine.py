@@ -43,6 +43,7 @@ def test_a_checkpoint_labels_as_the_published_graph_does(label, cache, centernet
     assert code == 0 and "Nothing to do" in printed  # the same weights have the same fingerprint
 
 
+@pytest.mark.heavy
 def test_import_and_export_by_hand(label, tmp_path, capsys, centernet_checkpoint):
     file, folder = tmp_path / "centernet.weights.h5", tmp_path / "batched"
     assert main(["weights", "import", "--detector", CENTERNET, "--from", centernet_checkpoint, "--to", str(file)]) == 0

@@ -114,6 +114,7 @@ def test_a_bucket_that_is_not_there_is_said_before_the_work_starts(moto, fake_de
         assert "s3://no-such-bucket/" in (printed := capsys.readouterr().err) and "bucket does not exist" in printed
 
 
+@pytest.mark.heavy
 class TestServerKilled:
     """In mid job: on the arrival of the first file of the third part."""
 
