@@ -53,6 +53,7 @@ def test_the_device_of_a_process_that_dies_is_free_again(hold):
     assert hold(2)[1] == 0
 
 
+@pytest.mark.heavy  # three processes that each import TensorFlow
 @pytest.mark.parametrize("processes, threads", [(1, 0), (2, max(1, processors() // 2)), (1000, 1)])  # 0: TensorFlow decides
 def test_tensorflows_threads_are_shared_out(processes, threads):
     printed = subprocess.run([sys.executable, "-c", THREADS, str(processes)], text=True, capture_output=True, check=True).stdout
