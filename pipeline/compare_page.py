@@ -98,7 +98,7 @@ def _bars(histogram: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
 
 def _drawn_images(result: dict[str, Any]) -> list[dict[str, Any]]:
     ids = [image["image_id"] for image in result["most_different"]]
-    sides = [read_labels(result[side]["output"], ids) for side in "ab"]
+    sides = [{labels.image_id: labels for labels in read_labels(result[side]["output"], ids)} for side in "ab"]
     drawn = []
     for image in result["most_different"]:
         labels = [side[image["image_id"]] for side in sides]
