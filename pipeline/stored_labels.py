@@ -20,7 +20,6 @@ from ..transforms.elements import ImageError, ImageFacts, ImageFailure, ImageRef
 from ..transforms.fetch_options import DecodeOptions, ReadOptions
 from ..transforms.inputs import container_of
 from ..transforms.masks import encode_rle
-from ..transforms.merge_parts import sorted_by_image
 from ..transforms.parts import count_rows, finished_parts, read_part
 from ..transforms.read_bytes import image_error, read_bytes
 from ..transforms.schemas import TABLES
@@ -138,10 +137,14 @@ def sample_labels(output: str, num_images: int, seed: int = 0) -> list[StoredLab
     return sorted(labels, key=lambda image: image.uri)
 
 
-def iter_labels(output: str) -> Iterator[StoredLabels]:
-    """Every image in an output folder, failed ones included, part by part; memory holds the columns of one part."""
+def iter_labels(output: str, with_masks: bool = True) -> Iterator[StoredLabels]:
+    """Every image in an output folder, failed ones included, part by part; memory holds the columns of one part.
+
+    Args:
+      with_masks: whether masks are wanted; without, `mask` must not be asked for.
+    """
     for stem, tables in finished_parts(output).items():
-        yield from _read_part(output, stem, tables, None)
+        yield from _read_part(output, stem, [name for name in tables if with_masks or name != "masks"], None)
 
 
 def read_labels(output: str, image_ids: Collection[str], stems: Collection[str] | None = None) -> Iterator[StoredLabels]:
@@ -177,11 +180,10 @@ def _read_part(output: str, stem: str, tables: Collection[str], rows: np.ndarray
     A part may hold a hundred thousand images: its rows stay in Arrow's columns until their image's turn comes.
     """
     images = read_part(output, stem, "images", ["image_id", "uri", "error_kind", "error_message", "width", "height"])
-    of_images = None
     if rows is not None:
         images = images.take(rows)
-        of_images = pc.field("image_id").isin(images["image_id"].combine_chunks())
-    image_ids = images["image_id"].to_numpy().astype("S32")
+    image_ids = images["image_id"].combine_chunks()
+    of_images = None if rows is None else pc.field("image_id").isin(image_ids)
     detections = _RowsByImage(_read(output, stem, tables, "detections", ["class_id", "class_name", "score", *"xywh", "mask_ref"],
                                     of_images), image_ids)
     masks = _RowsByImage(_read(output, stem, tables, "masks", ["mask_ref", "counts"], of_images), image_ids)
@@ -207,19 +209,22 @@ class _RowsByImage:
     """A table's columns, and which of its rows belong to which of some images.
 
     Args:
-      table: with the column `image_id`; an image's rows in their order.
-      image_ids: bytes `[N]`.
+      table: with the column `image_id`, all of them among the images; an image's rows in their order.
+      image_ids: strings `[N]`.
     """
 
-    def __init__(self, table: pa.Table, image_ids: np.ndarray):
-        table = sorted_by_image(table)  # as parts are written; then it costs little
-        ids = table["image_id"].to_numpy().astype("S32")
-        self._starts, self._ends = (np.searchsorted(ids, image_ids, side).tolist() for side in ("left", "right"))
-        self._columns = {name: table[name].combine_chunks() for name in table.column_names if name != "image_id"}
+    def __init__(self, table: pa.Table, image_ids: pa.Array):
+        places = pc.index_in(table["image_id"], value_set=image_ids).to_numpy()
+        table = table.drop_columns("image_id")
+        if (places[:-1] > places[1:]).any():  # not as parts are written
+            order = np.argsort(places, kind="stable")
+            table, places = table.take(order), places[order]
+        self._bounds = np.searchsorted(places, np.arange(len(image_ids) + 1)).tolist()
+        self._columns = {name: table[name].combine_chunks() for name in table.column_names}
 
     def of(self, place: int) -> slice:
         """The rows of an image, by its place among the ids."""
-        return slice(self._starts[place], self._ends[place])
+        return slice(*self._bounds[place:place + 2])
 
     def array(self, name: str) -> np.ndarray:
         return self._columns[name].to_numpy()
