@@ -50,7 +50,7 @@ def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
         args.detector, weights=args.weights, engine=args.engine, precision=args.precision, min_score=args.min_score,
         max_detections=args.max_detections, mask_format=args.mask_format, keep=args.keep,
         max_batch_size=args.batch_size, boxes=open_tables(args.boxes, args.uri_column) if args.boxes else None,
-        processes=1 if args.share_model else processes,
+        processes=1 if args.share_model else processes, decoding=args.decode,
         decode=DecodeOptions(exif_orientation=args.exif_orientation, background_rgb=args.background,
                              **_given(max_pixels=args.max_pixels)))
     check_visible(options, args.shared_folder, inputs=args.input, listed_schemes=named.schemes, output=args.output,
