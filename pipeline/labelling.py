@@ -112,16 +112,25 @@ def claim_output(output: str, labelling: Labelling) -> None:
     Raises:
       UsageError: if the folder holds another labelling (naming the settings that differ), or tables of unknown origin.
     """
-    path = output_files.join(output, LABELLING_FILE)
+    if not check_output(output, labelling):
+        content = {"fingerprint": labelling.fingerprint, "settings": labelling.settings}
+        output_files.write_atomically(output_files.join(output, LABELLING_FILE),
+                                      json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8"))
+
+
+def check_output(output: str, labelling: Labelling) -> bool:
+    """Whether `output` is the folder of this labelling; False if it holds nothing yet. Writes nothing.
+
+    Raises:
+      UsageError: as `claim_output` does.
+    """
     try:
-        existing = json.loads(output_files.read(path))
+        existing = json.loads(output_files.read(output_files.join(output, LABELLING_FILE)))
     except FileNotFoundError:
         if output_files.list_files(output_files.join(output, "images", "*.parquet")):
             raise UsageError(f"--output {output}: there are tables in images/ but no {LABELLING_FILE}, so what made them "
                              "isn't known; give a new folder") from None
-        content = {"fingerprint": labelling.fingerprint, "settings": labelling.settings}
-        output_files.write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8"))
-        return
+        return False
     except json.JSONDecodeError as error:
         raise UsageError(f"--output {output}: {LABELLING_FILE} isn't valid JSON ({error}); give a new folder") from error
     held, wanted = existing.get("settings", {}), labelling.settings
@@ -130,6 +139,7 @@ def claim_output(output: str, labelling: Labelling) -> None:
     if differing:
         raise UsageError(f"--output {output} holds another labelling. What differs: {'; '.join(differing)}. Give a new folder, "
                          "or the same settings")
+    return True
 
 
 def _short(value: Any) -> str:
