@@ -134,21 +134,31 @@ def claim_output(output: str, labelling: Labelling) -> None:
     Raises:
       UsageError: if the folder holds another labelling (naming the settings that differ), or tables of unknown origin.
     """
+    if not check_output(output, labelling):
+        content = {"fingerprint": labelling.fingerprint, "settings": labelling.settings}
+        output_files.write_atomically(output_files.join(output, LABELLING_FILE),
+                                      json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8"))
+
+
+def check_output(output: str, labelling: Labelling) -> bool:
+    """Whether `output` is the folder of this labelling; False if it holds nothing yet. Writes nothing.
+
+    Raises:
+      UsageError: as `claim_output` does.
+    """
     existing = _read_labelling_file(output)
     if existing is None:
         if output_files.list_files(output_files.join(output, "images", "*.parquet")):
             raise UsageError(f"--output {output}: there are tables in images/ but no {LABELLING_FILE}, so what made them "
                              "isn't known; give a new folder")
-        content = {"fingerprint": labelling.fingerprint, "settings": labelling.settings}
-        output_files.write_atomically(output_files.join(output, LABELLING_FILE),
-                                      json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8"))
-        return
+        return False
     held, wanted = existing.get("settings", {}), labelling.settings
     differing = [f"{key} ({_short(held.get(key))} there, {_short(wanted.get(key))} now)"
                  for key in sorted({*held, *wanted}) if held.get(key) != wanted.get(key)]
     if differing:
         raise UsageError(f"--output {output} holds another labelling. What differs: {'; '.join(differing)}. Give a new folder, "
                          "or the same settings")
+    return True
 
 
 def read_labelling_file(output: str) -> dict[str, Any]:
