@@ -5,7 +5,7 @@ from labelbeam.detectors.errors import UsageError
 from labelbeam.detectors.native.detector import NativeDetector, padded_boxes, picture_share
 
 from .comparison import assert_same_detections, rows
-from .golden_networks import CENTERNET
+from .filled_networks import CENTERNET
 from .golden_weights import golden_tensors
 from .make_golden import PHOTOS
 from .photos import photo
@@ -128,7 +128,7 @@ def test_mask_rcnn_makes_masks_of_the_kept_detections_only(mask_rcnn, tmp_path, 
     from labelbeam.detectors.native import weights
 
     from .checkpoints import mask_rcnn_zoo_keys, write_checkpoint
-    from .golden_networks import MASK_RCNN
+    from .filled_networks import MASK_RCNN
     write_checkpoint(tmp_path / "ckpt-0", mask_rcnn.variables, mask_rcnn_zoo_keys())
     file = str(tmp_path / "mask_rcnn.weights.h5")
     weights.import_weights(MASK_RCNN, str(tmp_path / "ckpt-0"), file)
