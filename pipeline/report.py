@@ -50,7 +50,7 @@ def write_report(output: str, to_path: str | None = None, seed: int = 0) -> str:
     data = collect_report_data(output, seed)
     page = _render(output, settings, list(read_records(output)), data, seed).encode("utf-8", "replace")
     output_files.write_where_asked("--output", to_path, page)
-    return f"Report of {data.images:,} images: {to_path} ({len(page) / 1e6:.1f} MB)"
+    return f"Report of {data.images:,} images: {to_path} ({len(page) / 1e6:.2f} MB)"
 
 
 def _render(output: str, settings: dict[str, Any], jobs: Sequence[dict[str, Any]], data: ReportData, seed: int) -> str:
