@@ -135,7 +135,7 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
         # Runners wrap what a DoFn raises in their own words; then the record has more to tell.
         if is_incomplete(error):
             record = read_record(job.output, job.job_id)
-            record["missing"] = find_missing(job, options)
+            record["missing"] = find_missing(job.inputs, job.listing, job.limit, job.output, job.job_id, options)
             _note_end(job, record)
             raise JobIncompleteError(incomplete_message(record)) from error
         _note_end(job, {**facts, "status": "failed", "error": f"{type(error).__name__}: {error}"[:2000]})

@@ -87,7 +87,7 @@ def _facts(settings: dict[str, Any]) -> list[tuple[str, str]]:
     """What decided the labels, as names and values."""
     known = {"detector": "Detector", "engine": "Engine", "precision": "Precision", "weights_sha256": "Weights (SHA-256)",
              "min_score": "Minimum score", "max_detections": "Most detections an image", "mask_format": "Masks",
-             "exif_orientation": "EXIF orientation", "boxes_sha256": "Given boxes (SHA-256)"}
+             "decode": "Decoding", "exif_orientation": "EXIF orientation", "boxes_sha256": "Given boxes (SHA-256)"}
     facts = [(name, str(settings[key])) for key, name in known.items() if settings.get(key) is not None]
     if settings.get("labels"):
         facts.append(("Classes in the label map", f"{len(settings['labels']):,}"))
