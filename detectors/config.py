@@ -3,13 +3,12 @@
 A name such as `demo` finds `configs/detectors/demo.yaml` of the package; a path to one's own YAML file works as well.
 Not for settings of a job (thresholds, batch size): those are options of the command.
 """
-import difflib
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Literal, get_args
 
 from .errors import ConfigError
+from .shipped_configs import find_config
 from .strict_yaml import build, read_mapping
 
 Engine = Literal["saved_model", "native"]
@@ -74,35 +73,16 @@ class DetectorConfig:
             raise ConfigError(f"detector {self.name}: input_size_hw: expected numbers of pixels, got {list(self.input_size_hw)}")
 
 
-def configured_names() -> list[str]:
-    """Names of the detectors that labelbeam ships configurations for, sorted."""
-    return sorted(path.name.removesuffix(".yaml") for path in _folder("detectors").iterdir() if path.name.endswith(".yaml"))
-
-
 def load_config(name_or_yaml: str) -> DetectorConfig:
     """Reads a detector's configuration.
 
     Args:
-      name_or_yaml: a name of `configured_names()`, or the path of a YAML file.
+      name_or_yaml: a name of `shipped_names("detectors")`, or the path of a YAML file.
 
     Raises:
       ConfigError: if there's no such configuration, or it has an unknown key, a wrong type or a missing key.
     """
-    if name_or_yaml.endswith((".yaml", ".yml")):
-        path = Path(name_or_yaml)
-        if not path.is_file():
-            raise ConfigError(f"detector configuration {name_or_yaml}: no such file")
-    elif name_or_yaml in configured_names():
-        path = _folder("detectors") / f"{name_or_yaml}.yaml"
-    else:
-        near = difflib.get_close_matches(name_or_yaml, configured_names(), n=1)
-        raise ConfigError(f"detector {name_or_yaml!r} is not known{f'; did you mean {near[0]!r}?' if near else ''} "
-                          f"Known: {', '.join(configured_names())}; or give the path of a .yaml file")
-    return _read(path)
-
-
-def _folder(kind: str):
-    return resources.files("labelbeam.configs") / kind
+    return _read(find_config("detectors", name_or_yaml, "detector"))
 
 
 def _read(path) -> DetectorConfig:
@@ -116,9 +96,8 @@ def _read(path) -> DetectorConfig:
 
 
 def _label_map(name: str, used_by) -> dict[int, str]:
-    path = _folder("labels") / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(p.name.removesuffix(".yaml") for p in _folder("labels").iterdir() if p.name.endswith(".yaml"))
-        raise ConfigError(f"{used_by}: labels: no label map {name!r}; known: {', '.join(known)}; or write the map itself "
-                          "as `class id: name`")
+    try:
+        path = find_config("labels", name, "label map")
+    except ConfigError as error:
+        raise ConfigError(f"{used_by}: labels: {error}; or write the map itself as `class id: name`") from error
     return read_mapping(path)

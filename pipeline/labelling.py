@@ -22,7 +22,6 @@ from ..transforms.to_rows import MaskFormat
 Decoding = Literal["exact", "fast"]
 
 LABELLING_FILE = "_labelling.json"
-NOT_IN_OLD_FOLDERS = {"decode": "exact"}  # settings that didn't exist once, and what held then
 METADATA_KEY = "labelbeam.labelling"  # in each Parquet file's key-value metadata
 
 
@@ -135,24 +134,54 @@ def claim_output(output: str, labelling: Labelling) -> None:
     Raises:
       UsageError: if the folder holds another labelling (naming the settings that differ), or tables of unknown origin.
     """
-    path = output_files.join(output, LABELLING_FILE)
-    try:
-        existing = json.loads(output_files.read(path))
-    except FileNotFoundError:
+    if not check_output(output, labelling):
+        content = {"fingerprint": labelling.fingerprint, "settings": labelling.settings}
+        output_files.write_atomically(output_files.join(output, LABELLING_FILE),
+                                      json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8"))
+
+
+def check_output(output: str, labelling: Labelling) -> bool:
+    """Whether `output` is the folder of this labelling; False if it holds nothing yet. Writes nothing.
+
+    Raises:
+      UsageError: as `claim_output` does.
+    """
+    existing = _read_labelling_file(output)
+    if existing is None:
         if output_files.list_files(output_files.join(output, "images", "*.parquet")):
             raise UsageError(f"--output {output}: there are tables in images/ but no {LABELLING_FILE}, so what made them "
-                             "isn't known; give a new folder") from None
-        content = {"fingerprint": labelling.fingerprint, "settings": labelling.settings}
-        output_files.write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8"))
-        return
-    except json.JSONDecodeError as error:
-        raise UsageError(f"--output {output}: {LABELLING_FILE} isn't valid JSON ({error}); give a new folder") from error
-    held, wanted = {**NOT_IN_OLD_FOLDERS, **existing.get("settings", {})}, labelling.settings
+                             "isn't known; give a new folder")
+        return False
+    held, wanted = existing.get("settings", {}), labelling.settings
     differing = [f"{key} ({_short(held.get(key))} there, {_short(wanted.get(key))} now)"
                  for key in sorted({*held, *wanted}) if held.get(key) != wanted.get(key)]
     if differing:
         raise UsageError(f"--output {output} holds another labelling. What differs: {'; '.join(differing)}. Give a new folder, "
                          "or the same settings")
+    return True
+
+
+def read_labelling_file(output: str) -> dict[str, Any]:
+    """The content of `_labelling.json`: `fingerprint`, and the `settings` of the labelling.
+
+    Raises:
+      UsageError: if `output` is no folder of a labelling.
+    """
+    content = _read_labelling_file(output)
+    if content is None:
+        raise UsageError(f"{output}: not the output folder of a labelling: there's no {LABELLING_FILE}. Give the folder that "
+                         "`labelbeam label` was given as --output")
+    return content
+
+
+def _read_labelling_file(output: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(output_files.read(output_files.join(output, LABELLING_FILE)))
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{output}: {LABELLING_FILE} isn't valid JSON ({error}), so what made its labels isn't known; give "
+                         "another folder") from error
 
 
 def _short(value: Any) -> str:

@@ -1,12 +1,13 @@
 """`labelbeam detectors`: the configurations as a table for people."""
-from ..detectors.config import configured_names, load_config
+from ..detectors.config import load_config
+from ..detectors.shipped_configs import shipped_names
 
 
 def list_detectors() -> str:
     """A table of every configuration, one line a detector, and how to use one."""
     header = ("NAME", "INPUT", "CLASSES", "MASKS", "ENGINES", "AP (box/mask)")
     rows = [header]
-    for name in configured_names():
+    for name in shipped_names("detectors"):
         config = load_config(name)
         input_size = "–" if config.input_size_hw is None else "{}×{}".format(*config.input_size_hw)
         reference = "–"
