@@ -35,8 +35,8 @@ class Script:
     Attributes:
       name: of the module in `benchmarks/`.
       arguments: besides `--quick` and `--json`; `{saved_models}` and `{img2dataset}` stand for what `run_all` was given.
-      needs: what it can't do without, a key of `_missing`; None if nothing.
-      wants: arguments that are left out together where what they need isn't there, as pairs of (need, arguments).
+      needs: what it can't do without, a key of `MISSING`; None if nothing.
+      wants: what it can do more with, a key of `MISSING`, and the arguments that say so; None if nothing.
     """
 
     name: str
@@ -44,6 +44,12 @@ class Script:
     needs: str | None = None
     wants: tuple[str, tuple[str, ...]] | None = None
 
+
+MISSING = {
+    "saved_models": "needs SavedModels of the published detectors: --saved-models FOLDER, or LABELBEAM_STANDINS",
+    "accelerator": "needs a GPU: --accelerator where there is one",
+    "img2dataset": "against img2dataset: --img2dataset-python PYTHON",
+}
 
 SCRIPTS = (
     Script("pipeline_overhead"),
@@ -71,22 +77,26 @@ SCRIPTS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one script: its figures; `problem` says why there are none, or why not all of them are right."""
+    """Of one script: its figures, how it failed, what of it was left out and why."""
 
     script: Script
     figures: tuple[Figure, ...] = ()
     problem: str | None = None
-    left_out: bool = False
+    left_out: str | None = None
     seconds: float = 0.0
 
 
 def run_script(script: Script, quick: bool, given: dict[str, str], folder: Path, limit_s: float) -> Outcome:
     """Runs one script in a process of its own, within a limit of time; its output goes to a file in `folder`."""
     if script.needs is not None and not given.get(script.needs):
-        return Outcome(script, problem=_missing(script.needs), left_out=True)
-    arguments = [*script.arguments]
-    if script.wants and given.get(script.wants[0]):
-        arguments += script.wants[1]
+        return Outcome(script, left_out=MISSING[script.needs])
+    arguments, left_out = [*script.arguments], None
+    if script.wants is not None:
+        wanted, more = script.wants
+        if given.get(wanted):
+            arguments += more
+        else:
+            left_out = MISSING[wanted]
     figures_file, log_file = folder / f"{script.name}.json", folder / f"{script.name}.log"
     figures_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", f"benchmarks.{script.name}", *(argument.format(**given) for argument in arguments),
@@ -107,13 +117,8 @@ def run_script(script: Script, quick: bool, given: dict[str, str], folder: Path,
                 os.killpg(process.pid, signal.SIGKILL)  # with the servers and sides that it has started
                 process.wait()
     figures = tuple(Figure(**figure) for figure in json.loads(figures_file.read_text())) if figures_file.exists() else ()
-    return Outcome(script, figures, problem or (None if figures else f"gave no figures, see {log_file}"),
-                   seconds=time.monotonic() - started)
-
-
-def _missing(need: str) -> str:
-    return {"saved_models": "needs SavedModels of the published detectors: --saved-models FOLDER, or LABELBEAM_STANDINS",
-            "accelerator": "needs a GPU: --accelerator where there is one"}[need]
+    return Outcome(script, figures, problem or (None if figures else f"gave no figures, see {log_file}"), left_out,
+                   time.monotonic() - started)
 
 
 def machine_line() -> str:
@@ -129,9 +134,8 @@ def report(outcomes: Sequence[Outcome], machine: str, quick: bool) -> str:
     """The page: the machine, the table, what is missing."""
     lines = ["# Figures", "", f"{machine}{'; shortest runs (--quick)' if quick else ''}", "",
              figures_table([(f"`{outcome.script.name}`", figure) for outcome in outcomes for figure in outcome.figures])]
-    for title, left_out in (("Left out", True), ("Failed", False)):
-        named = [f"- `{outcome.script.name}`: {outcome.problem}" for outcome in outcomes
-                 if outcome.problem and outcome.left_out == left_out]
+    for title, attribute in (("Left out", "left_out"), ("Failed", "problem")):
+        named = [f"- `{outcome.script.name}`: {why}" for outcome in outcomes if (why := getattr(outcome, attribute))]
         lines += ["", f"{title}:", "", *named] if named else []
     return "\n".join(lines) + "\n"
 
@@ -157,17 +161,19 @@ def main() -> int:
         limit_s = max(1.0, min(QUICK_LIMIT_S, left_s)) if args.quick else LIMIT_S
         outcome = run_script(script, args.quick, given, args.output.resolve(), limit_s)
         outcomes.append(outcome)
-        print(f"{script.name}: {outcome.problem or f'{len(outcome.figures)} figures'} ({outcome.seconds:.0f} s)", flush=True)
+        print(f"{script.name}: {len(outcome.figures)} figures in {outcome.seconds:.0f} s"
+              + "".join(f"; {what}" for what in (outcome.problem, outcome.left_out) if what), flush=True)
     figures = [figure for outcome in outcomes for figure in outcome.figures]
     content = {"machine": machine, "quick": args.quick,
-               "scripts": [{"name": outcome.script.name, "problem": outcome.problem, "seconds": round(outcome.seconds, 1),
+               "scripts": [{"name": outcome.script.name, "problem": outcome.problem, "left_out": outcome.left_out,
+                            "seconds": round(outcome.seconds, 1),
                             "figures": [vars(figure) | {"times_as_good": figure.times_as_good} for figure in outcome.figures]}
                            for outcome in outcomes]}
     (args.output / "figures.json").write_text(json.dumps(content, indent=1) + "\n")
     (args.output / "figures.md").write_text(report(outcomes, machine, args.quick))
     plot_ratios(figures, [args.output / "figures.png", args.output / "figures.svg"])
     print(f"\n{report(outcomes, machine, args.quick)}\nWritten to {args.output}/figures.md, figures.json, figures.png, figures.svg")
-    return 1 if any(outcome.problem and not outcome.left_out for outcome in outcomes) else 0
+    return 1 if any(outcome.problem for outcome in outcomes) else 0
 
 
 if __name__ == "__main__":
