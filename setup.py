@@ -39,6 +39,7 @@ setup(
         "PyYAML>=6",
         "rich>=13",
         "setuptools>=77,<80.9",  # tensorflow-hub 0.16.1 imports pkg_resources, which later ones warn of, then lack
+        "simplejpeg>=1.9",
         "tensorflow>=2.21",
         "tensorflow-hub>=0.16.1",
         "urllib3>=2",

@@ -36,8 +36,9 @@ class DetectorConfig:
       weights: TF Hub handle or folder of a SavedModel (a relative path starts at the YAML file's folder).
       engines: engines that can run it.
       native_network: name of the network in `detectors/native` that engine native runs it with; None if there's none.
-      input_size_hw: (height, width) in pixels to which the network itself resizes a picture.
-      resize: `stretch` (aspect ratio not kept) or `letterbox` (kept, padded).
+      input_size_hw: (height, width) in pixels to which the network itself resizes a picture; None if that isn't known, or
+        differs.
+      resize: how: `stretch` (aspect ratio not kept) or `letterbox` (kept, padded); goes with `input_size_hw`.
       masks: whether the detector gives instance masks.
       labels: name of a label map in `configs/labels`, or the map itself: class id -> class name.
       reference: published accuracy.
@@ -51,14 +52,14 @@ class DetectorConfig:
     architecture: str
     weights: str
     engines: tuple[Engine, ...]
-    input_size_hw: tuple[int, int]
-    resize: Literal["stretch", "letterbox"]
     masks: bool
     labels: dict[int, str]
     licence: str
     source: str
     intended_use: str
     limits: str
+    input_size_hw: tuple[int, int] | None = None
+    resize: Literal["stretch", "letterbox"] | None = None
     reference: Reference | None = None
     native_network: str | None = None
 
@@ -66,6 +67,10 @@ class DetectorConfig:
         if ("native" in self.engines) != (self.native_network is not None):
             raise ConfigError(f"detector {self.name}: engine native and the key native_network go together; the file has "
                               f"engines {list(self.engines)} and native_network {self.native_network}")
+        if (self.input_size_hw is None) != (self.resize is None):
+            raise ConfigError(f"detector {self.name}: the keys input_size_hw and resize go together; give both, or neither")
+        if self.input_size_hw is not None and min(self.input_size_hw) < 1:
+            raise ConfigError(f"detector {self.name}: input_size_hw: expected numbers of pixels, got {list(self.input_size_hw)}")
 
 
 def load_config(name_or_yaml: str) -> DetectorConfig:

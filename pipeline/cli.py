@@ -166,6 +166,9 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
     reading.add_argument("--image-column", metavar="NAME", help="column of a .parquet file that holds the pictures' bytes")
     reading.add_argument("--exif-orientation", choices=["apply", "ignore"], default="apply",
                          help="turn pictures as their EXIF data says (default: %(default)s)")
+    reading.add_argument("--decode", choices=["exact", "fast"], default="exact",
+                         help="fast: JPEGs much larger than the detector's input at 1/2, 1/4 or 1/8 of their size, never "
+                              "below that input; labels differ a little, see docs/reading.md (default: %(default)s)")
     reading.add_argument("--background", type=_rgb, default=(255, 255, 255), metavar="R,G,B",
                          help="colour under transparent pictures (default: 255,255,255)")
     reading.add_argument("--max-bytes", type=_positive, metavar="N", help="fail pictures with larger files as too_large")

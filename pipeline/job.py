@@ -4,6 +4,7 @@
 """
 import _thread
 import contextlib
+import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
 
 
 def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> JobResult:
-    started = datetime.now(timezone.utc)
+    started = time.monotonic()
     facts = {
         "job_id": job.job_id,
         "status": "running",
@@ -114,7 +115,7 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
         "inputs": [redact(uri) for uri in job.inputs],
         "limit": job.limit,
         "retry_failed": None if job.retry_failed is None else sorted(job.retry_failed),
-        "started_at": started.isoformat(timespec="milliseconds"),
+        "started_at": utc_now(),
         "runner": options.view_as(StandardOptions).runner,
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
@@ -141,7 +142,7 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
         raise
     remove_notes(job.output)
     record = read_record(job.output, job.job_id)
-    return JobResult(record, _metrics(result), (datetime.now(timezone.utc) - started).total_seconds())
+    return JobResult(record, _metrics(result), time.monotonic() - started)
 
 
 def _note_end(job: Job, record: Mapping[str, Any]) -> None:

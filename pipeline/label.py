@@ -65,7 +65,7 @@ def prepare_job(args: argparse.Namespace, processes: int) -> tuple[Job, NamedSch
         args.detector, weights=args.weights, engine=args.engine, precision=args.precision, min_score=args.min_score,
         max_detections=args.max_detections, mask_format=args.mask_format, keep=args.keep,
         max_batch_size=args.batch_size, boxes=open_tables(args.boxes, args.uri_column) if args.boxes else None,
-        processes=1 if args.share_model else processes,
+        processes=1 if args.share_model else processes, decoding=args.decode,
         decode=DecodeOptions(exif_orientation=args.exif_orientation, background_rgb=args.background,
                              **_given(max_pixels=args.max_pixels)))
     pace = Pace(batch_size=AUTO_BATCH_SIZE if args.batch_size == "auto" else args.batch_size, share_model=args.share_model,

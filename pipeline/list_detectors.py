@@ -9,12 +9,12 @@ def list_detectors() -> str:
     rows = [header]
     for name in shipped_names("detectors"):
         config = load_config(name)
-        height, width = config.input_size_hw
+        input_size = "–" if config.input_size_hw is None else "{}×{}".format(*config.input_size_hw)
         reference = "–"
         if config.reference:
             mask_ap = "" if config.reference.mask_ap is None else f"/{config.reference.mask_ap:.1f}"
             reference = f"{config.reference.box_ap:.1f}{mask_ap} on {config.reference.dataset}"
-        rows.append((name, f"{height}×{width}", str(len(config.labels)), "yes" if config.masks else "no",
+        rows.append((name, input_size, str(len(config.labels)), "yes" if config.masks else "no",
                      ", ".join(config.engines), reference))
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

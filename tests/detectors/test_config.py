@@ -76,3 +76,12 @@ def test_unknown_names(tmp_path):
         load_config("centernet_resnet50_512x512")
     with pytest.raises(ConfigError, match="no such file"):
         load_config(str(tmp_path / "absent.yaml"))
+
+
+def test_an_input_size_may_be_unknown_but_not_half_known(tmp_path):
+    unknown = GOOD.replace("input_size_hw: [320, 320]\n", "").replace("resize: letterbox\n", "")
+    assert load_config(write(tmp_path, unknown)).input_size_hw is None
+    with pytest.raises(ConfigError, match="input_size_hw and resize go together"):
+        load_config(write(tmp_path, GOOD.replace("resize: letterbox\n", "")))
+    with pytest.raises(ConfigError, match="expected numbers of pixels"):
+        load_config(write(tmp_path, GOOD.replace("[320, 320]", "[0, 320]")))
