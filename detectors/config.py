@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from .errors import ConfigError
-from .strict_yaml import build, read_mapping
+from .strict_yaml import build, parse_mapping, read_mapping
 
 Engine = Literal["saved_model", "native"]
 ENGINES: tuple[str, ...] = get_args(Engine)
@@ -35,6 +35,7 @@ class DetectorConfig:
       description: one line.
       architecture: network and paper.
       weights: TF Hub handle or folder of a SavedModel (a relative path starts at the YAML file's folder).
+      weights_sha256: fingerprint of these weights, as the engine gives it: others are refused. None takes what is there.
       engines: engines that can run it.
       native_network: name of the network in `detectors/native` that engine native runs it with; None if there's none.
       input_size_hw: (height, width) in pixels to which the network itself resizes a picture.
@@ -62,6 +63,7 @@ class DetectorConfig:
     limits: str
     reference: Reference | None = None
     native_network: str | None = None
+    weights_sha256: str | None = None
 
     def __post_init__(self):
         if ("native" in self.engines) != (self.native_network is not None):
@@ -93,21 +95,31 @@ def load_config(name_or_yaml: str) -> DetectorConfig:
         near = difflib.get_close_matches(name_or_yaml, configured_names(), n=1)
         raise ConfigError(f"detector {name_or_yaml!r} is not known{f'; did you mean {near[0]!r}?' if near else ''} "
                           f"Known: {', '.join(configured_names())}; or give the path of a .yaml file")
-    return _read(path)
+    return parse_config(path.read_text(encoding="utf-8"), str(path))
+
+
+def parse_config(text: str, where: str) -> DetectorConfig:
+    """A configuration from the text of its YAML file.
+
+    Args:
+      where: path or URI of the file, at whose folder a relative path of weights starts.
+
+    Raises:
+      ConfigError: as `load_config`.
+    """
+    values = parse_mapping(text, where)
+    if isinstance(values.get("labels"), str):
+        values["labels"] = _label_map(values["labels"], where)
+    config = build(DetectorConfig, values, where)
+    if "://" not in config.weights and not config.weights.startswith("/"):
+        weights = f"{where.rpartition('/')[0]}/{config.weights}" if "://" in where else str(
+            (Path(where).parent / config.weights).resolve())
+        config = replace(config, weights=weights)
+    return config
 
 
 def _folder(kind: str):
     return resources.files("labelbeam.configs") / kind
-
-
-def _read(path) -> DetectorConfig:
-    values = read_mapping(path)
-    if isinstance(values.get("labels"), str):
-        values["labels"] = _label_map(values["labels"], path)
-    config = build(DetectorConfig, values, str(path))
-    if not config.weights.startswith(("http://", "https://", "gs://", "s3://", "/")):
-        config = replace(config, weights=str((Path(str(path)).parent / config.weights).resolve()))
-    return config
 
 
 def _label_map(name: str, used_by) -> dict[int, str]:

@@ -19,6 +19,7 @@ from ..transforms.driver_link import DriverLink
 from ..transforms.elements import ImageReference, ImageRows
 from ..transforms.fetch_images import FetchImages, FetchOptions
 from ..transforms.skip_labelled import DistinctImages
+from ..transforms.stored_weights import StoredDetector
 from ..transforms.to_rows import RowOptions, ToRows, rows_as_dicts
 from .labelling import Labelling
 
@@ -61,7 +62,7 @@ class LabelReferences(beam.PTransform):
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageRows]:
         detector = self._labelling.detector
-        handler = DetectorHandler(detector, self._pace.batch_size, self._pace.share_model, self._output)
+        handler = DetectorHandler(StoredDetector(detector), self._pace.batch_size, self._pace.share_model, self._output)
         return (references
                 | beam.Filter(_UntilStopped(self._link)).with_output_types(ImageReference)
                 | FetchImages(self._pace.fetch, self._labelling.decode, output=self._output)
