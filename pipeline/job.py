@@ -140,8 +140,13 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
         _note_end(job, {**facts, "status": "failed", "error": f"{type(error).__name__}: {error}"[:2000]})
         raise
     remove_notes(job.output)
+    metrics = _metrics(result)
     record = read_record(job.output, job.job_id)
-    return JobResult(record, _metrics(result), (datetime.now(timezone.utc) - started).total_seconds())
+    if loads := metrics.get("model_loads"):  # known only now: runners tell of metrics when all is done
+        record["detector_loads"] = {"count": loads, "seconds": metrics["model_load_ms"] / 1000,
+                                    "resident_bytes": metrics["model_resident_bytes"]}
+        write_record(job.output, record)
+    return JobResult(record, metrics, (datetime.now(timezone.utc) - started).total_seconds())
 
 
 def _note_end(job: Job, record: Mapping[str, Any]) -> None:
