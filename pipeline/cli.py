@@ -7,6 +7,7 @@ What a command does is in a module of its own; heavy imports (Beam, TensorFlow) 
 import argparse
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -43,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"labelbeam {metadata.version('labelbeam')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_label(commands)
+    _add_estimate(commands)
     _add_demo(commands)
     commands.add_parser("detectors", allow_abbrev=False, help="list the detectors that labelbeam has configurations for",
                         description="Lists the configurations: input size, classes, engines, published accuracy.")
@@ -69,33 +71,14 @@ def _add_label(commands) -> None:
         description="Labels images and writes Parquet tables: images (one row for each input, whatever\nhappened to it), "
                     "detections, masks. Options that aren't listed here go to Beam\n(--runner, --temp_location, …).",
         epilog=LABEL_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-
     main = label.add_argument_group("what")
-    main.add_argument("--input", nargs="+", required=True, metavar="INPUT",
-                      help="pictures, folders (searched to any depth), globs; lists of URIs (.txt, .csv, .jsonl, .parquet); "
-                           "containers of pictures (.tar, .tfrecord, .parquet with a column of bytes). Local paths, http(s), "
-                           "and stores that Beam knows (gs://, s3://, hdfs://)")
     main.add_argument("--output", required=True, metavar="FOLDER", help="folder of the tables; holds one labelling")
-    _add_detector(main)
-    main.add_argument("--limit", type=_positive, metavar="N",
-                      help="label only N of the images, the same ones each time (for a first try)")
-
-    main.add_argument("--retry-failed", nargs="*", metavar="KIND",
-                      help="label again what failed earlier, with these kinds of errors (timeout, unreachable, …) or any; the "
-                           "new rows take the place of the old")
-
-    how = label.add_argument_group("detector")
-    _add_weights_options(how)
-    how.add_argument("--batch-size", type=_batch_size, default="auto", metavar="auto|N",
-                     help="pictures in a call of the model at most; auto: found by trying, up to 16 (default: %(default)s)")
-    how.add_argument("--boxes", nargs="+", metavar="TABLE",
-                     help="Parquet or CSV of uri and ymin, xmin, ymax, xmax (0 to 1) or x, y, w, h (pixels): label these boxes "
-                          "instead of the detector's own proposals (Mask R-CNN, --engine native)")
+    _add_inputs(main)
+    how = _add_detector_options(label)
     how.add_argument("--share-model", action="store_true",
                      help="one loaded detector for all processes of a machine, instead of one each")
     how.add_argument("--model-copies", type=_positive, metavar="N",
                      help="with --share-model: N loaded detectors a machine that take turns, where there is room (default: 1)")
-
     where = label.add_argument_group("where it runs")
     where.add_argument("--runner-config", metavar="NAME_OR_YAML",
                        help="Beam's options for a runner: in_process (the default), multi_process, prism, flink, dataflow_gpu, "
@@ -103,26 +86,86 @@ def _add_label(commands) -> None:
     where.add_argument("--shared-folder", nargs="+", default=[], metavar="FOLDER",
                        help="folders that workers on other machines see at the same path (a network disk, a volume); other "
                             "local paths are refused where workers run elsewhere")
+    _add_result_options(label).add_argument(
+        "--part-images", type=_positive, metavar="N",
+        help="images in a part: what is lost at most when a job is killed (default: 500); small parts are merged at the end")
+    _add_reading_options(label)
+    _add_verbose(label)
 
-    results = label.add_argument_group("results")
+
+def _add_estimate(commands) -> None:
+    estimate = commands.add_parser(
+        "estimate", allow_abbrev=False, help="how long a job would take, and how many worker hours",
+        description="Lists the inputs, labels a random sample of them into a folder that is then deleted, and says how long the "
+                    "whole job takes on workers like this machine. Takes most of the options of `labelbeam label`; docs/"
+                    "estimating.md says what the figures hold and what they leave out.")
+    main = estimate.add_argument_group("what")
+    main.add_argument("--output", metavar="FOLDER",
+                      help="the job's output folder: what is labelled there already isn't counted. Nothing is written to it")
+    _add_inputs(main)
+    forecast = estimate.add_argument_group("forecast")
+    forecast.add_argument("--sample", type=_positive, default=50, metavar="N",
+                          help="images to time at least; fast detectors get more, for about ten seconds (default: %(default)s)")
+    forecast.add_argument("--seed", type=int, default=0, metavar="N",
+                          help="of the sample; the same one takes the same images (default: %(default)s)")
+    forecast.add_argument("--workers", nargs="+", type=_positive, default=[1, 10, 100], metavar="N",
+                          help="numbers of machines to forecast for (default: 1 10 100)")
+    forecast.add_argument("--price-per-hour", type=_price, metavar="X", help="of one worker, in any currency")
+    forecast.add_argument("--json", metavar="FILE", help="write everything to this file, for programs")
+    _add_detector_options(estimate)
+    _add_result_options(estimate)
+    _add_reading_options(estimate)
+    _add_verbose(estimate)
+    estimate.set_defaults(share_model=False, model_copies=None, part_images=None)
+
+
+def _add_inputs(main) -> None:
+    main.add_argument("--input", nargs="+", required=True, metavar="INPUT",
+                      help="pictures, folders (searched to any depth), globs; lists of URIs (.txt, .csv, .jsonl, .parquet); "
+                           "containers of pictures (.tar, .tfrecord, .parquet with a column of bytes). Local paths, http(s), "
+                           "and stores that Beam knows (gs://, s3://, hdfs://)")
+    _add_detector(main)
+    main.add_argument("--limit", type=_positive, metavar="N",
+                      help="label only N of the images, the same ones each time (for a first try)")
+    main.add_argument("--retry-failed", nargs="*", metavar="KIND",
+                      help="label again what failed earlier, with these kinds of errors (timeout, unreachable, …) or any; the "
+                           "new rows take the place of the old")
+
+
+def _add_detector_options(parser: argparse.ArgumentParser):
+    how = parser.add_argument_group("detector")
+    _add_weights_options(how)
+    how.add_argument("--batch-size", type=_batch_size, default="auto", metavar="auto|N",
+                     help="pictures in a call of the model at most; auto: found by trying, up to 16 (default: %(default)s)")
+    how.add_argument("--boxes", nargs="+", metavar="TABLE",
+                     help="Parquet or CSV of uri and ymin, xmin, ymax, xmax (0 to 1) or x, y, w, h (pixels): label these boxes "
+                          "instead of the detector's own proposals (Mask R-CNN, --engine native)")
+    return how
+
+
+def _add_result_options(parser: argparse.ArgumentParser):
+    results = parser.add_argument_group("results")
     results.add_argument("--min-score", type=float, default=0.3, metavar="S",
                          help="drop detections with a lower score (default: %(default)s)")
     results.add_argument("--max-detections", type=_positive, default=100, metavar="N",
                          help="at most N detections an image, the best ones (default: %(default)s)")
     results.add_argument("--mask-format", choices=["rle", "png", "none"], default="rle",
                          help="rle: table `masks` with COCO run-length encodings; png: one file a mask (default: %(default)s)")
-    results.add_argument("--part-images", type=_positive, metavar="N",
-                         help="images in a part: what is lost at most when a job is killed (default: 500); small parts "
-                              "are merged at the end")
     results.add_argument("--keep", nargs="+", default=[], metavar="OUTPUT_NAME",
                          help="further outputs of the model, written to the table `tensors`")
+    return results
 
-    reading = label.add_argument_group("reading")
+
+def _add_reading_options(parser: argparse.ArgumentParser) -> None:
+    reading = parser.add_argument_group("reading")
     reading.add_argument("--uri-column", default="uri", metavar="NAME",
                          help="column of .csv, .jsonl and .parquet lists (default: %(default)s)")
     reading.add_argument("--image-column", metavar="NAME", help="column of a .parquet file that holds the pictures' bytes")
     reading.add_argument("--exif-orientation", choices=["apply", "ignore"], default="apply",
                          help="turn pictures as their EXIF data says (default: %(default)s)")
+    reading.add_argument("--decode", choices=["exact", "fast"], default="exact",
+                         help="fast: JPEGs much larger than the detector's input at 1/2, 1/4 or 1/8 of their size, never "
+                              "below that input; labels differ a little, see docs/reading.md (default: %(default)s)")
     reading.add_argument("--background", type=_rgb, default=(255, 255, 255), metavar="R,G,B",
                          help="colour under transparent pictures (default: 255,255,255)")
     reading.add_argument("--max-bytes", type=_positive, metavar="N", help="fail pictures with larger files as too_large")
@@ -139,7 +182,6 @@ def _add_label(commands) -> None:
     reading.add_argument("--public-hosts-only", action="store_true",
                          help="http(s) pictures on private, loopback, link-local, multicast and reserved addresses fail as "
                               "forbidden; connects directly, without a proxy")
-    _add_verbose(label)
 
 
 def _add_detector(parser) -> None:
@@ -294,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args, rest = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO if getattr(args, "verbose", False) else logging.ERROR,
                         format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
-    if rest and args.command not in ("label", "stage"):  # whose further options are Beam's
+    if rest and args.command not in ("label", "stage", "estimate"):  # whose further options are Beam's
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return _run(args, rest)
@@ -315,6 +357,9 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
     if args.command == "demo":
         from .demo import run_demo
         return run_demo(args.output)
+    if args.command == "estimate":
+        from .estimate import run_estimate
+        return run_estimate(args, rest)
     if args.command == "status":
         from .status import collect_status, describe_status
         status = collect_status(args.output)
@@ -366,6 +411,13 @@ def _seconds(text: str) -> float:
     if not seconds > 0:
         raise argparse.ArgumentTypeError(f"expected seconds, more than 0, got {text}")
     return seconds
+
+
+def _price(text: str) -> float:
+    price = float(text)
+    if not (price >= 0 and math.isfinite(price)):
+        raise argparse.ArgumentTypeError(f"expected a price, 0 or more, got {text}")
+    return price
 
 
 def _scheme(text: str) -> str:

@@ -23,7 +23,7 @@ def find_detector(name_or_yaml: str, *, weights: str | None = None, **options) -
     Raises:
       UsageError: as `prepare`; or if the configuration can't be read.
     """
-    config = find_config(name_or_yaml)
+    config = read_config(name_or_yaml)
     if weights is not None:
         config = replace(config, weights=weights, weights_sha256=None)
     with local_weights(config.weights) as path:
@@ -31,7 +31,7 @@ def find_detector(name_or_yaml: str, *, weights: str | None = None, **options) -
     return replace(spec, config=config, weights=config.weights)
 
 
-def find_config(name_or_yaml: str) -> DetectorConfig:
+def read_config(name_or_yaml: str) -> DetectorConfig:
     """Reads a configuration; see `find_detector`."""
     if "://" not in name_or_yaml:
         return load_config(name_or_yaml)

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +22,7 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from ..detectors.detector import Detections, Detector, InvalidDetections
 from .crash_notes import open_notes
 from .elements import METRICS_NAMESPACE, FetchedImage, ImageFailure, LabelledImage
+from .picture_area import WHOLE, PictureArea
 
 MAX_BATCH_BYTES = 256 << 20  # of decoded pixels that wait for a call of the model
 
@@ -173,11 +175,11 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
         image_ids = [image.reference.image_id for image in images]
         boxes = None
         if images[0].reference.boxes is not None:  # of all, or of none
-            boxes = [i.reference.boxes.normalised_yxyx(i.pixels.shape[:2]) for i in images]
+            boxes = [i.area.from_picture(i.reference.boxes.normalised_yxyx((i.facts.height, i.facts.width))) for i in images]
         found = model.detect(pixels, image_ids, boxes)
         if len(found) != len(images):
             raise InvalidDetections(f"the detector gave {len(found)} results for {len(images)} pictures")
-        return found
+        return [_in_picture(detections, image.area) for detections, image in zip(found, images)]
 
     def get_num_bytes(self, batch: Sequence[FetchedImage]) -> int:
         return sum(image.num_bytes_in_memory for image in batch)  # the default pickles every picture to learn its size
@@ -199,6 +201,11 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
 
     def get_metrics_namespace(self) -> str:
         return METRICS_NAMESPACE
+
+
+def _in_picture(detections: Detections, area: PictureArea) -> Detections:
+    """Detections in the pixels that the detector was given, as detections in the full picture."""
+    return detections if area == WHOLE else replace(detections, boxes_yxyx=area.to_picture(detections.boxes_yxyx))
 
 
 class _ElementSize:

@@ -12,18 +12,19 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 from labelbeam.detectors.errors import UsageError
+from labelbeam.detectors.shipped_configs import shipped_names
 from labelbeam.pipeline import preflight
 from labelbeam.pipeline.beam_options import parse_beam_options
 from labelbeam.pipeline.cli import build_parser
 from labelbeam.pipeline.preflight import check_runner, check_visible, why_remote
-from labelbeam.pipeline.runner_config import load_runner_config, runner_config_names
+from labelbeam.pipeline.runner_config import load_runner_config
 
 PRESETS = ["dataflow_gpu", "flink", "in_process", "multi_process", "prism"]
 FOLDER = Path(__file__).parents[2] / "configs" / "runners"
 
 
 def test_these_presets_are_shipped():
-    assert runner_config_names() == PRESETS
+    assert shipped_names("runners") == PRESETS
 
 
 @pytest.mark.parametrize("name", PRESETS)
