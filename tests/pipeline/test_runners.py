@@ -139,7 +139,7 @@ GOOD = {"inputs": ["gs://b/photos"], "listed_schemes": {"gs"}, "output": "gs://b
 @pytest.mark.parametrize("job, named", [
     ({"inputs": ["gs://b/photos", "photos/"]}, "--input photos/"),
     ({"output": "out"}, "--output out"),
-    ({"weights": "/models/mine"}, "--weights /models/mine"),
+    ({"weights": "/models/mine"}, "--detector: its weights are in /models/mine.*`labelbeam stage"),
     ({"boxes": ["boxes.csv"]}, "--boxes boxes.csv"),
     ({"listed_schemes": {"gs", "file"}}, "lists local paths"),
 ])
