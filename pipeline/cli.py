@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("detectors", allow_abbrev=False, help="list the detectors that labelbeam has configurations for",
                         description="Lists the configurations: input size, classes, engines, published accuracy.")
     _add_weights(commands)
+    _add_stage(commands)
     _add_export(commands)
     status = commands.add_parser("status", allow_abbrev=False, help="what an output folder holds, and what its jobs did",
                                  description="Images, failures by kind with examples, detections, jobs, and what an "
@@ -73,8 +74,11 @@ def _add_label(commands) -> None:
     main = label.add_argument_group("what")
     main.add_argument("--output", required=True, metavar="FOLDER", help="folder of the tables; holds one labelling")
     _add_inputs(main)
-    _add_detector_options(label).add_argument("--share-model", action="store_true",
-                                              help="one loaded detector for all processes of a machine, instead of one each")
+    how = _add_detector_options(label)
+    how.add_argument("--share-model", action="store_true",
+                     help="one loaded detector for all processes of a machine, instead of one each")
+    how.add_argument("--model-copies", type=_positive, metavar="N",
+                     help="with --share-model: N loaded detectors a machine that take turns, where there is room (default: 1)")
     where = label.add_argument_group("where it runs")
     where.add_argument("--runner-config", metavar="NAME_OR_YAML",
                        help="Beam's options for a runner: in_process (the default), multi_process, prism, flink, dataflow_gpu, "
@@ -112,7 +116,7 @@ def _add_estimate(commands) -> None:
     _add_result_options(estimate)
     _add_reading_options(estimate)
     _add_verbose(estimate)
-    estimate.set_defaults(share_model=False, part_images=None)
+    estimate.set_defaults(share_model=False, model_copies=None, part_images=None)
 
 
 def _add_inputs(main) -> None:
@@ -120,8 +124,7 @@ def _add_inputs(main) -> None:
                       help="pictures, folders (searched to any depth), globs; lists of URIs (.txt, .csv, .jsonl, .parquet); "
                            "containers of pictures (.tar, .tfrecord, .parquet with a column of bytes). Local paths, http(s), "
                            "and stores that Beam knows (gs://, s3://, hdfs://)")
-    main.add_argument("--detector", required=True, metavar="NAME_OR_YAML",
-                      help="a name that `labelbeam detectors` lists, or a YAML file of the same form")
+    _add_detector(main)
     main.add_argument("--limit", type=_positive, metavar="N",
                       help="label only N of the images, the same ones each time (for a first try)")
     main.add_argument("--retry-failed", nargs="*", metavar="KIND",
@@ -131,13 +134,7 @@ def _add_inputs(main) -> None:
 
 def _add_detector_options(parser: argparse.ArgumentParser):
     how = parser.add_argument_group("detector")
-    how.add_argument("--weights", metavar="HANDLE_OR_FOLDER",
-                     help="TF Hub handle or folder of a SavedModel, instead of the configuration's; for the native engine also a "
-                          "checkpoint (FOLDER/ckpt-0) or a file of `labelbeam weights import`")
-    how.add_argument("--engine", choices=["saved_model", "native"], default="saved_model",
-                     help="saved_model: the published graph as it is; native: labelbeam's own network (default: %(default)s)")
-    how.add_argument("--precision", choices=["float32", "bfloat16"], default="float32",
-                     help="of the native engine's convolutions (default: %(default)s)")
+    _add_weights_options(how)
     how.add_argument("--batch-size", type=_batch_size, default="auto", metavar="auto|N",
                      help="pictures in a call of the model at most; auto: found by trying, up to 16 (default: %(default)s)")
     how.add_argument("--boxes", nargs="+", metavar="TABLE",
@@ -185,6 +182,21 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
     reading.add_argument("--public-hosts-only", action="store_true",
                          help="http(s) pictures on private, loopback, link-local, multicast and reserved addresses fail as "
                               "forbidden; connects directly, without a proxy")
+
+
+def _add_detector(parser) -> None:
+    parser.add_argument("--detector", required=True, metavar="NAME_OR_YAML",
+                        help="a name that `labelbeam detectors` lists, or a YAML file of the same form, also in a store")
+
+
+def _add_weights_options(parser) -> None:
+    parser.add_argument("--weights", metavar="HANDLE_OR_FOLDER",
+                        help="TF Hub handle or folder of a SavedModel, instead of the configuration's; for the native engine also a "
+                             "checkpoint (FOLDER/ckpt-0) or a file of `labelbeam weights import`")
+    parser.add_argument("--engine", choices=["saved_model", "native"], default="saved_model",
+                        help="saved_model: the published graph as it is; native: labelbeam's own network (default: %(default)s)")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32",
+                        help="of the native engine's convolutions (default: %(default)s)")
 
 
 def _add_demo(commands) -> None:
@@ -241,6 +253,19 @@ def _add_weights(commands) -> None:
     exporting.add_argument("--precision", choices=["float32", "bfloat16"], default="float32",
                            help="of the convolutions (default: %(default)s)")
     exporting.add_argument("--outputs", nargs="+", metavar="NAME", help="outputs of the signature (default: all)")
+
+
+def _add_stage(commands) -> None:
+    stage = commands.add_parser(
+        "stage", allow_abbrev=False, help="put a detector where workers on other machines can read it",
+        description="Copies a detector's weights, with a configuration that names them, into a store or onto a network disk, and "
+                    "prints the command that uses them. What is there already isn't sent again. Beam's options for stores "
+                    "(--s3_endpoint_url, …) may follow.")
+    stage.add_argument("--to", required=True, metavar="FOLDER",
+                       help="gs://, s3://, hdfs://, or a folder that workers have at the same path")
+    _add_detector(stage)
+    _add_weights_options(stage)
+    _add_verbose(stage)
 
 
 def _add_evaluate_and_compare(commands) -> None:
@@ -311,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args, rest = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO if getattr(args, "verbose", False) else logging.ERROR,
                         format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
-    if rest and args.command not in ("label", "estimate"):
+    if rest and args.command not in ("label", "stage", "estimate"):  # whose further options are Beam's
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return _run(args, rest)
@@ -361,6 +386,9 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
     if args.command == "weights":
         from .convert_weights import run_weights
         return run_weights(args)
+    if args.command == "stage":
+        from .stage import run_stage
+        return run_stage(args, rest)
     if args.command == "export":
         from .export.run import ExportOptions, export
         summary = export(args.output, ExportOptions(args.format, args.target, args.min_score, args.classes, args.pictures,
