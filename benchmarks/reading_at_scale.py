@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from labelbeam.pipeline.cli import main as labelbeam
+from labelbeam.pipeline.export import FORMATS
 
 from benchmarks.figures import Figure, arguments, in_own_process, publish
 from tests.fakes.generated_labellings import SIZE_HW, generate_labelling
@@ -25,8 +26,7 @@ from tests.fakes.generated_labellings import SIZE_HW, generate_labelling
 PART_IMAGES = 92_000  # about 64 MiB
 ANNOTATED = 5_000  # as many as COCO's val2017
 BOXES_A_PICTURE = 7
-FORMATS = ("coco", "coco-results", "label-studio", "cvat", "fiftyone", "yolo", "voc", "yolo-seg", "geojson")
-FILE_AN_IMAGE = ("yolo", "voc", "yolo-seg", "geojson")  # formats whose time is mostly that of the filesystem
+QUICK_FORMATS = ("coco", "coco-results", "fiftyone")  # the others decode each mask, or write a file an image
 GOAL_MIB = 2_000
 
 
@@ -122,7 +122,7 @@ _QUERIES = {
 }
 
 
-def measure(folder: Path, quick: bool) -> list[Figure]:
+def measure(folder: Path, quick: bool, formats: Sequence[str]) -> list[Figure]:
     """Each command beside its peer."""
     out, other, truth, target = (str(folder / name) for name in ("out", "b", "instances.json", "target"))
     query(str(folder), f"COPY (SELECT {_NUMBER} AS image_id, {_RESULT} FROM detections JOIN masks USING (mask_ref) "
@@ -148,9 +148,8 @@ def measure(folder: Path, quick: bool) -> list[Figure]:
     add("compare", "DuckDB, boxes alone", of_query["compare"], "compare", out, other)
     if not quick:
         add("compare --iou segm", "DuckDB, boxes alone", of_query["compare"], "compare", out, other, "--iou", "segm")
-    for format in FORMATS:
-        if not quick or format not in FILE_AN_IMAGE:
-            add(f"export --format {format}", "DuckDB, to JSON", of_query["export"], "export", out, "--format", format, "--to", target)
+    for format in formats:
+        add(f"export --format {format}", "DuckDB, to JSON", of_query["export"], "export", out, "--format", format, "--to", target)
     return figures
 
 
@@ -158,6 +157,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--images", type=int, metavar="N", help="default: 1,000,000; with --quick 100,000")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="where to generate, or what was generated there before; it stays")
+    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=QUICK_FORMATS, help="of the exports to measure")
     args = parser.parse_args()
     num_images = args.images or (100_000 if args.quick else 1_000_000)
     with tempfile.TemporaryDirectory() as temporary:
@@ -165,7 +165,7 @@ def main() -> None:
         if not (folder / "instances.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
             in_own_process(generate, folder, num_images)
-        figures = measure(folder, args.quick)
+        figures = measure(folder, args.quick, args.formats)
     publish(figures, args.json)
     most = max(figures, key=lambda figure: figure.ours_mib)
     print(f"\n{num_images:,} images; most memory: {most.what}, {most.ours_mib:,.0f} MiB (at most {GOAL_MIB:,} wanted)")
