@@ -1,8 +1,9 @@
 """What does looking at a million labelled images cost?  python -m benchmarks.reading_at_scale
 
-Generates a labelling of 1,000,000 images with 7 detections each, in merged parts of 64 MiB, and a second one of the same images with
-other scores; then runs each command that reads output folders in a process of its own: seconds and peak memory. Peers: DuckDB, which
-reads the same tables for the same answer, pandas with whole tables in memory, and pycocotools on a JSON file of the same detections.
+Generates a labelling of 1,000,000 images with 7 detections each, in merged parts of 64 MiB, and a second one of the same images
+with other scores; then runs each command that reads output folders in a process of its own: seconds and peak memory. Peers:
+DuckDB, which reads the same tables for the same answer, pandas with whole tables in memory, and pycocotools on a JSON file of
+the same detections.
 """
 import contextlib
 import json
@@ -83,7 +84,7 @@ def whole_tables(folder: str) -> float:
     """Seconds of pandas with the columns of a report: counts by class, histograms, images over time."""
     import pandas as pd
     started = time.perf_counter()
-    images = pd.read_parquet(f"{folder}/out/images", columns=["image_id", "status", "error_kind", "num_detections", "labelled_at"])
+    images = pd.read_parquet(f"{folder}/out/images", columns=["error_kind", "num_detections", "labelled_at"])
     found = pd.read_parquet(f"{folder}/out/detections", columns=["image_id", "class_name", "score", "w", "h"])
     images.error_kind.value_counts(), images.num_detections.value_counts(), images.labelled_at.dt.floor("s").value_counts()
     found.groupby("class_name").score.apply(lambda scores: np.histogram(scores, 20, (0, 1)))
@@ -108,7 +109,8 @@ def direct_pycocotools(folder: str, iou: str) -> float:
 
 _RESULT = "class_id AS category_id, [x, y, w, h] AS bbox, score, {size: [height, width], counts: counts} AS segmentation"
 _NUMBER = "CAST(regexp_extract(uri, '([0-9]+).jpg$', 1) AS INTEGER)"
-_AREA = "greatest(0, least(a.x + a.w, b.x + b.w) - greatest(a.x, b.x)) * greatest(0, least(a.y + a.h, b.y + b.h) - greatest(a.y, b.y))"
+_AREA = ("greatest(0, least(a.x + a.w, b.x + b.w) - greatest(a.x, b.x)) * "
+         "greatest(0, least(a.y + a.h, b.y + b.h) - greatest(a.y, b.y))")
 _QUERIES = {
     "status": "SELECT status, error_kind, count(*), sum(num_detections) FROM images GROUP BY ALL",
     "show": f"""SELECT * FROM detections LEFT JOIN masks USING (mask_ref)
@@ -149,7 +151,8 @@ def measure(folder: Path, quick: bool, formats: Sequence[str]) -> list[Figure]:
     if not quick:
         add("compare --iou segm", "DuckDB, boxes alone", of_query["compare"], "compare", out, other, "--iou", "segm")
     for format in formats:
-        add(f"export --format {format}", "DuckDB, to JSON", of_query["export"], "export", out, "--format", format, "--to", target)
+        add(f"export --format {format}", "DuckDB, to JSON", of_query["export"], "export", out, "--format", format, "--to",
+            target)
     return figures
 
 
