@@ -9,7 +9,7 @@ FLINK ?= 1.20
 FLINK_JAR := beam-runners-flink-$(FLINK)-job-server-$(BEAM).jar
 FLINK_JAR_URL := https://repo.maven.apache.org/maven2/org/apache/beam/beam-runners-flink-$(FLINK)-job-server/$(BEAM)/$(FLINK_JAR)
 
-.PHONY: demo test test-heavy bench prism flink-smoke lock clean
+.PHONY: demo test test-heavy bench prism export-readers flink-smoke lock clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/labelbeam demo --output $(OUT)
@@ -33,6 +33,15 @@ prism: $(VENV)/bin/prism
 $(VENV)/bin/prism: $(VENV)/.installed
 	@command -v go >/dev/null || { echo "make prism: there's no go in PATH; install Go 1.26 or newer (https://go.dev/dl)"; exit 1; }
 	GOBIN=$(abspath $(VENV)/bin) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+
+# Labelling tools' own packages, for the heavy tests of exports: an environment each (1.6 GB together), since they want other
+# versions of NumPy and pandas than labelbeam has.
+export-readers: $(addprefix build/export-readers/,datumaro label-studio-sdk fiftyone)
+
+build/export-readers/%:
+	$(PYTHON) -m venv $@.part
+	$@.part/bin/python -m pip install --quiet --disable-pip-version-check $*
+	mv $@.part $@
 
 # The demo pictures on a Flink that Beam's job server starts inside itself, and the same tables as in-process.
 flink-smoke: $(VENV)/.installed build/$(FLINK_JAR)

@@ -229,15 +229,6 @@ def encode_rle(mask: np.ndarray) -> str:
     return encode_counts(np.diff(bounds, prepend=0, append=pixels.size))
 
 
-def rle_area(counts: str) -> int:
-    """Pixels of the object.
-
-    Raises:
-      ValueError: if the string isn't such an encoding.
-    """
-    return int(decode_counts(counts)[1::2].sum())
-
-
 def png_bytes(counts: str, height: int, width: int) -> bytes:
     """The mask as a PNG of the picture's size, 1 bit a pixel, white on black.
 
