@@ -229,6 +229,8 @@ def _nothing_to_score(output: str, annotations: str, truth: dict[str, Any], foun
 
 
 def _notes(settings: dict[str, Any], truth: dict[str, Any], found: _Found, match_classes: str) -> Iterator[str]:
+    if not truth["annotations"]:
+        yield "the annotations hold images, but no objects in them: there's nothing to measure"
     if settings.get("min_score", 0) > _LOW_SCORE:
         yield (f"labelled with --min-score {settings['min_score']:g}: average precision counts what scores lower, too, so "
                "published figures need a labelling with --min-score 0.001 or less")
@@ -251,8 +253,8 @@ def _few(items: Iterable, total: int | None = None) -> str:
 
 
 _MEANING = {"AP": "IoU 0.50:0.95", "AP50": "IoU 0.50", "AP75": "IoU 0.75", "AP_small": "below 32×32 pixels",
-            "AP_medium": "", "AP_large": "from 96×96 pixels", "AR_1": "1 detection an image", "AR_10": "10",
-            "AR_100": "100", "AR_small": "100, below 32×32 pixels", "AR_medium": "", "AR_large": "100, from 96×96 pixels"}
+            "AP_medium": "between", "AP_large": "from 96×96 pixels", "AR_1": "1 detection an image", "AR_10": "10",
+            "AR_100": "100", "AR_small": "100, below 32×32 pixels", "AR_medium": "100, between", "AR_large": "100, from 96×96 pixels"}
 
 
 def describe_evaluation(result: dict[str, Any], per_class: bool = False) -> str:

@@ -26,5 +26,7 @@ def settle(output: str) -> str:
         for group in groups:
             merge_parts(output, job_id, group)
         mark_settled(output, unclosed_jobs(output), job_id)
+    if not (swept or repeats or groups):
+        return f"{output}: nothing to tidy up"
     return (f"{output}: took away {swept:,} parts and files that didn't count, removed {repeats:,} repeated rows, merged "
             f"{sum(map(len, groups)):,} parts into {len(groups):,}")

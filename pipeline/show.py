@@ -71,6 +71,8 @@ def find_labels(output: str, image: str) -> StoredLabels:
             for found, mask in ((exact, same), (by_name, ends)):
                 found.update((row["image_id"], (stem, row["uri"])) for row in batch.filter(mask).to_pylist())
     found = exact or by_name
+    if not num_images:
+        raise UsageError(f"{output}: no labelled images; no job has finished a part yet (`labelbeam status {output}`)")
     if not found:
         raise UsageError(f"{image}: not among the {num_images:,} images of {output}. Give a URI or an image_id of its table "
                          "`images`, or the end of a URI after a slash, such as the file's name")

@@ -55,6 +55,8 @@ def describe_status(status: dict[str, Any]) -> str:
              f"  images      {sum(images.values()):,}: {images['ok']:,} ok, {images['failed']:,} failed",
              f"  detections  {status['detections']:,}",
              f"  parts       {status['parts']:,}, {status['num_bytes'] / 1e6:,.1f} MB"]
+    if not status["parts"]:
+        lines.append("              no job has finished a part yet: `labelbeam label` with this folder as --output goes on")
     for kind, failures in status["failures"].items():
         lines.append(f"  failed      {failures['images']:,} {kind}")
         lines += [f"                {example['uri']}: {example['error_message']}" for example in failures["examples"]]

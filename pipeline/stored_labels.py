@@ -45,6 +45,7 @@ class StoredLabels:
       boxes_xywh: float32 `[N, 4]`, pixels.
       mask_refs: `[N]`, None for detections without a mask.
       counts: run-length encodings by mask_ref; a mask that has none here is a PNG file.
+      areas: pixels of masks, by mask_ref.
     """
 
     output: str
@@ -59,6 +60,7 @@ class StoredLabels:
     boxes_xywh: np.ndarray
     mask_refs: list[str | None]
     counts: dict[str, str]
+    areas: dict[str, int]
 
     def mask(self, rank: int) -> np.ndarray | None:
         """The mask of one detection as bool `[height, width]`, made anew at each call; None if it has none.
@@ -186,12 +188,13 @@ def _read_part(output: str, stem: str, tables: Collection[str], rows: np.ndarray
     of_images = None if rows is None else pc.field("image_id").isin(image_ids)
     detections = _RowsByImage(_read(output, stem, tables, "detections", ["class_id", "class_name", "score", *"xywh", "mask_ref"],
                                     of_images), image_ids)
-    masks = _RowsByImage(_read(output, stem, tables, "masks", ["mask_ref", "counts"], of_images), image_ids)
+    masks = _RowsByImage(_read(output, stem, tables, "masks", ["mask_ref", "counts", "area"], of_images), image_ids)
     class_ids, scores = detections.array("class_id"), detections.array("score")
     boxes = np.stack([detections.array(name) for name in "xywh"], axis=1)
     settings = _settings_of(images)
     for place, image in enumerate(row for batch in images.to_batches(max_chunksize=1000) for row in batch.to_pylist()):
-        mine = detections.of(place)
+        mine, of_masks = detections.of(place), masks.of(place)
+        refs = masks.values("mask_ref", of_masks)
         yield StoredLabels(
             output, settings, image["image_id"], image["uri"],
             size_hw=(image["height"], image["width"]) if image["width"] else None,
@@ -201,8 +204,8 @@ def _read_part(output: str, stem: str, tables: Collection[str], rows: np.ndarray
             scores=scores[mine],
             boxes_xywh=boxes[mine],
             mask_refs=detections.values("mask_ref", mine),
-            counts={ref: counts for ref, counts in zip(*(masks.values(name, masks.of(place)) for name in ("mask_ref", "counts")))
-                    if counts is not None})
+            counts={ref: counts for ref, counts in zip(refs, masks.values("counts", of_masks)) if counts is not None},
+            areas=dict(zip(refs, masks.values("area", of_masks))))
 
 
 class _RowsByImage:
