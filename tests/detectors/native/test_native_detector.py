@@ -21,10 +21,13 @@ def pictures():
     return [photo(name) for name in PHOTOS["centernet"]]
 
 
-def assert_equal(found, expected, tolerance=1e-5):
-    np.testing.assert_array_equal(found.class_ids, expected.class_ids)
-    np.testing.assert_allclose(found.scores, expected.scores, atol=tolerance, rtol=0)
-    np.testing.assert_allclose(found.boxes_yxyx, expected.boxes_yxyx, atol=tolerance, rtol=0)
+def as_rows(found):
+    return {"detection_scores": found.scores, "detection_classes": found.class_ids, "detection_boxes": found.boxes_yxyx}
+
+
+def assert_equal(found, expected):
+    """But for rounding: with AVX2, oneDNN adds up in another order for another batch size, and scores differ by 3e-5."""
+    assert_same_detections(as_rows(found), as_rows(expected), score_tolerance=2e-4, box_tolerance=2e-5)
 
 
 def test_is_a_detector_that_batches(detector):
@@ -38,8 +41,7 @@ def test_gives_the_published_graphs_detections(detector, centernet):
         expected = {k: v[:len(found)] for k, v in rows(golden).items()}
         kept = min(np.count_nonzero(golden["detection_scores"][0] >= 0.4), 60)
         assert len(found) == kept
-        assert_same_detections({"detection_scores": found.scores, "detection_classes": found.class_ids,
-                                "detection_boxes": found.boxes_yxyx}, expected, 2e-4, 2e-5)
+        assert_same_detections(as_rows(found), expected, 2e-4, 2e-5)
         assert found.masks is None
         assert found.extras["detection_multiclass_scores"].shape == (100, 90)
 
