@@ -29,8 +29,7 @@ def add_label(commands) -> None:
                     "detections, masks. Options that aren't listed here go to Beam\n(--runner, --temp_location, …).",
         epilog=LABEL_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     main = label.add_argument_group("what")
-    _add_inputs(main)
-    main.add_argument("--output", required=True, metavar="FOLDER", help="folder of the tables; holds one labelling")
+    _add_inputs(main, required=True, help="folder of the tables; holds one labelling")
     how = _add_detector_options(label)
     how.add_argument("--share-model", action="store_true",
                      help="one loaded detector for all processes of a machine, instead of one each")
@@ -57,9 +56,7 @@ def add_estimate(commands) -> None:
                     "whole job takes on workers like this machine. Takes most of the options of `labelbeam label`; docs/"
                     "estimating.md says what the figures hold and what they leave out.")
     main = estimate.add_argument_group("what")
-    main.add_argument("--output", metavar="FOLDER",
-                      help="the job's output folder: what is labelled there already isn't counted. Nothing is written to it")
-    _add_inputs(main)
+    _add_inputs(main, help="the job's output folder: what is labelled there already isn't counted. Nothing is written to it")
     forecast = estimate.add_argument_group("forecast")
     forecast.add_argument("--sample", type=positive, default=50, metavar="N",
                           help="images to time at least; fast detectors get more, for about ten seconds (default: %(default)s)")
@@ -85,11 +82,12 @@ def add_demo(commands) -> None:
     add_verbose(demo)
 
 
-def _add_inputs(main) -> None:
+def _add_inputs(main, **output) -> None:
     main.add_argument("--input", nargs="+", required=True, metavar="INPUT",
                       help="pictures, folders (searched to any depth), globs; lists of URIs (.txt, .csv, .jsonl, .parquet); "
                            "containers of pictures (.tar, .tfrecord, .parquet with a column of bytes). Local paths, http(s), "
                            "and stores that Beam knows (gs://, s3://, hdfs://)")
+    main.add_argument("--output", metavar="FOLDER", **output)
     add_detector(main)
     main.add_argument("--limit", type=positive, metavar="N",
                       help="label only N of the images, the same ones each time (for a first try)")
