@@ -63,7 +63,8 @@ def test_the_demo_works_from_sdist_and_wheel_in_an_empty_environment(distributio
 def test_a_job_on_workers_that_installed_the_sdist(worker_environment, tmp_path):
     if not (Path(sys.executable).parent / "prism").is_file():
         pytest.skip("there's no Prism beside python: make prism")
-    job = (sys.executable, "-m", "labelbeam.pipeline.cli", "label", "--input", ROOT / "pipeline" / "demo_images", "--detector", "demo")
+    job = (sys.executable, "-m", "labelbeam.pipeline.cli", "label", "--input", ROOT / "pipeline" / "demo_images",
+           "--detector", "demo")
     run(*job, "--output", "here", cwd=tmp_path)
     with worker_pool(tmp_path / "pool.log", python=str(worker_environment), PYTHONPATH="") as pool:
         summary = run(*job, "--output", tmp_path / "there", "--runner-config", "prism", *pool.options, cwd=tmp_path)
