@@ -28,6 +28,8 @@ MAX_BATCH_BYTES = 256 << 20  # of decoded pixels that wait for a call of the mod
 
 _log = logging.getLogger(__name__)
 
+_loading = threading.Lock()  # of detectors in this process: importing TensorFlow in two threads at once fails
+
 
 class DetectorLoader(Protocol):
     """What loads a detector on a worker: `detectors.load.DetectorSpec`, or a fake. Must be picklable."""
@@ -65,7 +67,7 @@ class LazyDetector:
             return self._detector.detect(images) if boxes_yxyx is None else self._detector.detect_in_boxes(images, boxes_yxyx)
 
     def _load_once(self) -> None:
-        with self._lock:
+        with self._lock, _loading:
             if self._detector is None:
                 started, resident_before = time.monotonic(), _resident_bytes()
                 try:
