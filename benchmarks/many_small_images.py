@@ -10,51 +10,22 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from apache_beam.options.pipeline_options import PipelineOptions
-from labelbeam.detectors.config import load_config
-from labelbeam.detectors.detector import Detections, DetectOptions
-from labelbeam.detectors.load import DetectorSpec
-from labelbeam.pipeline.job import Job, run_job
-from labelbeam.pipeline.labelling import Labelling
 from labelbeam.transforms.write_parts import PartLimits
 from PIL import Image
 
 from benchmarks.figures import Figure, arguments, in_own_process, publish
+from benchmarks.free_detector import run_free_job
 from benchmarks.photos import crops
 
 DISTINCT = 20  # pictures really drawn; the rest are links to them under names of their own
 PICTURE_WH = (128, 96)
-BOXES = 5
 IMAGES_A_FOLDER = 10_000
 SAMPLE_EVERY_S = 0.1
-
-
-class FreeDetector:
-    """Finds the same boxes in every picture, without looking."""
-
-    batches = True
-
-    def __init__(self):
-        corners = np.linspace(0, 0.5, BOXES, dtype=np.float32)
-        self._found = Detections(boxes_yxyx=np.stack([corners, corners, corners + 0.4, corners + 0.4], axis=1),
-                                 class_ids=np.ones(BOXES, np.int32), scores=np.linspace(0.9, 0.5, BOXES, dtype=np.float32))
-
-    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        return [self._found] * len(images)
-
-
-@dataclass(frozen=True)
-class FreeDetectorSpec(DetectorSpec):
-    """Loads a `FreeDetector`, in no time."""
-
-    def load(self) -> FreeDetector:
-        return FreeDetector()
 
 
 class Cost(NamedTuple):
@@ -118,15 +89,11 @@ def resident_mib() -> float:
 
 def through_labelbeam(pictures: Path, count: int) -> Cost:
     """To be called in a fresh process."""
-    spec = FreeDetectorSpec(load_config("demo"), engine="saved_model", precision="float32", weights="", fingerprint="",
-                            has_masks=False, takes_boxes=False, options=DetectOptions())
     output, parts = pictures.parent / "labels", PartLimits()
-    job = Job([str(pictures)], str(output), Labelling(spec, mask_format="none"), parts=parts)
     written = functools.partial(_parts_in, output / "images")
     started, cpu_started = time.monotonic(), time.process_time()
     with Watch(lambda: written() * parts.images, count) as peaks:
-        result = run_job(job, PipelineOptions(["--runner=FnApiRunner"]))
-    assert result.record["rows"] == {"images": count, "detections": count * BOXES}, result.record
+        run_free_job(pictures, output, count, parts=parts)
     return Cost(time.monotonic() - started, time.process_time() - cpu_started, peaks)
 
 

@@ -28,7 +28,7 @@ MAX_BATCH_BYTES = 256 << 20  # of decoded pixels that wait for a call of the mod
 
 _log = logging.getLogger(__name__)
 
-_loading = threading.Lock()  # of detectors in this process: importing TensorFlow in two threads at once fails
+_loading = threading.Lock()  # copies of a detector in this process are loaded one after the other, so that each knows its cost
 
 
 class DetectorLoader(Protocol):
@@ -67,16 +67,20 @@ class LazyDetector:
             return self._detector.detect(images) if boxes_yxyx is None else self._detector.detect_in_boxes(images, boxes_yxyx)
 
     def _load_once(self) -> None:
-        with self._lock, _loading:
+        with self._lock:
             if self._detector is None:
-                started, resident_before = time.monotonic(), _resident_bytes()
-                try:
-                    self._detector = self._loader.load()
-                except Exception as error:
-                    raise DetectorLoadError(f"the detector can't be loaded: {error}") from error
-                self._notes = open_notes(self._output)
-                weakref.finalize(self, self._notes.close)
-                self._unreported_load = LoadCost(time.monotonic() - started, max(0, _resident_bytes() - resident_before))
+                with _loading:
+                    self._load()
+
+    def _load(self) -> None:
+        started, resident_before = time.monotonic(), _resident_bytes()
+        try:
+            self._detector = self._loader.load()
+        except Exception as error:
+            raise DetectorLoadError(f"the detector can't be loaded: {error}") from error
+        self._notes = open_notes(self._output)
+        weakref.finalize(self, self._notes.close)
+        self._unreported_load = LoadCost(time.monotonic() - started, max(0, _resident_bytes() - resident_before))
 
     def take_load(self) -> LoadCost | None:
         """What loading took, told to the first who asks after each load, so that each load is counted once."""

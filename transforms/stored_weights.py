@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
