@@ -1,4 +1,5 @@
-# Two commands: `make demo` labels the pictures in this repository, `make test` runs the tests. Both make .venv when it's missing.
+# `make demo` labels the pictures in this repository, `make test` runs the tests, `make bench` the benchmarks. All make .venv when it's
+# missing.
 PYTHON ?= python3
 VENV := .venv
 OUT ?= demo-labels
@@ -8,7 +9,7 @@ FLINK ?= 1.20
 FLINK_JAR := beam-runners-flink-$(FLINK)-job-server-$(BEAM).jar
 FLINK_JAR_URL := https://repo.maven.apache.org/maven2/org/apache/beam/beam-runners-flink-$(FLINK)-job-server/$(BEAM)/$(FLINK_JAR)
 
-.PHONY: demo test test-heavy prism export-readers flink-smoke lock clean
+.PHONY: demo test test-heavy bench prism export-readers flink-smoke lock clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/labelbeam demo --output $(OUT)
@@ -19,6 +20,12 @@ test: $(VENV)/.installed
 # Minutes long; those that need the stand-ins of the published detectors say so when they're skipped.
 test-heavy: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest -m heavy
+
+# All figures of docs/performance.md in their shortest runs, less than 20 minutes, into build/bench; BENCH= for whole runs, or
+# BENCH='--quick --saved-models FOLDER --img2dataset-python PYTHON' for those that need more than is installed here.
+BENCH ?= --quick
+bench: $(VENV)/.installed
+	$(VENV)/bin/python -m benchmarks.run_all $(BENCH)
 
 # Beam's portable runner, for --runner-config prism and the heavy tests: two minutes, with Go 1.26 or newer.
 prism: $(VENV)/bin/prism

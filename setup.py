@@ -50,7 +50,7 @@ setup(
         "export": ["scikit-image>=0.24"],
         "gcp": ["apache-beam[gcp]>=2.77,<3", "google-cloud-storage>=3,<4"],
         "test": ["boto3>=1.36", "duckdb>=1", "google-auth-httplib2>=0.1", "google-cloud-storage>=3,<4", "jax>=0.6",
-                 "moto[server]>=5", "pandas>=2", "playwright>=1.50", "pycocotools>=2.0.8", "pytest>=8", "scikit-image>=0.24",
+                 "matplotlib>=3.9", "moto[server]>=5", "pandas>=2", "playwright>=1.50", "pycocotools>=2.0.8", "pytest>=8", "scikit-image>=0.24",
                  "supervision>=0.26"],
     },
     entry_points={"console_scripts": ["labelbeam = labelbeam.pipeline.cli:main"]},

@@ -11,7 +11,7 @@
 - a whole labelling job with a detector that costs nothing, which decodes every picture and writes the tables, against img2dataset
   as above, which doesn't decode and writes the bytes.
 
-img2dataset: `uv venv PLACE && uv pip install --python PLACE/bin/python img2dataset 'setuptools<80'`, then
+Each figure is the median of several rounds, in which the sides take turns. img2dataset: `uv venv PLACE && uv pip install --python PLACE/bin/python img2dataset 'setuptools<80'`, then
 `--img2dataset-python PLACE/bin/python`. Its dependencies don't go with labelbeam's.
 """
 import hashlib
@@ -56,6 +56,17 @@ class Picture(NamedTuple):
     uri: str
     sha256: str
     data: bytes
+
+
+class Rate(NamedTuple):
+    """Of a side: images/s, and peak memory of its process in MiB; None where it says nothing."""
+
+    images_per_s: float
+    mib: float | None
+
+    @classmethod
+    def of(cls, seconds_and_mib: tuple[float, float], images: int) -> "Rate":
+        return cls(images / seconds_and_mib[0], seconds_and_mib[1])
 
 
 def one_after_the_other(urls: list[str]) -> Iterator[Picture]:
@@ -148,33 +159,41 @@ def _write_list(path: Path, urls: list[str]) -> Path:
     return path
 
 
+def measure_round(urls: list[str], img2dataset_python: Path | None) -> dict[str, Rate]:
+    """Each side once; the order is that of their names here."""
+    rates = {"fetching": Rate.of(in_own_process(seconds_to_fetch, ahead, urls), len(urls))}
+    if img2dataset_python:
+        rates["into Parquet"] = Rate.of(in_own_process(seconds_to_parquet, urls), len(urls))
+        cost = img2dataset(img2dataset_python, urls)
+        rates["img2dataset"] = Rate(len(urls) / cost["seconds"], cost["peak_mib"])
+        rates["labelling"] = Rate.of(in_own_process(seconds_to_label, urls), len(urls))
+    print(", ".join(f"{side} {rate.images_per_s:,.0f} images/s" for side, rate in rates.items()), flush=True)
+    return rates
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--img2dataset-python", type=Path, metavar="PYTHON",
                         help="of an environment with img2dataset; without, that comparison is left out")
     args = parser.parse_args()
-    figures = []
-
-    def compare(what: str, peer: str, ours: tuple[float, float], theirs: float, theirs_mib: float | None, goal: float | None):
-        seconds, mib = ours
-        figures.append(Figure(f"{what}, {args.pictures:,} JPEGs of {NUM_BYTES // 1000} KB, {LATENCY_S * 1000:g} ms latency", peer,
-                              "images/s", len(urls) / seconds, theirs, True, mib, theirs_mib, goal))
-
     with picture_server(LATENCY_S, NUM_BYTES) as url:
         urls = [f"{url}/{number:06d}.jpg" for number in range(args.pictures)]
-        fetched = in_own_process(seconds_to_fetch, ahead, urls)
-        few = urls[:500] if args.quick else urls
-        seconds, mib = in_own_process(seconds_to_fetch, one_after_the_other, few)
-        compare("fetching", "a loop over one connection", fetched, len(few) / seconds, mib, 25)
-        compare("fetching", f"what {THREADS} connections allow", fetched, THREADS / LATENCY_S, None, 0.5)
-        if args.img2dataset_python:
-            peer = img2dataset(args.img2dataset_python, urls)
-            rate = peer["pictures"] / peer["seconds"]
-            compare("fetching into Parquet", "img2dataset", in_own_process(seconds_to_parquet, urls), rate, peer["peak_mib"], 1.2)
-            compare("labelling with a free detector", "img2dataset", in_own_process(seconds_to_label, urls), rate,
-                    peer["peak_mib"], None)
-    publish(figures, args.json)
+        loop = Rate.of(in_own_process(seconds_to_fetch, one_after_the_other, urls[:500] if args.quick else urls),
+                       500 if args.quick else len(urls))
+        rounds = [measure_round(urls, args.img2dataset_python) for _ in range(args.rounds)]
+    rates = {side: sorted(rates[side] for rates in rounds)[len(rounds) // 2] for side in rounds[0]}
+    most = Rate(THREADS / LATENCY_S, None)
+    compared = [("fetching", "fetching", "a loop over one connection", loop, 25),
+                ("fetching", "fetching", f"what {THREADS} connections allow", most, 0.5)]
+    if args.img2dataset_python:
+        compared += [("into Parquet", "fetching into Parquet", "img2dataset", rates["img2dataset"], 1.2),
+                     ("labelling", "labelling with a free detector", "img2dataset", rates["img2dataset"], None)]
+    size = f"{args.pictures:,} JPEGs of {NUM_BYTES // 1000} KB, {LATENCY_S * 1000:g} ms latency"
+    publish([Figure(f"{what}, {size}", peer, "images/s", rates[side].images_per_s, theirs.images_per_s, higher_is_better=True,
+                    ours_mib=rates[side].mib, theirs_mib=theirs.mib, goal=goal)
+             for side, what, peer, theirs, goal in compared], args.json)
 
 
 if __name__ == "__main__":

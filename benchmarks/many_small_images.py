@@ -3,7 +3,6 @@
 Labels 100,000 small JPEGs end to end, as `labelbeam label` does, with a detector that costs nothing, on the FnApiRunner; prints
 images/s and peak memory in each tenth of the way. Peer: a bare loop that reads and decodes the same files with Pillow.
 """
-import argparse
 import functools
 import hashlib
 import io
@@ -11,52 +10,22 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from apache_beam.options.pipeline_options import PipelineOptions
-from labelbeam.detectors.config import load_config
-from labelbeam.detectors.detector import Detections, DetectOptions
-from labelbeam.detectors.load import DetectorSpec
-from labelbeam.pipeline.job import Job, run_job
-from labelbeam.pipeline.labelling import Labelling
 from labelbeam.transforms.write_parts import PartLimits
 from PIL import Image
 
+from benchmarks.figures import Figure, arguments, in_own_process, publish
+from benchmarks.free_detector import run_free_job
 from benchmarks.photos import crops
 
 DISTINCT = 20  # pictures really drawn; the rest are links to them under names of their own
 PICTURE_WH = (128, 96)
-BOXES = 5
 IMAGES_A_FOLDER = 10_000
 SAMPLE_EVERY_S = 0.1
-
-
-class FreeDetector:
-    """Finds the same boxes in every picture, without looking."""
-
-    batches = True
-
-    def __init__(self):
-        corners = np.linspace(0, 0.5, BOXES, dtype=np.float32)
-        self._found = Detections(boxes_yxyx=np.stack([corners, corners, corners + 0.4, corners + 0.4], axis=1),
-                                 class_ids=np.ones(BOXES, np.int32), scores=np.linspace(0.9, 0.5, BOXES, dtype=np.float32))
-
-    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        return [self._found] * len(images)
-
-
-@dataclass(frozen=True)
-class FreeDetectorSpec(DetectorSpec):
-    """Loads a `FreeDetector`, in no time."""
-
-    def load(self) -> FreeDetector:
-        return FreeDetector()
 
 
 class Cost(NamedTuple):
@@ -120,15 +89,11 @@ def resident_mib() -> float:
 
 def through_labelbeam(pictures: Path, count: int) -> Cost:
     """To be called in a fresh process."""
-    spec = FreeDetectorSpec(load_config("demo"), engine="saved_model", precision="float32", weights="", fingerprint="",
-                            has_masks=False, takes_boxes=False, options=DetectOptions())
     output, parts = pictures.parent / "labels", PartLimits()
-    job = Job([str(pictures)], str(output), Labelling(spec, mask_format="none"), parts=parts)
     written = functools.partial(_parts_in, output / "images")
     started, cpu_started = time.monotonic(), time.process_time()
     with Watch(lambda: written() * parts.images, count) as peaks:
-        result = run_job(job, PipelineOptions(["--runner=FnApiRunner"]))
-    assert result.record["rows"] == {"images": count, "detections": count * BOXES}, result.record
+        run_free_job(pictures, output, count, parts=parts)
     return Cost(time.monotonic() - started, time.process_time() - cpu_started, peaks)
 
 
@@ -149,18 +114,18 @@ def bare_loop(pictures: Path, count: int) -> Cost:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=100_000)
+    parser = arguments(__doc__)
+    parser.add_argument("--images", type=int, help="default: 100,000, with --quick 10,000")
     args = parser.parse_args()
+    args.images = args.images or (10_000 if args.quick else 100_000)
     if args.images < 10_000:
         parser.error("--images: expected 10,000 or more, so that each tenth has parts of its own")
-    costs = {}
+    costs, peaks_mib = {}, {}
     with tempfile.TemporaryDirectory() as name:
         pictures = Path(name, "pictures")
         write_pictures(pictures, args.images)
         for way in (bare_loop, through_labelbeam):
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                costs[way.__name__] = process.submit(way, pictures, args.images).result()
+            costs[way.__name__], peaks_mib[way.__name__] = in_own_process(way, pictures, args.images)
     print("| way | seconds | CPU seconds | images/s | peak MiB in each tenth | after | last tenth against first |\n"
           "|---|---|---|---|---|---|---|")
     for way, cost in costs.items():
@@ -169,7 +134,12 @@ def main() -> None:
               f"| {after} | {cost.peaks_mib[9] / cost.peaks_mib[0]:.2f}× |")
     bare, ours = costs["bare_loop"], costs["through_labelbeam"]
     cpu_ms = (ours.cpu_seconds - bare.cpu_seconds) / args.images * 1000
-    print(f"\n{ours.seconds / bare.seconds:.2f}× the time of the bare loop, {cpu_ms:.2f} ms of a processor an image on top of it")
+    print(f"\n{ours.seconds / bare.seconds:.2f}× the time of the bare loop, "
+          f"{cpu_ms:.2f} ms of a processor an image on top of it\n")
+    publish([Figure(f"{args.images:,} JPEGs of {PICTURE_WH[0]} × {PICTURE_WH[1]} pixels, a detector that costs nothing",
+                    "reading and decoding alone, in a loop", "images/s",
+                    args.images / ours.seconds, args.images / bare.seconds, higher_is_better=True,
+                    ours_mib=peaks_mib["through_labelbeam"], theirs_mib=peaks_mib["bare_loop"])], args.json)
 
 
 if __name__ == "__main__":

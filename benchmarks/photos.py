@@ -1,5 +1,9 @@
 """Real photos for benchmarks, from scikit-image's wheel: the photos themselves, then crops of them."""
+import os
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
 
 PHOTOS = ("coffee", "astronaut", "chelsea", "rocket")
 
@@ -21,3 +25,15 @@ def crops(count: int, seed: int = 0) -> list[np.ndarray]:
         window = picture[top:top + height, left:left + width]
         made.append(np.ascontiguousarray(window[:, ::-1] if rng.random() < 0.5 else window))
     return made
+
+
+def write_jpegs(folder: Path, count: int, size_wh: tuple[int, int], distinct: int = 20, quality: int = 85) -> Path:
+    """JPEGs of one size in a new folder: a few really drawn, the rest links to them under names of their own; returns the folder."""
+    folder.mkdir(parents=True)
+    drawn = []
+    for number, crop in enumerate(crops(min(count, distinct))):
+        drawn.append(folder / f"{number:08d}.jpg")
+        Image.fromarray(crop).resize(size_wh).save(drawn[-1], quality=quality)
+    for number in range(distinct, count):
+        os.link(drawn[number % distinct], folder / f"{number:08d}.jpg")
+    return folder

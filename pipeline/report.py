@@ -17,9 +17,9 @@ from ..transforms.job_records import read_records, utc_now
 from . import charts
 from .charts import ColumnChart, Label, column_chart
 from .drawing import PALETTE, class_colours, text_colour_on
+from .labelling import read_labelling_file
 from .report_data import BOX_SIDE_EDGES, GROUPS, NUM_SCORE_BINS, ReportData, collect_report_data
 from .report_gallery import FONT_SIZE, TILE_WH, make_cards
-from .labelling import read_labelling_file
 
 MAX_PAGE_BYTES = 5_000_000
 _PICTURE_BYTES = 3_600_000  # of a page: the rest is for the detections' outlines, the classes and the page itself

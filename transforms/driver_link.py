@@ -6,6 +6,7 @@ more than information: nothing that must be right depends on it.
 """
 import os
 import threading
+import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 
 LISTED, LABELLED, FAILED, PASSED_OVER = b"l", b"o", b"f", b"s"  # what one byte of a tally says of one image
 _STOP = "stop"
+_WRITE_EVERY_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,32 @@ class DriverLink:
 
 
 class Tally:
-    """Appends to a file of its own: one byte an image, which survives whatever happens to the worker."""
+    """Appends to a file of its own: one byte an image. What has been written survives whatever happens to the worker; it is written
+    a few times a second, since a system call an image makes the calling thread wait for those that decode."""
 
     def __init__(self, folder: str | None):
         self._file = None
+        self._unwritten = bytearray()
+        self._next_write = 0.0
         if folder is not None and os.path.isdir(folder):
             self._file = open(os.path.join(folder, uuid.uuid4().hex), "ab", buffering=0)
 
     def add(self, word: bytes, times: int = 1) -> None:
         if self._file is not None and times:
-            self._file.write(word * times)
+            self._unwritten += word * times
+            now = time.monotonic()
+            if now >= self._next_write:
+                self._next_write = now + _WRITE_EVERY_S
+                self.flush()
+
+    def flush(self) -> None:
+        """Writes what has been added; to be called when nothing more may come for a while."""
+        if self._file is not None and self._unwritten:
+            self._file.write(self._unwritten)
+            self._unwritten.clear()
 
     def close(self) -> None:
+        self.flush()
         if self._file is not None:
             self._file.close()
 

@@ -145,6 +145,12 @@ class LabelledImage:
     detections: Detections | None = None
     failure: ImageFailure | None = None
 
+    @property
+    def num_bytes_in_memory(self) -> int:
+        """Of what can be large."""
+        found = self.detections
+        return 0 if found is None or found.masks is None else found.masks.nbytes
+
 
 @dataclass
 class ImageRows:
@@ -159,31 +165,35 @@ class ImageRows:
     files: dict[str, bytes] = field(default_factory=dict)
 
     @property
-    def num_bytes(self) -> int:
+    def num_bytes_in_memory(self) -> int:
         """About what the rows take in memory: what can be large is counted, the rest is a flat rate a row."""
         large = [*self.files.values(), *self.tables.get("tensors", {}).get("data", ())]
         num_rows = sum(len(next(iter(columns.values()))) for columns in self.tables.values())
         return sum(map(len, large)) + 256 * num_rows
 
 
-class FetchedImageCoder(beam.coders.Coder):
-    """Pickles where a runner insists on bytes; tells an element's size without doing so.
+class InMemoryCoder(beam.coders.Coder):
+    """For elements that stay within a fused stage: pickles where a runner insists on bytes; tells an element's size without doing so.
 
-    Beam samples the sizes of elements between steps, with the default coder by pickling their pixels. Not a subclass of
-    one of Beam's fast coders: those have an implementation of their own, which never asks `estimate_size`.
+    Beam samples the sizes of elements between steps, with the default coder by pickling them. Not a subclass of one of Beam's
+    fast coders: those have an implementation of their own, which never asks `estimate_size`.
     """
 
-    def encode(self, value: FetchedImage) -> bytes:
+    def encode(self, value: Any) -> bytes:
         return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
-    def decode(self, encoded: bytes) -> FetchedImage:
+    def decode(self, encoded: bytes) -> Any:
         return pickle.loads(encoded)
 
-    def estimate_size(self, value: FetchedImage) -> int:
+    def estimate_size(self, value: "FetchedImage | LabelledImage | ImageRows") -> int:
         return value.num_bytes_in_memory + 256
 
     def is_deterministic(self) -> bool:
         return False
+
+
+class FetchedImageCoder(InMemoryCoder):
+    """Of its own class, so that a graph tells where pixels are."""
 
 
 class ImageReferenceCoder(beam.coders.Coder):
@@ -206,3 +216,6 @@ class ImageReferenceCoder(beam.coders.Coder):
 
 
 beam.coders.registry.register_coder(ImageReference, ImageReferenceCoder)
+beam.coders.registry.register_coder(FetchedImage, FetchedImageCoder)
+beam.coders.registry.register_coder(LabelledImage, InMemoryCoder)
+beam.coders.registry.register_coder(ImageRows, InMemoryCoder)

@@ -6,7 +6,6 @@ never worth a shuffle. So nothing that reshuffles or groups belongs right behind
 import contextlib
 import hashlib
 import logging
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from . import http_client
 from .crash_notes import CrashNotes, open_notes
 from .credentials import redact
 from .decode import DecodedPicture, open_image
-from .elements import ErrorKind, FetchedImage, FetchedImageCoder, ImageError, ImageFacts, ImageFailure, ImageReference
+from .elements import ErrorKind, FetchedImage, ImageError, ImageFacts, ImageFailure, ImageReference
 from .fetch_options import DecodeOptions, FetchOptions, ReadOptions
 from .inputs import is_http
 from .malloc import keep_large_blocks
@@ -34,9 +33,11 @@ __all__ = ["DecodeOptions", "FetchImages", "FetchOptions"]
 # object stores), it is given up from outside: a little later, so that whoever can tell more of the cause comes first.
 _GIVE_UP_FACTOR = 1.25
 
-_log = logging.getLogger(__name__)
+# The taker is woken once for this part of the images under way: a hand-over each would have its thread and those that decode wait
+# for each other all the time (`benchmarks/pipeline_overhead.py`).
+_HANDED_ON_AT_ONCE = 1 / 8
 
-beam.coders.registry.register_coder(FetchedImage, FetchedImageCoder)
+_log = logging.getLogger(__name__)
 
 ReadBytes = Callable[[ImageReference, ReadOptions, ImageFacts], bytes]
 _Placed = tuple[ImageReference, Timestamp, BoundedWindow]
@@ -87,7 +88,8 @@ class _FetchDoFn(beam.DoFn):
         self._fetcher = ImageFetcher(options, self._decode, self._read, self._notes)
         # Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again.
         self._ahead = ReadAhead(self._fetch, self._give_up, threads=options.read_threads,
-                                max_bytes=options.max_ahead_bytes, read_s=options.deadline_s * _GIVE_UP_FACTOR,
+                                makers=options.decode_threads or processors(), max_bytes=options.max_ahead_bytes,
+                                max_made=options.max_decoded, at_once=max(1, int(options.max_ahead * _HANDED_ON_AT_ONCE)), read_s=options.deadline_s * _GIVE_UP_FACTOR,
                                 lane_of=_host_of, may_start=self._may_start)
 
     def start_bundle(self):
@@ -128,7 +130,7 @@ class ImageFetcher:
     """Makes a `FetchedImage` of a reference, in the calling thread; called from many threads at once.
 
     Args:
-      options: limits and patience of reading, and how many pictures are decoded at once.
+      options: limits and patience of reading.
       decode: how pictures are decoded.
       read: reads an image's bytes.
       notes: of crashes; the caller closes them.
@@ -140,7 +142,6 @@ class ImageFetcher:
         self._decode = decode
         self._read = read
         self._notes = notes or open_notes(None)
-        self._decoding = threading.BoundedSemaphore(options.decode_threads or processors())
         self._warned_of: set[type] = set()
 
     def fetch(self, reference: ImageReference, reserve: Reserve = lambda num_bytes: None) -> FetchedImage:
@@ -177,7 +178,7 @@ class ImageFetcher:
             with self._notes.in_hand("open", [image_id]):
                 opened = open_image(data, self._decode)
             reserve(opened.num_bytes_decoded)
-            with self._decoding, self._notes.in_hand("decode", [image_id]):
+            with self._notes.in_hand("decode", [image_id]):
                 started = time.monotonic()
                 try:
                     picture = opened.decode()

@@ -105,17 +105,20 @@ class FetchOptions(ReadOptions):
         in a row of one slow host to hold up what comes behind them.
       decode_threads: pictures decoded at once; None for the number of processors this process may use.
       max_ahead: images under way at once, from being asked for until they are handed on.
+      max_decoded: decoded pictures that wait or are being made: enough for the model's next batch, and few enough that their memory
+        is used again while it is in the processor's caches.
       max_ahead_bytes: bytes of decoded pixels that wait or are being made; a larger picture passes alone.
     """
 
     read_threads: int = 64
     decode_threads: int | None = None
     max_ahead: int = 128
+    max_decoded: int = 32
     max_ahead_bytes: int = 256 * MIB
 
     def __post_init__(self):
         super().__post_init__()
-        _positive(self, "read_threads", "max_ahead", "max_ahead_bytes")
+        _positive(self, "read_threads", "max_ahead", "max_decoded", "max_ahead_bytes")
         if self.decode_threads is not None:
             _positive(self, "decode_threads")
 

@@ -202,6 +202,7 @@ class _AntiJoinFn(beam.DoFn):
     def finish_bundle(self):
         self._tally.add(LISTED, self._listed)
         self._tally.add(PASSED_OVER, self._skipped)
+        self._tally.flush()
         yield beam.pvalue.TaggedOutput(
             "counts", GlobalWindows.windowed_value_at_end_of_window(
                 ListedCounts(self._listed, self._skipped, self._ids_sum % (1 << 128))))

@@ -98,12 +98,13 @@ class _WritePartsFn(beam.DoFn):
             self._opened_at = time.monotonic()
         self._open[rows.image_id] = rows
         self._tally.add(LABELLED if rows.tables["images"]["status"][0] == "ok" else FAILED)
-        self._open_bytes += rows.num_bytes
+        self._open_bytes += rows.num_bytes_in_memory
         if (len(self._open) >= self._limits.images or self._open_bytes >= self._limits.num_bytes
                 or time.monotonic() - self._opened_at >= self._limits.seconds):
             yield self._close()
 
     def finish_bundle(self):
+        self._tally.flush()
         if self._open:
             yield GlobalWindows.windowed_value_at_end_of_window(self._close())
 

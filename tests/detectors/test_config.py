@@ -1,7 +1,7 @@
 import pytest
 from labelbeam.detectors.config import load_config
-from labelbeam.detectors.shipped_configs import shipped_names
 from labelbeam.detectors.errors import ConfigError
+from labelbeam.detectors.shipped_configs import shipped_names
 
 GOOD = """
 name: mine

@@ -15,7 +15,8 @@ def test_detectors_are_listed_with_what_one_needs_to_choose(capsys):
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--help"], ["label", "--help"], ["demo", "--help"], ["report", "--help"], ["show", "--help"], ["detectors", "--help"], ["--version"]])
+    ["--help"], ["label", "--help"], ["estimate", "--help"], ["demo", "--help"], ["report", "--help"],
+    ["show", "--help"], ["detectors", "--help"], ["--version"]])
 def test_help_needs_neither_beam_nor_tensorflow(arguments):
     code = ("import sys; from labelbeam.pipeline.cli import main\n"
             f"try: main({arguments!r})\nexcept SystemExit as e: assert e.code == 0\n"
