@@ -159,7 +159,8 @@ def measure(folder: Path, quick: bool, formats: Sequence[str]) -> list[Figure]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--images", type=int, metavar="N", help="default: 1,000,000; with --quick 100,000")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="where to generate, or what was generated there before; it stays")
+    parser.add_argument("--data", type=Path, metavar="FOLDER",
+                        help="where to generate, or what was generated there before; it stays")
     parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=QUICK_FORMATS, help="of the exports to measure")
     args = parser.parse_args()
     num_images = args.images or (100_000 if args.quick else 1_000_000)
