@@ -56,6 +56,7 @@ def annotations(rng: np.random.Generator) -> dict[str, Any]:
              "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]]}
             for image, of_image in zip(images, boxes.tolist())
             for box, category in zip(of_image, rng.integers(1, 81, len(of_image))) for x, y, w, h in [box]]
+    rows = [{"id": number, **row} for number, row in enumerate(rows, start=1)]
     return {"images": images, "annotations": rows, "categories": [{"id": i, "name": f"class {i}"} for i in range(1, 81)]}
 
 
@@ -107,7 +108,8 @@ def direct_pycocotools(folder: str, iou: str) -> float:
     return time.perf_counter() - started
 
 
-_RESULT = "class_id AS category_id, [x, y, w, h] AS bbox, score, {size: [height, width], counts: counts} AS segmentation"
+_RESULT = ("class_id AS category_id, [d.x, d.y, d.w, d.h] AS bbox, score, struct_pack(size := [height, width], counts := counts) "
+           "AS segmentation FROM detections d JOIN masks USING (mask_ref)")
 _NUMBER = "CAST(regexp_extract(uri, '([0-9]+).jpg$', 1) AS INTEGER)"
 _AREA = ("greatest(0, least(a.x + a.w, b.x + b.w) - greatest(a.x, b.x)) * "
          "greatest(0, least(a.y + a.h, b.y + b.h) - greatest(a.y, b.y))")
@@ -119,7 +121,7 @@ _QUERIES = {
                      SELECT a.detection_id, a.class_name, arg_max(b.score - a.score, {_AREA}) AS shift
                      FROM detections a JOIN other b ON a.image_id = b.image_id AND a.class_name = b.class_name
                      WHERE {_AREA} >= 0.5 * (a.w * a.h + b.w * b.h - {_AREA}) GROUP BY ALL) GROUP BY ALL""",
-    "export": f"""COPY (SELECT image_id, {_RESULT} FROM detections JOIN masks USING (mask_ref, image_id))
+    "export": f"""COPY (SELECT d.image_id, {_RESULT})
                   TO '{{folder}}/export.json' (FORMAT json, ARRAY true)""",
 }
 
@@ -127,7 +129,7 @@ _QUERIES = {
 def measure(folder: Path, quick: bool, formats: Sequence[str]) -> list[Figure]:
     """Each command beside its peer."""
     out, other, truth, target = (str(folder / name) for name in ("out", "b", "instances.json", "target"))
-    query(str(folder), f"COPY (SELECT {_NUMBER} AS image_id, {_RESULT} FROM detections JOIN masks USING (mask_ref) "
+    query(str(folder), f"COPY (SELECT {_NUMBER} AS image_id, {_RESULT} "
                        f"WHERE {_NUMBER} < {ANNOTATED}) TO '{folder}/results.json' (FORMAT json, ARRAY true)")
     of_query = {name: in_own_process(query, str(folder), sql.format(folder=folder)) for name, sql in _QUERIES.items()}
     (folder / "export.json").unlink()
@@ -159,7 +161,8 @@ def measure(folder: Path, quick: bool, formats: Sequence[str]) -> list[Figure]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--images", type=int, metavar="N", help="default: 1,000,000; with --quick 100,000")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="where to generate, or what was generated there before; it stays")
+    parser.add_argument("--data", type=Path, metavar="FOLDER",
+                        help="where to generate, or what was generated there before; it stays")
     parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=QUICK_FORMATS, help="of the exports to measure")
     args = parser.parse_args()
     num_images = args.images or (100_000 if args.quick else 1_000_000)

@@ -66,7 +66,8 @@ def compare(a: str, b: str, *, iou: IouType = "bbox", min_iou: float = 0.5, min_
         raise UsageError(_nothing_to_compare(a, b, tally))
     return {
         "a": {"output": a, "labelling": settings[0]}, "b": {"output": b, "labelling": settings[1]},
-        "differing_settings": {key: [side.get(key) for side in settings] for key in sorted({*settings[0], *settings[1]} - {"fingerprint"})
+        "differing_settings": {key: [side.get(key) for side in settings]
+                               for key in sorted({*settings[0], *settings[1]} - {"fingerprint"})
                                if settings[0].get(key) != settings[1].get(key)},
         "iou": iou, "min_iou": min_iou, "min_score": min_score,
         **tally.result(),

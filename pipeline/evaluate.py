@@ -224,8 +224,8 @@ def _nothing_to_score(output: str, annotations: str, truth: dict[str, Any], foun
     if found.resized:
         return (f"{output}: nothing to evaluate: all {len(found.resized):,} annotated images in it have another size than the "
                 "annotations say; were they scaled, or turned as their EXIF data says (--exif-orientation)?")
-    return (f"{output}: none of its images is annotated in {annotations}. It holds {_few(found.not_annotated_examples, found.not_annotated)}; the annotations "
-            f"name {_few(image['file_name'] for image in truth['images'])}. Say which URI is which image with --image-ids")
+    return (f"{output}: none of its images is annotated in {annotations}. It holds "
+            f"{_few(found.not_annotated_examples, found.not_annotated)}; the annotations name {_few(image['file_name'] for image in truth['images'])}. Say which URI is which image with --image-ids")
 
 
 def _notes(settings: dict[str, Any], truth: dict[str, Any], found: _Found, match_classes: str) -> Iterator[str]:
@@ -254,7 +254,8 @@ def _few(items: Iterable, total: int | None = None) -> str:
 
 _MEANING = {"AP": "IoU 0.50:0.95", "AP50": "IoU 0.50", "AP75": "IoU 0.75", "AP_small": "below 32×32 pixels",
             "AP_medium": "between", "AP_large": "from 96×96 pixels", "AR_1": "1 detection an image", "AR_10": "10",
-            "AR_100": "100", "AR_small": "100, below 32×32 pixels", "AR_medium": "100, between", "AR_large": "100, from 96×96 pixels"}
+            "AR_100": "100", "AR_small": "100, below 32×32 pixels", "AR_medium": "100, between",
+            "AR_large": "100, from 96×96 pixels"}
 
 
 def describe_evaluation(result: dict[str, Any], per_class: bool = False) -> str:

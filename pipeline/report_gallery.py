@@ -82,12 +82,9 @@ def make_cards(output: str, chosen: Sequence[Chosen], colours: Mapping[str, Rgb]
       max_bytes: of all pictures and masks together, as they stand in the page.
     """
     reasons: dict[str, list[tuple[str, str]]] = {}
-    stems: dict[str, list[str]] = {}
-    for stem, image_id, group, detail in chosen:
-        if image_id not in reasons:
-            stems.setdefault(stem, []).append(image_id)
+    for _, image_id, group, detail in chosen:
         reasons.setdefault(image_id, []).append((group, detail))
-    labels = {image.image_id: image for stem, ids in stems.items() for image in read_labels(output, ids, [stem])}
+    labels = {image.image_id: image for image in read_labels(output, list(reasons), {stem for stem, *_ in chosen})}
     num_pictures = sum(image.failure is None for image in labels.values())
 
     def make(image_id: str) -> Card:
