@@ -1,4 +1,5 @@
-# Two commands: `make demo` labels the pictures in this repository, `make test` runs the tests. Both make .venv when it's missing.
+# `make demo` labels the pictures in this repository, `make test` runs the tests, `make bench` the benchmarks. All make .venv when it's
+# missing.
 PYTHON ?= python3
 VENV := .venv
 OUT ?= demo-labels
@@ -8,7 +9,7 @@ FLINK ?= 1.20
 FLINK_JAR := beam-runners-flink-$(FLINK)-job-server-$(BEAM).jar
 FLINK_JAR_URL := https://repo.maven.apache.org/maven2/org/apache/beam/beam-runners-flink-$(FLINK)-job-server/$(BEAM)/$(FLINK_JAR)
 
-.PHONY: demo test test-heavy prism flink-smoke lock clean
+.PHONY: demo test test-heavy bench prism flink export-readers flink-smoke lock clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/labelbeam demo --output $(OUT)
@@ -20,12 +21,35 @@ test: $(VENV)/.installed
 test-heavy: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest -m heavy
 
+# All figures of docs/performance.md in their shortest runs, less than 20 minutes, into build/bench; BENCH= for whole runs, or
+# BENCH='--quick --saved-models FOLDER --img2dataset-python PYTHON' for those that need more than is installed here.
+BENCH ?= --quick
+bench: $(VENV)/.installed
+	$(VENV)/bin/python -m benchmarks.run_all $(BENCH)
+
 # Beam's portable runner, for --runner-config prism and the heavy tests: two minutes, with Go 1.26 or newer.
 prism: $(VENV)/bin/prism
 
 $(VENV)/bin/prism: $(VENV)/.installed
 	@command -v go >/dev/null || { echo "make prism: there's no go in PATH; install Go 1.26 or newer (https://go.dev/dl)"; exit 1; }
 	GOBIN=$(abspath $(VENV)/bin) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+
+# A Flink and Beam's runner for it as libraries (150 MB), for the heavy tests: needs Java 11 or newer, and Maven.
+flink: build/flink/job-server.jar
+
+build/flink/job-server.jar: tests/flink/pom.xml
+	@command -v mvn >/dev/null || { echo "make flink: there's no mvn in PATH; install Java 11 or newer, and Maven"; exit 1; }
+	mvn --batch-mode --quiet --file $< package
+	touch $@
+
+# Labelling tools' own packages, for the heavy tests of exports: an environment each (1.6 GB together), since they want other
+# versions of NumPy and pandas than labelbeam has.
+export-readers: $(addprefix build/export-readers/,datumaro label-studio-sdk fiftyone)
+
+build/export-readers/%:
+	$(PYTHON) -m venv $@.part
+	$@.part/bin/python -m pip install --quiet --disable-pip-version-check $*
+	mv $@.part $@
 
 # The demo pictures on a Flink that Beam's job server starts inside itself, and the same tables as in-process.
 flink-smoke: $(VENV)/.installed build/$(FLINK_JAR)

@@ -39,6 +39,7 @@ setup(
         "PyYAML>=6",
         "rich>=13",
         "setuptools>=77,<80.9",  # tensorflow-hub 0.16.1 imports pkg_resources, which later ones warn of, then lack
+        "simplejpeg>=1.9",
         "tensorflow>=2.21",
         "tensorflow-hub>=0.16.1",
         "urllib3>=2",
@@ -48,7 +49,9 @@ setup(
         "evaluate": ["pycocotools>=2.0.8"],
         "export": ["scikit-image>=0.24"],
         "gcp": ["apache-beam[gcp]>=2.77,<3", "google-cloud-storage>=3,<4"],
-        "test": ["boto3>=1.36", "duckdb>=1", "google-auth-httplib2>=0.1", "google-cloud-storage>=3,<4", "jax>=0.6",
+        # Of apache-beam[gcp] what builds a Dataflow job offline; all of it would be 150 MB more.
+        "test": ["boto3>=1.36", "duckdb>=1", "google-apitools>=0.5.31", "google-auth-httplib2>=0.1",
+                 "google-cloud-dataflow-client>=0.8.6", "google-cloud-storage>=3,<4", "jax>=0.6", "matplotlib>=3.9",
                  "moto[server]>=5", "pandas>=2", "playwright>=1.50", "pycocotools>=2.0.8", "pytest>=8", "scikit-image>=0.24",
                  "supervision>=0.26"],
     },

@@ -1,8 +1,8 @@
 """What each benchmark reports: ratios against a named peer, both sides of one run on one machine, memory beside time.
 
-A script measures each side with `in_own_process`, makes one `Figure` a comparison, and ends with `publish`. `--quick` asks a script
-for its shortest run that still means something (a minute or two); `--json FILE` is for `python -m benchmarks.run_all`, which puts all
-scripts' figures in one table and one plot. Not for tests: they assert no times.
+A script measures each side with `in_own_process`, makes one `Figure` a comparison, and ends with `publish`. `--quick` asks a
+script for its shortest run that still means something (a minute or two); `--json FILE` is for `python -m benchmarks.run_all`, which
+puts all scripts' figures in one table and one plot. Not for tests: they assert no times.
 """
 import argparse
 import dataclasses
@@ -76,14 +76,26 @@ def peak_mib() -> float:
 
 def publish(figures: Sequence[Figure], json_file: Path | None) -> None:
     """Prints the figures as a Markdown table; writes them to `json_file` if there is one."""
-    print("| what | peer | labelbeam | peer's | times as good | goal | peak memory, MiB |\n|---|---|---|---|---|---|---|")
-    for figure in figures:
-        print("| " + " | ".join(_cells(figure)) + " |")
+    print(figures_table([(None, figure) for figure in figures]))
     if json_file is not None:
         json_file.write_text(json.dumps([dataclasses.asdict(figure) for figure in figures], indent=1) + "\n")
 
 
+def figures_table(named: Sequence[tuple[str | None, Figure]]) -> str:
+    """A Markdown table of figures, each with the name of what measured it; no column for the names where all are None."""
+    titles = ["what", "peer", "labelbeam", "peer's", "times as good", "goal", "peak memory, MiB"]
+    with_names = any(name is not None for name, _ in named)
+    rows = [[*["measured by"] * with_names, *titles], ["---"] * (len(titles) + with_names),
+            *([*[name or ""] * with_names, *_cells(figure)] for name, figure in named)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _cells(figure: Figure) -> list[str]:
     memory = [f"{mib:,.0f}" for mib in (figure.ours_mib, figure.theirs_mib) if mib is not None]
-    return [figure.what, figure.peer, f"{figure.ours:,.3g} {figure.unit}", f"{figure.theirs:,.3g} {figure.unit}",
+    return [figure.what, figure.peer, f"{_number(figure.ours)} {figure.unit}", f"{_number(figure.theirs)} {figure.unit}",
             f"{figure.times_as_good:.2f}×", "" if figure.goal is None else f"≥ {figure.goal:g}×", " against ".join(memory)]
+
+
+def _number(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

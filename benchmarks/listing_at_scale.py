@@ -4,14 +4,10 @@ Lists 1,000,000 URIs, from a `.txt` and from a `.parquet` list, and leaves out 9
 steps of a job do, on the FnApiRunner; prints seconds and peak memory, and how much memory a URI more takes (the slope between two
 sizes). Peer: a set of ids in a bare loop over the same files.
 """
-import argparse
 import itertools
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +21,8 @@ from labelbeam.transforms.inputs import ListOptions
 from labelbeam.transforms.list_images import ListImages
 from labelbeam.transforms.skip_labelled import SkipLabelled
 from labelbeam.transforms.uri_lists import read_entries
+
+from .figures import Figure, arguments, in_own_process, peak_mib, publish
 
 IMAGES_A_PART = 50_000
 OF_TEN_LABELLED = 9
@@ -87,27 +85,23 @@ def bare_loop(uri_list: Path, folder: Path) -> int:
 def measure(way: str, uri_list: Path, folder: Path) -> Cost:
     """To be called in a fresh process."""
     run = {"labelbeam": through_beam, "bare loop": bare_loop}[way]
-    before_kib, started = _peak_kib(), time.monotonic()
+    before_mib, started = peak_mib(), time.monotonic()
     todo = run(uri_list, folder)
-    return Cost(todo, time.monotonic() - started, (_peak_kib() - before_kib) / 1024)
-
-
-def _peak_kib() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Cost(todo, time.monotonic() - started, peak_mib() - before_mib)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--few", type=int, default=100_000)
-    parser.add_argument("--many", type=int, default=1_000_000)
+    parser.add_argument("--many", type=int, help="default: 1,000,000, with --quick 300,000")
     args = parser.parse_args()
-    costs = {}
+    args.many = args.many or (300_000 if args.quick else 1_000_000)
+    costs, peaks_mib = {}, {}
     for count in (args.few, args.many):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             for (form, uri_list), way in itertools.product(write_inputs(folder, count).items(), ("labelbeam", "bare loop")):
-                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                    costs[form, way, count] = process.submit(measure, way, uri_list, folder).result()
+                costs[form, way, count], peaks_mib[form, way, count] = in_own_process(measure, way, uri_list, folder)
     print("| list | way | URIs | left | seconds | memory grew by, MiB |\n|---|---|---|---|---|---|")
     for (form, way, count), cost in costs.items():
         print(f"| .{form} | {way} | {count:,} | {cost.todo:,} | {cost.seconds:.1f} | {cost.grown_mib:,.0f} |")
@@ -116,6 +110,11 @@ def main() -> None:
         few, many = (costs[form, way, count] for count in (args.few, args.many))
         slope = (many.grown_mib - few.grown_mib) * (1 << 20) / (args.many - args.few)
         print(f".{form}, {way}: {slope:.0f} bytes a URI more, {many.seconds / args.many * 1e6:.1f} µs a URI")
+    print()
+    publish([Figure(f"listing {args.many:,} URIs (.{form}), nine tenths labelled", "a set of ids in a bare loop", "s",
+                    costs[form, "labelbeam", args.many].seconds, costs[form, "bare loop", args.many].seconds, False,
+                    peaks_mib[form, "labelbeam", args.many], peaks_mib[form, "bare loop", args.many])
+             for form in ("txt", "parquet")], args.json)
 
 
 if __name__ == "__main__":

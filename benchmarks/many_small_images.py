@@ -3,7 +3,6 @@
 Labels 100,000 small JPEGs end to end, as `labelbeam label` does, with a detector that costs nothing, on the FnApiRunner; prints
 images/s and peak memory in each tenth of the way. Peer: a bare loop that reads and decodes the same files with Pillow.
 """
-import argparse
 import functools
 import hashlib
 import io
@@ -12,8 +11,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +18,7 @@ import numpy as np
 from labelbeam.transforms.write_parts import PartLimits
 from PIL import Image
 
+from benchmarks.figures import Figure, arguments, in_own_process, publish
 from benchmarks.free_detector import run_free_job
 from benchmarks.photos import crops
 
@@ -116,18 +114,18 @@ def bare_loop(pictures: Path, count: int) -> Cost:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=100_000)
+    parser = arguments(__doc__)
+    parser.add_argument("--images", type=int, help="default: 100,000, with --quick 10,000")
     args = parser.parse_args()
+    args.images = args.images or (10_000 if args.quick else 100_000)
     if args.images < 10_000:
         parser.error("--images: expected 10,000 or more, so that each tenth has parts of its own")
-    costs = {}
+    costs, peaks_mib = {}, {}
     with tempfile.TemporaryDirectory() as name:
         pictures = Path(name, "pictures")
         write_pictures(pictures, args.images)
         for way in (bare_loop, through_labelbeam):
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                costs[way.__name__] = process.submit(way, pictures, args.images).result()
+            costs[way.__name__], peaks_mib[way.__name__] = in_own_process(way, pictures, args.images)
     print("| way | seconds | CPU seconds | images/s | peak MiB in each tenth | after | last tenth against first |\n"
           "|---|---|---|---|---|---|---|")
     for way, cost in costs.items():
@@ -136,7 +134,12 @@ def main() -> None:
               f"| {after} | {cost.peaks_mib[9] / cost.peaks_mib[0]:.2f}× |")
     bare, ours = costs["bare_loop"], costs["through_labelbeam"]
     cpu_ms = (ours.cpu_seconds - bare.cpu_seconds) / args.images * 1000
-    print(f"\n{ours.seconds / bare.seconds:.2f}× the time of the bare loop, {cpu_ms:.2f} ms of a processor an image on top of it")
+    print(f"\n{ours.seconds / bare.seconds:.2f}× the time of the bare loop, "
+          f"{cpu_ms:.2f} ms of a processor an image on top of it\n")
+    publish([Figure(f"{args.images:,} JPEGs of {PICTURE_WH[0]} × {PICTURE_WH[1]} pixels, a detector that costs nothing",
+                    "reading and decoding alone, in a loop", "images/s",
+                    args.images / ours.seconds, args.images / bare.seconds, higher_is_better=True,
+                    ours_mib=peaks_mib["through_labelbeam"], theirs_mib=peaks_mib["bare_loop"])], args.json)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Does memory grow with the number of images?  python benchmarks/memory_against_images.py
+"""Does memory grow with the number of images?  python -m benchmarks.memory_against_images
 
 Labels 200 and then 2,000 generated JPEGs of 12 megapixels with the demo detector, each in a process of its own, and prints
 the peak memory of both and their ratio, with the time beside it. Peer: the smaller job of the same run.
 """
-import argparse
 import os
 import resource
 import subprocess
@@ -15,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from .figures import Figure, arguments, publish
 
 SIZE_HW = (3000, 4000)
 DISTINCT = 10  # pictures really drawn; the rest are links to them under names of their own
@@ -63,15 +64,17 @@ def measure(few: int, many: int) -> tuple[Peak, Peak]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--few", type=int, default=200)
-    parser.add_argument("--many", type=int, default=2000)
+    parser = arguments(__doc__)
+    parser.add_argument("--few", type=int, help="default: 200, with --quick 150")
+    parser.add_argument("--many", type=int, help="default: 2,000, with --quick 450")
     args = parser.parse_args()
-    few, many = measure(args.few, args.many)
+    few, many = measure(args.few or (150 if args.quick else 200), args.many or (450 if args.quick else 2_000))
     print("| images | peak MiB | seconds | images/s |\n|---|---|---|---|")
     for peak in (few, many):
         print(f"| {peak.images:,} | {peak.peak_mib:,.0f} | {peak.seconds:.1f} | {peak.images / peak.seconds:.1f} |")
-    print(f"\nPeak memory, {many.images:,} against {few.images:,} images: {many.peak_mib / few.peak_mib:.2f}×")
+    print(f"\nPeak memory, {many.images:,} against {few.images:,} images: {many.peak_mib / few.peak_mib:.2f}×\n")
+    publish([Figure(f"peak memory, {many.images:,} pictures of 12 megapixels", f"{few.images:,} of them", "MiB", many.peak_mib,
+                    few.peak_mib, False, goal=0.83)], args.json)
 
 
 if __name__ == "__main__":

@@ -2,26 +2,34 @@
 
     python -m benchmarks.native_costs          # a minute; no weights needed
 
-Prints a Markdown table of parameters and GMAC a picture, counted from the layers' shapes.
+Prints a Markdown table of parameters and GMAC a picture, counted from the layers' shapes. Peer: the published graphs.
 """
 from labelbeam.detectors.native.costs import centernet_parts, mask_rcnn_parts, parameters
 from labelbeam.detectors.native.networks import build_network
 
+from .figures import Figure, arguments, publish
 
-def print_table(title, network, parts):
+
+def print_table(title, network, parts) -> Figure:
+    published, native = sum(part.plain_gmac for part in parts), sum(part.native_gmac for part in parts)
     print(f"\n{title}: {parameters(network) / 1e6:.1f} M parameters\n")
     print("| part | published, GMAC | native, GMAC |\n|---|---|---|")
     for part in parts:
         print(f"| {part.name} | {part.plain_gmac:.1f} | {part.native_gmac:.1f} |")
-    print(f"| all | {sum(p.plain_gmac for p in parts):.1f} | {sum(p.native_gmac for p in parts):.1f} |")
+    print(f"| all | {published:.1f} | {native:.1f} |")
+    return Figure(f"arithmetic of a picture, {title}", "the published graph", "GMAC", native, published, False)
 
 
 def main():
+    args = arguments(__doc__).parse_args()
     centernet = build_network("centernet_resnet50v2_512x512")
-    print_table("CenterNet", centernet, centernet_parts(centernet))
+    figures = [print_table("CenterNet", centernet, centernet_parts(centernet))]
     mask_rcnn = build_network("mask_rcnn_inception_resnet_v2_1024x1024")
     for num_masks in (10, 100):
-        print_table(f"Mask R-CNN, {num_masks} detections kept", mask_rcnn, mask_rcnn_parts(mask_rcnn, num_masks))
+        title = f"Mask R-CNN, {num_masks} detections kept"
+        figures.append(print_table(title, mask_rcnn, mask_rcnn_parts(mask_rcnn, num_masks)))
+    print()
+    publish(figures, args.json)
 
 
 if __name__ == "__main__":

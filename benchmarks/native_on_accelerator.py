@@ -7,7 +7,6 @@ Prints images/s of each batch size and precision, the ratio to batch 1 in float3
 the device's peak memory where the backend tells it. Needs no TensorFlow. Without --weights the network has zeros for weights,
 which costs the same arithmetic. Preprocessing isn't included: the pictures' pixels lie ready.
 """
-import argparse
 import time
 
 import keras
@@ -15,6 +14,7 @@ import numpy as np
 from labelbeam.detectors.native.compiled import compiled
 from labelbeam.detectors.native.networks import NETWORKS, build_network
 
+from .figures import Figure, arguments, publish
 from .photos import photos
 
 KEPT = 10  # masks a picture
@@ -53,26 +53,27 @@ def runner(network, precision: str, batch: int):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("--weights", help="file of `labelbeam weights import`")
-    parser.add_argument("--batch", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--batch", nargs="+", type=int, help="default: 1 2 4 8 16 32, with --quick 1 8")
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--seconds", type=float, default=5.0, help="to measure each (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, help="to measure each (default: 5, with --quick 1)")
     args = parser.parse_args()
+    seconds = args.seconds or (1.0 if args.quick else 5.0)
     print(f"{args.network} on {', '.join(keras.distribution.list_devices())} ({keras.backend.backend()})")
     print("| precision | batch | images/s | against batch 1, float32 | peak GiB |\n|---|---|---|---|---|")
-    first = None
+    first, figures = None, []
     for precision in args.precision:
         network = build_network(args.network, precision)
         if args.weights:
             from labelbeam.detectors.native.weights import load_weights
             load_weights(network, args.weights)
-        for batch in args.batch:
+        for batch in args.batch or ([1, 8] if args.quick else [1, 2, 4, 8, 16, 32]):
             run = runner(network, precision, batch)
             run()  # compiles
             began, rounds = time.perf_counter(), 0
-            while rounds < 3 or time.perf_counter() - began < args.seconds:
+            while rounds < 3 or time.perf_counter() - began < seconds:
                 run()
                 rounds += 1
             rate = rounds * batch / (time.perf_counter() - began)
@@ -80,6 +81,10 @@ def main() -> None:
             memory = device_memory_gib()
             print(f"| {precision} | {batch} | {rate:.1f} | {rate / first:.2f} | {'–' if memory is None else f'{memory:.1f}'} |",
                   flush=True)
+            figures.append(Figure(f"{args.network}, {precision}, batch {batch}", "float32, one picture a call", "images/s",
+                                  rate, first, higher_is_better=True))
+    print()
+    publish(figures, args.json)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ For two labellings that exist already, `labelbeam compare A B` does the same and
 Detections above 0.3 in float32 look for a partner in bfloat16 (same class, IoU of 0.9 or more, each partner once, greatest
 overlap first). Prints the share that has one, the same the other way round, and the greatest difference of two partners' scores.
 """
-import argparse
-
 import numpy as np
 from labelbeam.detectors.detector import Detections, DetectOptions
 from labelbeam.detectors.native.detector import NativeDetector
 from labelbeam.detectors.native.weights import find_weights_file
 from labelbeam.pipeline.matching import box_iou, match_greedily, pairs_of_equal_keys
 
+from .figures import Figure, arguments, publish
 from .photos import crops
 
 MIN_SCORE, MIN_IOU = 0.3, 0.9
@@ -41,13 +40,13 @@ def partners(found: Detections, others: Detections, size_hw: tuple[int, int]) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("saved_model", help="folder of the published SavedModel, or a .weights.h5 file")
     parser.add_argument("--detector", required=True)
-    parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--pictures", type=int, help="default: 100, with --quick 12")
     args = parser.parse_args()
-    pictures, file = crops(args.pictures), find_weights_file(args.detector, args.saved_model)
-    found = {}
+    pictures, file = crops(args.pictures or (12 if args.quick else 100)), find_weights_file(args.detector, args.saved_model)
+    found, figures = {}, []
     for precision in ("float32", "bfloat16"):
         detector = NativeDetector(args.detector, file, DetectOptions(min_score=LOOSER, masks=False), precision=precision,
                                   max_batch_size=4)
@@ -60,6 +59,10 @@ def main() -> None:
         print(f"{one}: {count} detections above {MIN_SCORE}; with a partner in {other}: {len(differences) / max(count, 1):.2%}; "
               f"scores differ by {differences.max(initial=0):.3f} at most, "
               f"{differences.sum() / max(len(differences), 1):.4f} on average")
+        figures.append(Figure(f"{args.detector}, {len(pictures)} pictures: detections of {one} found in {other}", "all of them",
+                              "%", 100 * len(differences) / max(count, 1), 100, higher_is_better=True))
+    print()
+    publish(figures, args.json)
 
 
 if __name__ == "__main__":

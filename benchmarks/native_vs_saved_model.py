@@ -7,9 +7,7 @@ Each engine runs in a process of its own (so that peak memory is its own), one a
 gives the median seconds a picture, the ratio to the published graph in the same round, and the peak memory. `kept`
 bounds the detections that get masks. Without bfloat16 instructions (see the first line) bfloat16 is no gain.
 """
-import argparse
 import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from labelbeam.detectors.detector import DetectOptions
 
+from .figures import Figure, arguments, peak_mib, publish
 from .photos import photos
 
 
@@ -37,7 +36,7 @@ def serve(engine, precision, batch, kept, args, weights_file, connection):
         for start in range(0, len(images), batch):
             detector.detect(images[start:start + batch])
         seconds = (time.perf_counter() - began) / len(images)
-        connection.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+        connection.send((seconds, peak_mib() / 1024))
 
 
 def start(*settings):
@@ -56,15 +55,19 @@ def cpu_line():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("saved_model", help="folder of the published SavedModel")
     parser.add_argument("--detector", required=True)
-    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--batch", nargs="+", type=int, default=[1, 4])
-    parser.add_argument("--kept", nargs="+", type=int, default=[10, 100])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", nargs="+", help="default: float32 bfloat16, with --quick float32")
+    parser.add_argument("--batch", nargs="+", type=int, help="default: 1 4, with --quick 4")
+    parser.add_argument("--kept", nargs="+", type=int, help="default: 10 100, with --quick 10")
+    parser.add_argument("--rounds", type=int, help="default: 3, with --quick 2")
     parser.add_argument("--pictures", type=int, default=4)
     args = parser.parse_args()
+    for name, whole, quick in (("precision", ["float32", "bfloat16"], ["float32"]), ("batch", [1, 4], [4]),
+                               ("kept", [10, 100], [10]), ("rounds", 3, 2)):
+        setattr(args, name, getattr(args, name) or (quick if args.quick else whole))
+    figures = []
     print(cpu_line())
     with tempfile.TemporaryDirectory() as folder:
         from labelbeam.detectors.native.weights import cached_weights
@@ -75,12 +78,14 @@ def main():
         for precision in args.precision:
             for batch in args.batch:
                 for kept in args.kept:
-                    compare(published, start("native", precision, batch, kept, args, weights_file), args.rounds,
-                            (precision, batch, kept))
+                    figures.append(compare(args.detector, published, start("native", precision, batch, kept, args, weights_file),
+                                           args.rounds, (precision, batch, kept)))
         stop(published)
+    print()
+    publish(figures, args.json)
 
 
-def compare(published, native, rounds, settings):
+def compare(name, published, native, rounds, settings) -> Figure:
     """Alternates the two engines and prints a row."""
     answers = [[], []]
     for _ in range(rounds):
@@ -93,6 +98,9 @@ def compare(published, native, rounds, settings):
     print(f"| {' | '.join(map(str, settings))} | {statistics.median(p_seconds):.3f} "
           f"| {statistics.median(n_seconds):.3f} | {ratio:.2f} | {max(p_memory):.1f} "
           f"| {max(n_memory):.1f} |", flush=True)
+    precision, batch, kept = settings
+    return Figure(f"{name}, engine native in {precision}, batch {batch}, {kept} kept", "the published graph", "s a picture",
+                  statistics.median(n_seconds), statistics.median(p_seconds), False, 1024 * max(n_memory), 1024 * max(p_memory))
 
 
 def stop(engine):

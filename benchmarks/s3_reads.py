@@ -3,13 +3,10 @@
 Reads the same objects of 100 KB through our client and through `FileSystems.open`, each in a process of its own, from a moto
 server on this machine, with as many threads as a job has; prints images/s, peak memory and both ratios. Peer: Beam's filesystem.
 """
-import argparse
 import functools
 import os
-import resource
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
@@ -19,6 +16,7 @@ from labelbeam.transforms.elements import ImageFacts
 from labelbeam.transforms.fetch_options import FetchOptions
 from labelbeam.transforms.s3_client import _client
 
+from benchmarks.figures import Figure, arguments, in_own_process, peak_mib, publish
 from tests.fakes.store_servers import moto_server
 
 BUCKET = "pictures"
@@ -48,11 +46,11 @@ def measure(way: Way, port: int, uris: list[str], threads: int) -> Cost:
     _set_options(port)
     read = _read_through_beam if way == "beam" else functools.partial(_read_through_client, options=FetchOptions())
     read(uris[0])  # imports, and the client where there's one
-    before_kib, started = _peak_kib(), time.monotonic()
+    before_mib, started = peak_mib(), time.monotonic()
     with ThreadPoolExecutor(threads) as pool:
         for num_bytes in pool.map(read, uris):
             assert num_bytes == PICTURE_BYTES
-    return Cost(len(uris) / (time.monotonic() - started), (_peak_kib() - before_kib) / 1024)
+    return Cost(len(uris) / (time.monotonic() - started), peak_mib() - before_mib)
 
 
 def _read_through_client(uri: str, options: FetchOptions) -> int:
@@ -69,25 +67,23 @@ def _set_options(port: int) -> None:
                                              "--s3_secret_access_key=b", "--s3_region_name=us-east-1"]))
 
 
-def _peak_kib() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--threads", type=int, default=FetchOptions().read_threads)
     args = parser.parse_args()
-    costs = {}
+    costs, peaks_mib = {}, {}
     with moto_server() as port:
         uris = fill(port, args.pictures)
         for way in ("labelbeam", "beam"):
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                costs[way] = cost = process.submit(measure, way, port, uris, args.threads).result()
+            costs[way], peaks_mib[way] = cost, _ = in_own_process(measure, way, port, uris, args.threads)
             print(f"{way:10} {cost.images_per_s:7.1f} images/s, memory grew by {cost.grown_mib:6.1f} MiB")
     ours, beams = costs["labelbeam"], costs["beam"]
     print(f"{ours.images_per_s / beams.images_per_s:.1f}× the images/s of Beam's filesystem, "
-          f"{ours.grown_mib / beams.grown_mib:.3f}× its memory")
+          f"{ours.grown_mib / beams.grown_mib:.3f}× its memory\n")
+    publish([Figure(f"{args.pictures} objects of {PICTURE_BYTES // 1000} KB from S3", "Beam's filesystem", "images/s",
+                    ours.images_per_s, beams.images_per_s, higher_is_better=True,
+                    ours_mib=peaks_mib["labelbeam"], theirs_mib=peaks_mib["beam"], goal=30)], args.json)
 
 
 if __name__ == "__main__":

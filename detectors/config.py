@@ -3,14 +3,13 @@
 A name such as `demo` finds `configs/detectors/demo.yaml` of the package; a path to one's own YAML file works as well.
 Not for settings of a job (thresholds, batch size): those are options of the command.
 """
-import difflib
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Literal, get_args
 
 from .errors import ConfigError
-from .strict_yaml import build, read_mapping
+from .shipped_configs import find_config
+from .strict_yaml import build, parse_mapping, read_mapping
 
 Engine = Literal["saved_model", "native"]
 ENGINES: tuple[str, ...] = get_args(Engine)
@@ -35,10 +34,12 @@ class DetectorConfig:
       description: one line.
       architecture: network and paper.
       weights: TF Hub handle or folder of a SavedModel (a relative path starts at the YAML file's folder).
+      weights_sha256: fingerprint of these weights, as the engine gives it: others are refused. None takes what is there.
       engines: engines that can run it.
       native_network: name of the network in `detectors/native` that engine native runs it with; None if there's none.
-      input_size_hw: (height, width) in pixels to which the network itself resizes a picture.
-      resize: `stretch` (aspect ratio not kept) or `letterbox` (kept, padded).
+      input_size_hw: (height, width) in pixels to which the network itself resizes a picture; None if that isn't known, or
+        differs.
+      resize: how: `stretch` (aspect ratio not kept) or `letterbox` (kept, padded); goes with `input_size_hw`.
       masks: whether the detector gives instance masks.
       labels: name of a label map in `configs/labels`, or the map itself: class id -> class name.
       reference: published accuracy.
@@ -52,68 +53,64 @@ class DetectorConfig:
     architecture: str
     weights: str
     engines: tuple[Engine, ...]
-    input_size_hw: tuple[int, int]
-    resize: Literal["stretch", "letterbox"]
     masks: bool
     labels: dict[int, str]
     licence: str
     source: str
     intended_use: str
     limits: str
+    input_size_hw: tuple[int, int] | None = None
+    resize: Literal["stretch", "letterbox"] | None = None
     reference: Reference | None = None
     native_network: str | None = None
+    weights_sha256: str | None = None
 
     def __post_init__(self):
         if ("native" in self.engines) != (self.native_network is not None):
             raise ConfigError(f"detector {self.name}: engine native and the key native_network go together; the file has "
                               f"engines {list(self.engines)} and native_network {self.native_network}")
-
-
-def configured_names() -> list[str]:
-    """Names of the detectors that labelbeam ships configurations for, sorted."""
-    return sorted(path.name.removesuffix(".yaml") for path in _folder("detectors").iterdir() if path.name.endswith(".yaml"))
+        if (self.input_size_hw is None) != (self.resize is None):
+            raise ConfigError(f"detector {self.name}: the keys input_size_hw and resize go together; give both, or neither")
+        if self.input_size_hw is not None and min(self.input_size_hw) < 1:
+            raise ConfigError(f"detector {self.name}: input_size_hw: expected numbers of pixels, got {list(self.input_size_hw)}")
 
 
 def load_config(name_or_yaml: str) -> DetectorConfig:
     """Reads a detector's configuration.
 
     Args:
-      name_or_yaml: a name of `configured_names()`, or the path of a YAML file.
+      name_or_yaml: a name of `shipped_names("detectors")`, or the path of a YAML file.
 
     Raises:
       ConfigError: if there's no such configuration, or it has an unknown key, a wrong type or a missing key.
     """
-    if name_or_yaml.endswith((".yaml", ".yml")):
-        path = Path(name_or_yaml)
-        if not path.is_file():
-            raise ConfigError(f"detector configuration {name_or_yaml}: no such file")
-    elif name_or_yaml in configured_names():
-        path = _folder("detectors") / f"{name_or_yaml}.yaml"
-    else:
-        near = difflib.get_close_matches(name_or_yaml, configured_names(), n=1)
-        raise ConfigError(f"detector {name_or_yaml!r} is not known{f'; did you mean {near[0]!r}?' if near else ''} "
-                          f"Known: {', '.join(configured_names())}; or give the path of a .yaml file")
-    return _read(path)
+    path = find_config("detectors", name_or_yaml, "detector")
+    return parse_config(path.read_text(encoding="utf-8"), str(path))
 
 
-def _folder(kind: str):
-    return resources.files("labelbeam.configs") / kind
+def parse_config(text: str, where: str) -> DetectorConfig:
+    """A configuration from the text of its YAML file.
 
+    Args:
+      where: path or URI of the file, at whose folder a relative path of weights starts.
 
-def _read(path) -> DetectorConfig:
-    values = read_mapping(path)
+    Raises:
+      ConfigError: as `load_config`.
+    """
+    values = parse_mapping(text, where)
     if isinstance(values.get("labels"), str):
-        values["labels"] = _label_map(values["labels"], path)
-    config = build(DetectorConfig, values, str(path))
-    if not config.weights.startswith(("http://", "https://", "gs://", "s3://", "/")):
-        config = replace(config, weights=str((Path(str(path)).parent / config.weights).resolve()))
+        values["labels"] = _label_map(values["labels"], where)
+    config = build(DetectorConfig, values, where)
+    if "://" not in config.weights and not config.weights.startswith("/"):
+        weights = f"{where.rpartition('/')[0]}/{config.weights}" if "://" in where else str(
+            (Path(where).parent / config.weights).resolve())
+        config = replace(config, weights=weights)
     return config
 
 
 def _label_map(name: str, used_by) -> dict[int, str]:
-    path = _folder("labels") / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(p.name.removesuffix(".yaml") for p in _folder("labels").iterdir() if p.name.endswith(".yaml"))
-        raise ConfigError(f"{used_by}: labels: no label map {name!r}; known: {', '.join(known)}; or write the map itself "
-                          "as `class id: name`")
+    try:
+        path = find_config("labels", name, "label map")
+    except ConfigError as error:
+        raise ConfigError(f"{used_by}: labels: {error}; or write the map itself as `class id: name`") from error
     return read_mapping(path)

@@ -14,12 +14,11 @@ from urllib.parse import unquote, urlsplit
 
 from ..detectors.errors import UsageError
 from ..transforms import output_files
-from ..transforms.inputs import format_of
+from ..transforms.inputs import container_of
 
 IouType = Literal["bbox", "segm"]
 ImageId = int | str
 
-_CONTAINERS = ("tar", "tfrecord", "parquet")
 _NEEDED = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id", "bbox", "area"),
            "categories": ("id", "name")}
 
@@ -140,9 +139,8 @@ def _parts(path: str) -> tuple[str, ...]:
 
 def _path(uri: str) -> str:
     """The path in a URI, a container's member included; without the query of an http(s) URI."""
-    container, hash_sign, member = uri.partition("#")
-    if hash_sign and format_of(container) in _CONTAINERS:
-        return f"{_path(container)}/{member}"
+    if (container := container_of(uri)) is not None:
+        return f"{_path(container)}/{uri[len(container) + 1:]}"
     if uri.startswith(("http://", "https://")):
         return unquote(urlsplit(uri).path)
     return uri

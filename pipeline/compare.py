@@ -22,8 +22,8 @@ from .matching import box_iou, match_greedily, pairs_of_equal_keys
 from .result_files import check_result_file, write_json
 from .stored_labels import labelling_settings
 
-MAX_ROWS = {"bbox": 6_000_000, "segm": 600_000}  # of both labellings' images and detections in memory at a time
-_MAX_PAIRS = 2_000_000  # candidates measured at a time
+MAX_ROWS = {"bbox": 6_000_000, "segm": 2_000_000}  # of both labellings' images and detections in memory at a time
+MAX_PAIRS = {"bbox": 2_000_000, "segm": 20_000}  # candidates measured at a time
 _BINS = 1000  # of |score shift|, which is at most 1: quantiles are exact to a thousandth
 MAX_NAMED = 5
 
@@ -66,7 +66,7 @@ def compare(a: str, b: str, *, iou: IouType = "bbox", min_iou: float = 0.5, min_
         raise UsageError(_nothing_to_compare(a, b, tally))
     return {
         "a": {"output": a, "labelling": settings[0]}, "b": {"output": b, "labelling": settings[1]},
-        "differing_settings": {key: [side.get(key) for side in settings] for key in sorted({*settings[0], *settings[1]})
+        "differing_settings": {key: [side.get(key) for side in settings] for key in sorted({*settings[0], *settings[1]} - {"fingerprint"})
                                if settings[0].get(key) != settings[1].get(key)},
         "iou": iou, "min_iou": min_iou, "min_score": min_score,
         **tally.result(),
@@ -255,7 +255,7 @@ def _partners(a: DetectionColumns, b: DetectionColumns, rows_a: np.ndarray, rows
     order_a, order_b = np.argsort(keys_a, kind="stable"), np.argsort(keys_b, kind="stable")
     keys_a, keys_b, rows_a, rows_b = keys_a[order_a], keys_b[order_b], rows_a[order_a], rows_b[order_b]
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    for start, end in _portions(keys_a, keys_b):
+    for start, end in _portions(keys_a, keys_b, MAX_PAIRS[iou]):
         first, second = pairs_of_equal_keys(keys_a[start:end], keys_b)
         first, second = rows_a[start + first], rows_b[second]
         overlaps = box_iou(a.boxes_xywh[first], b.boxes_xywh[second])
@@ -269,13 +269,13 @@ def _partners(a: DetectionColumns, b: DetectionColumns, rows_a: np.ndarray, rows
     return tuple(map(np.concatenate, zip(*found)))
 
 
-def _portions(keys_a: np.ndarray, keys_b: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of the first keys (both ascending) with about `_MAX_PAIRS` pairs, equal keys together."""
+def _portions(keys_a: np.ndarray, keys_b: np.ndarray, max_pairs: int) -> Iterator[tuple[int, int]]:
+    """Ranges of the first keys (both ascending) with about so many pairs, equal keys together."""
     pairs = np.cumsum(np.searchsorted(keys_b, keys_a, "right") - np.searchsorted(keys_b, keys_a, "left"))
     starts = np.flatnonzero(np.diff(keys_a, prepend=-1))
     if not len(pairs):
         return
-    wanted = np.searchsorted(pairs, np.arange(0, pairs[-1], _MAX_PAIRS), "right")
+    wanted = np.searchsorted(pairs, np.arange(0, pairs[-1], max_pairs), "right")
     bounds = np.unique(starts[np.searchsorted(starts, wanted, "right") - 1])
     yield from zip(bounds.tolist(), [*bounds[1:].tolist(), len(keys_a)])
 

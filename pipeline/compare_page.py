@@ -31,12 +31,12 @@ def describe_comparison(result: dict[str, Any]) -> str:
     """`compare` for a person, in lines."""
     images, found = result["images"], result["detections"]
     lines = [f"A  {result['a']['output']}", f"B  {result['b']['output']}"]
-    lines += [f"  {key:<11}{_short(one)} → {_short(other)}" for key, (one, other) in result["differing_settings"].items()]
+    lines += [f"  {key:<10} {_short(one)} → {_short(other)}" for key, (one, other) in result["differing_settings"].items()]
     lines.append(f"  images     {images['compared']:,} compared, {images['agreeing']:,} of them with partners for all detections")
     lines += [f"             {text}: {', '.join(examples)}{', …' * (count > len(examples))}"
               for text, count, examples in _left_out(result)]
     lines.append(f"  detections {found['in_a']:,} in A, {found['in_b']:,} in B; {found['in_both']:,} are partners: "
-                 f"agreement {_percent(found['agreement'])}")
+                 f"agreement {_percent(found['agreement'])}{', all of them equal' * is_equal(result)}")
     lines.append(f"             {found['lost']:,} lost, {found['new']:,} new" + (
         f"; {found['fell_below']:,} fell below {result['min_score']:g}, {found['rose_above']:,} rose above it"
         if result["min_score"] else ""))
@@ -62,6 +62,12 @@ def describe_comparison(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def is_equal(result: dict[str, Any]) -> bool:
+    """Whether there are detections, each is in both labellings, and none has another score or place."""
+    found = result["detections"]
+    return bool(found["agreement"] == 1 and found["greatest_absolute_score_shift"] == 0 and found["mean_iou"] > 1 - 1e-9)
+
+
 def write_page(result: dict[str, Any], path: str) -> None:
     """Draws the images that differ most and writes the page.
 
@@ -70,9 +76,9 @@ def write_page(result: dict[str, Any], path: str) -> None:
     """
     environment = Environment(loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": _percent, "short": _short}
+    environment.filters |= {"percent": _percent, "short": _short, "shift": _shift}
     template = environment.get_template("compare.html.j2")
-    page = template.render(result=result, left_out=_left_out(result), bars=_bars(result["scores"]["histogram"]),
+    page = template.render(result=result, equal=is_equal(result), left_out=_left_out(result), bars=_bars(result["scores"]["histogram"]),
                            images=_drawn_images(result), only_colours=["#%02x%02x%02x" % colour for colour in _ONLY])
     output_files.write_atomically(path, page.encode("utf-8"))
 
@@ -98,7 +104,7 @@ def _bars(histogram: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
 
 def _drawn_images(result: dict[str, Any]) -> list[dict[str, Any]]:
     ids = [image["image_id"] for image in result["most_different"]]
-    sides = [read_labels(result[side]["output"], ids) for side in "ab"]
+    sides = [{labels.image_id: labels for labels in read_labels(result[side]["output"], ids)} for side in "ab"]
     drawn = []
     for image in result["most_different"]:
         labels = [side[image["image_id"]] for side in sides]
@@ -158,6 +164,10 @@ def _percent(share: float | None) -> str:
     if share < 1 and rounded == "100.0 %":
         return "over 99.9 %"
     return "below 0.1 %" if share > 0 and rounded == "0.0 %" else rounded
+
+
+def _shift(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}" if value else "0"
 
 
 def _short(value: Any) -> str:

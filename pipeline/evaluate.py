@@ -50,7 +50,8 @@ class _Found:
     scored: set[ImageId] = field(default_factory=set)
     failed: dict[ImageId, str] = field(default_factory=dict)  # kind of the error
     resized: set[ImageId] = field(default_factory=set)
-    not_annotated: list[str] = field(default_factory=list)
+    not_annotated: int = 0
+    not_annotated_examples: list[str] = field(default_factory=list)
     unknown_classes: Counter = field(default_factory=Counter)
 
 
@@ -97,7 +98,7 @@ def evaluate(output: str, annotations: str, *, iou: IouType = "bbox", match_clas
             "failed": {names[image]: kind for image, kind in sorted(found.failed.items())},
             "missing": sorted(names[image] for image in unlabelled),
             "of_another_size": sorted(names[image] for image in found.resized),
-            "not_annotated": len(found.not_annotated), "not_annotated_examples": found.not_annotated[:MAX_NAMED],
+            "not_annotated": found.not_annotated, "not_annotated_examples": found.not_annotated_examples,
         },
         "notes": list(_notes(settings, truth, found, match_classes)),
     }
@@ -127,10 +128,12 @@ def _collect(output: str, truth: dict[str, Any], finder: FileNames | ImageIdTabl
              categories: dict[Any, int]) -> _Found:
     sizes_hw = {image["id"]: (image.get("height"), image.get("width")) for image in truth["images"]}
     found, uris = _Found(), {}
-    for labels in iter_labels(output):
+    for labels in iter_labels(output, with_masks=iou == "segm"):
         image = finder.find(labels.uri)
         if image is None:
-            found.not_annotated.append(labels.uri)
+            found.not_annotated += 1
+            if len(found.not_annotated_examples) < MAX_NAMED:
+                found.not_annotated_examples.append(labels.uri)
             continue
         if uris.get(image) == labels.uri:
             raise UsageError(f"{output}: holds {labels.uri} more than once, after a job that didn't end in good order; "
@@ -221,11 +224,13 @@ def _nothing_to_score(output: str, annotations: str, truth: dict[str, Any], foun
     if found.resized:
         return (f"{output}: nothing to evaluate: all {len(found.resized):,} annotated images in it have another size than the "
                 "annotations say; were they scaled, or turned as their EXIF data says (--exif-orientation)?")
-    return (f"{output}: none of its images is annotated in {annotations}. It holds {_few(found.not_annotated)}; the annotations "
+    return (f"{output}: none of its images is annotated in {annotations}. It holds {_few(found.not_annotated_examples, found.not_annotated)}; the annotations "
             f"name {_few(image['file_name'] for image in truth['images'])}. Say which URI is which image with --image-ids")
 
 
 def _notes(settings: dict[str, Any], truth: dict[str, Any], found: _Found, match_classes: str) -> Iterator[str]:
+    if not truth["annotations"]:
+        yield "the annotations hold images, but no objects in them: there's nothing to measure"
     if settings.get("min_score", 0) > _LOW_SCORE:
         yield (f"labelled with --min-score {settings['min_score']:g}: average precision counts what scores lower, too, so "
                "published figures need a labelling with --min-score 0.001 or less")
@@ -240,14 +245,16 @@ def _notes(settings: dict[str, Any], truth: dict[str, Any], found: _Found, match
                f"{_few(name for name, _ in found.unknown_classes.most_common())}")
 
 
-def _few(items: Iterable) -> str:
+def _few(items: Iterable, total: int | None = None) -> str:
+    """The first of them, and how many there are: `total`, if these aren't all."""
     items = list(items)
-    return ", ".join(map(str, items[:3])) + (f", … ({len(items):,})" if len(items) > 3 else "")
+    total = len(items) if total is None else total
+    return ", ".join(map(str, items[:3])) + (f", … ({total:,})" if total > 3 else "")
 
 
 _MEANING = {"AP": "IoU 0.50:0.95", "AP50": "IoU 0.50", "AP75": "IoU 0.75", "AP_small": "below 32×32 pixels",
-            "AP_medium": "", "AP_large": "from 96×96 pixels", "AR_1": "1 detection an image", "AR_10": "10",
-            "AR_100": "100", "AR_small": "100, below 32×32 pixels", "AR_medium": "", "AR_large": "100, from 96×96 pixels"}
+            "AP_medium": "between", "AP_large": "from 96×96 pixels", "AR_1": "1 detection an image", "AR_10": "10",
+            "AR_100": "100", "AR_small": "100, below 32×32 pixels", "AR_medium": "100, between", "AR_large": "100, from 96×96 pixels"}
 
 
 def describe_evaluation(result: dict[str, Any], per_class: bool = False) -> str:

@@ -4,6 +4,7 @@
 """
 import _thread
 import contextlib
+import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
 
 
 def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> JobResult:
-    started = datetime.now(timezone.utc)
+    started = time.monotonic()
     facts = {
         "job_id": job.job_id,
         "status": "running",
@@ -114,7 +115,7 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
         "inputs": [redact(uri) for uri in job.inputs],
         "limit": job.limit,
         "retry_failed": None if job.retry_failed is None else sorted(job.retry_failed),
-        "started_at": started.isoformat(timespec="milliseconds"),
+        "started_at": utc_now(),
         "runner": options.view_as(StandardOptions).runner,
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
@@ -134,14 +135,19 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
         # Runners wrap what a DoFn raises in their own words; then the record has more to tell.
         if is_incomplete(error):
             record = read_record(job.output, job.job_id)
-            record["missing"] = find_missing(job, options)
+            record["missing"] = find_missing(job.inputs, job.listing, job.limit, job.output, job.job_id, options)
             _note_end(job, record)
             raise JobIncompleteError(incomplete_message(record)) from error
         _note_end(job, {**facts, "status": "failed", "error": f"{type(error).__name__}: {error}"[:2000]})
         raise
     remove_notes(job.output)
+    metrics = _metrics(result)
     record = read_record(job.output, job.job_id)
-    return JobResult(record, _metrics(result), (datetime.now(timezone.utc) - started).total_seconds())
+    if loads := metrics.get("model_loads"):  # known only now: runners tell of metrics when all is done
+        record["detector_loads"] = {"count": loads, "seconds": metrics["model_load_ms"] / 1000,
+                                    "resident_bytes": metrics["model_resident_bytes"]}
+        write_record(job.output, record)
+    return JobResult(record, metrics, time.monotonic() - started)
 
 
 def _note_end(job: Job, record: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from apache_beam.io.filesystem import FileSystem
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from ..detectors.device_share import processors
 from ..detectors.errors import UsageError
@@ -17,7 +18,7 @@ from ..transforms.given_boxes import open_tables
 from ..transforms.inputs import ListOptions
 from ..transforms.list_images import NamedSchemes, check_inputs
 from ..transforms.write_parts import PartLimits
-from .beam_options import parse_beam_options, processes_per_machine
+from .beam_options import direct_workers, parse_beam_options, processes_per_machine
 from .job import Job, run_job
 from .label_images import Pace
 from .labelling import prepare_labelling
@@ -41,28 +42,57 @@ def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
     own_options = [f"--{name.replace('_', '-')}" for name in vars(args)]
     options = parse_beam_options(beam_arguments, own_options, args.runner_config)
     FileSystems.set_options(options)  # object stores: inputs are looked at before there's a pipeline
-    listing = ListOptions(uri_column=args.uri_column, image_column=args.image_column)
     check_runner(options)
+    _check_copies(args, options)
+    job, named = prepare_job(args, processes_per_machine(options))
+    check_visible(options, args.shared_folder, inputs=args.input, listed_schemes=named.schemes, output=args.output,
+                  weights=job.labelling.detector.weights, boxes=args.boxes or ())
+    return run_and_report(job, options)
+
+
+def prepare_job(args: argparse.Namespace, processes: int) -> tuple[Job, NamedSchemes]:
+    """The job that the arguments describe, checked as far as can be without doing it, and the schemes that its inputs name.
+
+    Args:
+      args: of `labelbeam label`, or of a command with the same options.
+      processes: worker processes side by side on one machine.
+
+    Raises:
+      UsageError: names the argument that can't be used.
+    """
+    listing = ListOptions(uri_column=args.uri_column, image_column=args.image_column)
     named = check_inputs(args.input, listing)
     allow_schemes = _allowed_schemes(args.allow_scheme, named)
-    processes = processes_per_machine(options)
     labelling = prepare_labelling(
         args.detector, weights=args.weights, engine=args.engine, precision=args.precision, min_score=args.min_score,
         max_detections=args.max_detections, mask_format=args.mask_format, keep=args.keep,
         max_batch_size=args.batch_size, boxes=open_tables(args.boxes, args.uri_column) if args.boxes else None,
-        processes=1 if args.share_model else processes,
+        processes=1 if args.share_model else processes, decoding=args.decode,
         decode=DecodeOptions(exif_orientation=args.exif_orientation, background_rgb=args.background,
                              **_given(max_pixels=args.max_pixels)))
-    check_visible(options, args.shared_folder, inputs=args.input, listed_schemes=named.schemes, output=args.output,
-                  weights=labelling.detector.weights, boxes=args.boxes or ())
     pace = Pace(batch_size=AUTO_BATCH_SIZE if args.batch_size == "auto" else args.batch_size, share_model=args.share_model,
+                model_copies=args.model_copies or 1,
                 fetch=FetchOptions(allow_schemes=allow_schemes, public_hosts_only=args.public_hosts_only,
                                    **_given(decode_threads=max(1, processors() // processes) if processes > 1 else None,
                                             max_bytes=args.max_bytes, deadline_s=args.fetch_deadline_s,
                                             read_threads=args.fetch_threads, max_per_host=args.max_per_host)))
     parts = PartLimits(**_given(images=args.part_images))
-    return run_and_report(Job(args.input, args.output, labelling, listing, pace, parts, limit=args.limit,
-                              retry_failed=_error_kinds(args.retry_failed)), options)
+    job = Job(args.input, args.output, labelling, listing, pace, parts, limit=args.limit,
+              retry_failed=_error_kinds(args.retry_failed))
+    return job, named
+
+
+def _check_copies(args: argparse.Namespace, options: PipelineOptions) -> None:
+    """Raises `UsageError` if --model-copies makes no sense with this runner."""
+    copies = args.model_copies or 1
+    if args.model_copies and not args.share_model:
+        raise UsageError(f"--model-copies {copies}: says how many detectors the processes of a machine share; give --share-model "
+                         "with it. Without, each process has one of its own")
+    workers = direct_workers(options)
+    if workers is not None and copies > workers:
+        raise UsageError(f"--model-copies {copies}: {copies - workers} of them would never be called: there "
+                         f"{'is 1 worker' if workers == 1 else f'are {workers} workers'}. Give at most {workers}, or more workers, as in "
+                         f"--runner-config multi_process --direct_num_workers {copies}")
 
 
 def _allowed_schemes(given: Sequence[str] | None, named: NamedSchemes) -> frozenset[str]:

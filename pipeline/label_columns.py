@@ -5,20 +5,18 @@ of n equal ranges of ids holds about an n-th of the images, of both labellings t
 costs seconds a million images, and needs neither a sort nor files of its own. Not for one labelling's images one by one: see
 `stored_labels.py`.
 """
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from ..detectors.errors import UsageError
-from ..transforms import output_files
-from ..transforms.parts import iter_part, list_parts, read_part
+from ..transforms.parts import finished_parts, iter_part, read_part
 from ..transforms.schemas import DETECTIONS
 from .matching import RunLengthMask
+from .tables import read_mask_file
 
 _ID_DIGITS = 8  # of an image id's 32 that decide its range
 
@@ -54,9 +52,7 @@ class DetectionColumns:
         counts = self.counts[row].as_py()
         if counts is not None:
             return RunLengthMask.from_counts(counts)
-        data = output_files.read(output_files.join(self.output, self.mask_refs[row].as_py()))
-        with Image.open(io.BytesIO(data)) as file:
-            return RunLengthMask.from_mask(np.asarray(file, bool))
+        return RunLengthMask.from_mask(read_mask_file(self.output, self.mask_refs[row].as_py()))
 
 
 class LabelColumns:
@@ -68,7 +64,7 @@ class LabelColumns:
 
     def __init__(self, output: str):
         self.output = output
-        self._parts = {stem: tables for stem, tables in sorted(list_parts(output).items()) if "images" in tables}
+        self._parts = finished_parts(output)
 
     def count_rows(self) -> int:
         """Rows in `images` and in `detections` together."""

@@ -6,18 +6,21 @@ that change only speed (threads, batch size) or the choice of images don't belon
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from ..detectors.config import Engine, load_config
+from ..detectors.config import DetectorConfig, Engine
 from ..detectors.detector import DetectOptions
 from ..detectors.errors import UsageError
-from ..detectors.load import DetectorSpec, Precision, prepare
+from ..detectors.load import DetectorSpec, Precision
 from ..transforms import output_files
-from ..transforms.fetch_options import DecodeOptions
+from ..transforms.fetch_options import DecodeOptions, ModelInput
 from ..transforms.given_boxes import BoxTables
 from ..transforms.to_rows import MaskFormat
+from .find_detector import find_detector
+
+Decoding = Literal["exact", "fast"]
 
 LABELLING_FILE = "_labelling.json"
 METADATA_KEY = "labelbeam.labelling"  # in each Parquet file's key-value metadata
@@ -53,10 +56,17 @@ class Labelling:
             "max_detections": options.max_detections,
             "mask_format": self.mask_format,
             "keep": sorted(options.keep),
+            "decode": self._decoding,
             "exif_orientation": self.decode.exif_orientation,
             "background_rgb": list(self.decode.background_rgb),
             "boxes_sha256": self.boxes.sha256 if self.boxes else None,
         }
+
+    @property
+    def _decoding(self) -> str:
+        if (fitted := self.decode.reduce_for) is None:
+            return "exact"
+        return "fast, for {}×{} {}".format(*fitted.size_hw, fitted.resize)
 
     @property
     def fingerprint(self) -> str:
@@ -78,15 +88,18 @@ class Labelling:
 def prepare_labelling(detector: str, *, weights: str | None = None, engine: Engine = "saved_model",
                       precision: Precision = "float32", min_score: float = 0.3, max_detections: int = 100,
                       mask_format: MaskFormat = "rle", keep: Sequence[str] = (), max_batch_size: int | Literal["auto"] = "auto",
-                      decode: DecodeOptions = DecodeOptions(), boxes: BoxTables | None = None, processes: int = 1) -> Labelling:
+                      decode: DecodeOptions = DecodeOptions(), decoding: Decoding = "exact",
+                      boxes: BoxTables | None = None, processes: int = 1) -> Labelling:
     """Finds and checks a detector; downloads published weights where they aren't in the cache yet.
 
     Args:
-      detector: a configuration's name (`labelbeam detectors` lists them) or the path of a YAML file.
+      detector: a configuration's name (`labelbeam detectors` lists them), or the path or URI of a YAML file.
       weights: TF Hub handle or folder of a SavedModel, instead of the configuration's.
       min_score: detections below are dropped, in [0, 1].
       max_detections: at most so many an image.
       keep: further outputs of the model, written to the table `tensors`.
+      decode: how pictures are decoded; `reduce_for` is left to `decoding`.
+      decoding: `fast` decodes JPEGs at a half, a quarter or an eighth of their size where the detector makes them no larger.
       boxes: from `given_boxes.open_tables`.
       processes: processes that load a detector on one machine.
 
@@ -98,12 +111,21 @@ def prepare_labelling(detector: str, *, weights: str | None = None, engine: Engi
     if max_detections < 1:
         raise UsageError(f"--max-detections {max_detections}: expected 1 or more")
     options = DetectOptions(min_score, max_detections, masks=mask_format != "none", keep=tuple(dict.fromkeys(keep)))
-    spec = prepare(load_config(detector), engine=engine, precision=precision, weights=weights, options=options,
-                   max_batch_size=max_batch_size, processes=processes)
+    spec = find_detector(detector, engine=engine, precision=precision, weights=weights, options=options,
+                         max_batch_size=max_batch_size, processes=processes)
+    if decoding == "fast":
+        decode = replace(decode, reduce_for=_model_input(spec.config))
     if boxes and not spec.takes_boxes:
         raise UsageError(f"--boxes: {detector} with engine {engine} finds boxes in its own way; give a detector with proposals, "
                          "which is mask_rcnn_inception_resnet_v2_1024x1024, and --engine native")
     return Labelling(spec, mask_format, decode, boxes)
+
+
+def _model_input(config: DetectorConfig) -> ModelInput:
+    if config.input_size_hw is None:
+        raise UsageError(f"--decode fast: the configuration of detector {config.name} doesn't say to which size it resizes "
+                         "pictures; add input_size_hw and resize to its YAML file, or use --decode exact")
+    return ModelInput(config.input_size_hw, config.resize)
 
 
 def claim_output(output: str, labelling: Labelling) -> None:
@@ -112,24 +134,54 @@ def claim_output(output: str, labelling: Labelling) -> None:
     Raises:
       UsageError: if the folder holds another labelling (naming the settings that differ), or tables of unknown origin.
     """
-    path = output_files.join(output, LABELLING_FILE)
-    try:
-        existing = json.loads(output_files.read(path))
-    except FileNotFoundError:
+    if not check_output(output, labelling):
+        content = {"fingerprint": labelling.fingerprint, "settings": labelling.settings}
+        output_files.write_atomically(output_files.join(output, LABELLING_FILE),
+                                      json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8"))
+
+
+def check_output(output: str, labelling: Labelling) -> bool:
+    """Whether `output` is the folder of this labelling; False if it holds nothing yet. Writes nothing.
+
+    Raises:
+      UsageError: as `claim_output` does.
+    """
+    existing = _read_labelling_file(output)
+    if existing is None:
         if output_files.list_files(output_files.join(output, "images", "*.parquet")):
             raise UsageError(f"--output {output}: there are tables in images/ but no {LABELLING_FILE}, so what made them "
-                             "isn't known; give a new folder") from None
-        content = {"fingerprint": labelling.fingerprint, "settings": labelling.settings}
-        output_files.write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8"))
-        return
-    except json.JSONDecodeError as error:
-        raise UsageError(f"--output {output}: {LABELLING_FILE} isn't valid JSON ({error}); give a new folder") from error
+                             "isn't known; give a new folder")
+        return False
     held, wanted = existing.get("settings", {}), labelling.settings
     differing = [f"{key} ({_short(held.get(key))} there, {_short(wanted.get(key))} now)"
                  for key in sorted({*held, *wanted}) if held.get(key) != wanted.get(key)]
     if differing:
         raise UsageError(f"--output {output} holds another labelling. What differs: {'; '.join(differing)}. Give a new folder, "
                          "or the same settings")
+    return True
+
+
+def read_labelling_file(output: str) -> dict[str, Any]:
+    """The content of `_labelling.json`: `fingerprint`, and the `settings` of the labelling.
+
+    Raises:
+      UsageError: if `output` is no folder of a labelling.
+    """
+    content = _read_labelling_file(output)
+    if content is None:
+        raise UsageError(f"{output}: not the output folder of a labelling: there's no {LABELLING_FILE}. Give the folder that "
+                         "`labelbeam label` was given as --output")
+    return content
+
+
+def _read_labelling_file(output: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(output_files.read(output_files.join(output, LABELLING_FILE)))
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{output}: {LABELLING_FILE} isn't valid JSON ({error}), so what made its labels isn't known; give "
+                         "another folder") from error
 
 
 def _short(value: Any) -> str:

@@ -1,27 +1,24 @@
 """Which images have no row, after a job whose figures don't agree: the inputs listed once more, less what there is."""
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ..transforms import output_files
+from ..transforms.inputs import ListOptions
 from ..transforms.list_images import ListImages
 from ..transforms.skip_labelled import SkipLabelled
-
-if TYPE_CHECKING:
-    from .job import Job
 
 MAX_NAMED = 100
 
 
-def find_missing(job: Job, options: PipelineOptions) -> list[str]:
-    """URIs of images that the job should have labelled and that have no row, at most `MAX_NAMED` of them, sorted."""
-    path = output_files.join(job.output, "_jobs", f"{job.job_id}.missing")
+def find_missing(inputs: Sequence[str], listing: ListOptions, limit: int | None, output: str, job_id: str,
+                 options: PipelineOptions) -> list[str]:
+    """URIs of images that a job with these settings should have labelled and that have no row, at most `MAX_NAMED`, sorted."""
+    path = output_files.join(output, "_jobs", f"{job_id}.missing")
     pipeline = beam.Pipeline(options=options)
-    todo = pipeline | ListImages(job.inputs, job.listing) | SkipLabelled(job.output, job.limit)
+    todo = pipeline | ListImages(inputs, listing) | SkipLabelled(output, limit)
     _ = (todo["references"]
          | "Uris" >> beam.Map(lambda reference: reference.uri)
          | beam.combiners.Top.Smallest(MAX_NAMED)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..transforms.driver_link import Counts, DriverLink, TallyReader
-from ..transforms.parts import count_rows, job_of, list_parts
+from ..transforms.parts import count_rows, finished_parts, job_of
 
 LINE_EVERY_S = 30.0
 PARTS_EVERY_S = 60.0
@@ -62,8 +62,8 @@ class _Count:
             return counts
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + PARTS_EVERY_S
-            for stem, tables in list_parts(self._output).items():
-                if "images" in tables and job_of(stem) == self._job_id and stem not in self._rows:
+            for stem in finished_parts(self._output):
+                if job_of(stem) == self._job_id and stem not in self._rows:
                     self._rows[stem] = count_rows(self._output, stem)
         return Counts(labelled=sum(self._rows.values()))
 

@@ -17,9 +17,9 @@ from ..transforms.job_records import read_records, utc_now
 from . import charts
 from .charts import ColumnChart, Label, column_chart
 from .drawing import PALETTE, class_colours, text_colour_on
+from .labelling import read_labelling_file
 from .report_data import BOX_SIDE_EDGES, GROUPS, NUM_SCORE_BINS, ReportData, collect_report_data
 from .report_gallery import FONT_SIZE, TILE_WH, make_cards
-from .status import read_labelling_file
 
 MAX_PAGE_BYTES = 5_000_000
 _PICTURE_BYTES = 3_600_000  # of a page: the rest is for the detections' outlines, the classes and the page itself
@@ -50,7 +50,7 @@ def write_report(output: str, to_path: str | None = None, seed: int = 0) -> str:
     data = collect_report_data(output, seed)
     page = _render(output, settings, list(read_records(output)), data, seed).encode("utf-8", "replace")
     output_files.write_where_asked("--output", to_path, page)
-    return f"Report of {data.images:,} images: {to_path} ({len(page) / 1e6:.1f} MB)"
+    return f"Report of {data.images:,} images: {to_path} ({len(page) / 1e6:.2f} MB)"
 
 
 def _render(output: str, settings: dict[str, Any], jobs: Sequence[dict[str, Any]], data: ReportData, seed: int) -> str:
@@ -87,7 +87,7 @@ def _facts(settings: dict[str, Any]) -> list[tuple[str, str]]:
     """What decided the labels, as names and values."""
     known = {"detector": "Detector", "engine": "Engine", "precision": "Precision", "weights_sha256": "Weights (SHA-256)",
              "min_score": "Minimum score", "max_detections": "Most detections an image", "mask_format": "Masks",
-             "exif_orientation": "EXIF orientation", "boxes_sha256": "Given boxes (SHA-256)"}
+             "decode": "Decoding", "exif_orientation": "EXIF orientation", "boxes_sha256": "Given boxes (SHA-256)"}
     facts = [(name, str(settings[key])) for key, name in known.items() if settings.get(key) is not None]
     if settings.get("labels"):
         facts.append(("Classes in the label map", f"{len(settings['labels']):,}"))

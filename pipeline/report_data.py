@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..detectors.errors import UsageError
-from ..transforms.parts import list_parts, read_part
+from ..transforms.parts import finished_parts, read_part
 
 NUM_SCORE_BINS = 20
 BOX_SIDE_EDGES = (8, 16, 32, 56, 96, 192, 384, 768, 1536)  # pixels; 32 and 96 are COCO's limits of small and medium
@@ -88,7 +88,7 @@ def collect_report_data(output: str, seed: int = 0) -> ReportData:
     Raises:
       UsageError: if there are no labelled images, or a job at work takes parts away meanwhile.
     """
-    parts = {stem: tables for stem, tables in sorted(list_parts(output).items()) if "images" in tables}
+    parts = finished_parts(output)
     collector = _Collector(seed)
     for stem, tables in parts.items():
         try:

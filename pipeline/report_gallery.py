@@ -16,7 +16,7 @@ from PIL import Image
 from ..transforms.elements import ImageError
 from .drawing import Place, Rgb, mask_opacity, place_labels
 from .report_data import Chosen
-from .stored_labels import StoredLabels, read_part_labels
+from .stored_labels import StoredLabels, read_labels
 
 TILE_WH = (640, 480)  # every picture is scaled to fit, in these units
 FONT_SIZE = 20
@@ -87,7 +87,7 @@ def make_cards(output: str, chosen: Sequence[Chosen], colours: Mapping[str, Rgb]
         if image_id not in reasons:
             stems.setdefault(stem, []).append(image_id)
         reasons.setdefault(image_id, []).append((group, detail))
-    labels = {image.image_id: image for stem, ids in stems.items() for image in read_part_labels(output, stem, ids)}
+    labels = {image.image_id: image for stem, ids in stems.items() for image in read_labels(output, ids, [stem])}
     num_pictures = sum(image.failure is None for image in labels.values())
 
     def make(image_id: str) -> Card:

@@ -3,12 +3,10 @@
 A name such as `multi_process` finds `configs/runners/multi_process.yaml` of the package; a path to one's own file works as
 well. Whether Beam knows the options is found out where they are parsed: `beam_options.py`.
 """
-import difflib
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 
 from ..detectors.errors import ConfigError
+from ..detectors.shipped_configs import find_config
 from ..detectors.strict_yaml import build, read_mapping
 
 DEFAULT = "in_process"
@@ -34,30 +32,16 @@ class RunnerConfig:
             raise ConfigError("options: --runner=NAME is missing; expected for instance --runner=FlinkRunner")
 
 
-def runner_config_names() -> list[str]:
-    """Names of the presets that labelbeam ships, sorted."""
-    return sorted(path.name.removesuffix(".yaml") for path in _folder().iterdir() if path.name.endswith(".yaml"))
-
-
 def load_runner_config(name_or_yaml: str = DEFAULT) -> RunnerConfig:
     """Reads a preset.
 
     Args:
-      name_or_yaml: a name of `runner_config_names()`, or the path of a YAML file.
+      name_or_yaml: a name of `shipped_names("runners")`, or the path of a YAML file.
 
     Raises:
       ConfigError: if there's no such preset, or it has an unknown key, a missing key or a wrong type.
     """
-    if name_or_yaml.endswith((".yaml", ".yml")):
-        path = Path(name_or_yaml)
-        if not path.is_file():
-            raise ConfigError(f"--runner-config {name_or_yaml}: no such file")
-    elif name_or_yaml in runner_config_names():
-        path = _folder() / f"{name_or_yaml}.yaml"
-    else:
-        near = difflib.get_close_matches(name_or_yaml, runner_config_names(), n=1)
-        raise ConfigError(f"--runner-config {name_or_yaml}: not known{f'; did you mean {near[0]}?' if near else ''} "
-                          f"Known: {', '.join(runner_config_names())}; or give the path of a .yaml file")
+    path = find_config("runners", name_or_yaml, "--runner-config")
     values = read_mapping(path)
     try:
         return build(RunnerConfig, values, str(path))
@@ -65,7 +49,3 @@ def load_runner_config(name_or_yaml: str = DEFAULT) -> RunnerConfig:
         if str(error).startswith(str(path)):
             raise
         raise ConfigError(f"{path}: {error}") from error
-
-
-def _folder():
-    return resources.files("labelbeam.configs") / "runners"

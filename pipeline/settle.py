@@ -1,14 +1,14 @@
 """`labelbeam settle OUT`: tidies up what dead jobs left in an output folder, without labelling anything."""
 import _thread
 
-from ..transforms.job_records import CLOSED, read_records, write_record
+from ..transforms.job_records import mark_settled, unclosed_jobs
 from ..transforms.merge_parts import merge_parts, plan_merges
-from ..transforms.parts import list_parts
+from ..transforms.parts import finished_parts
 from ..transforms.settle_repeats import settle_repeats
 from ..transforms.sweep import sweep
 from .job import new_job_id
+from .labelling import read_labelling_file
 from .lease import holding
-from .status import read_labelling_file
 
 
 def settle(output: str) -> str:
@@ -22,11 +22,11 @@ def settle(output: str) -> str:
     with holding(output, job_id, on_lost=_thread.interrupt_main):
         swept = sweep(output)
         repeats = settle_repeats(output)
-        groups = plan_merges(list_parts(output))
+        groups = plan_merges(finished_parts(output))
         for group in groups:
             merge_parts(output, job_id, group)
-        for record in read_records(output):
-            if record["status"] not in CLOSED:
-                write_record(output, {**record, "status": "settled", "settled_by": job_id})
+        mark_settled(output, unclosed_jobs(output), job_id)
+    if not (swept or repeats or groups):
+        return f"{output}: nothing to tidy up"
     return (f"{output}: took away {swept:,} parts and files that didn't count, removed {repeats:,} repeated rows, merged "
             f"{sum(map(len, groups)):,} parts into {len(groups):,}")

@@ -15,10 +15,10 @@ from ..detectors.errors import UsageError
 from ..transforms import output_files
 from ..transforms.credentials import without_user_info
 from ..transforms.elements import ImageError
-from ..transforms.parts import iter_part, list_parts
+from ..transforms.parts import finished_parts, iter_part
 from .drawing import draw_labels
-from .status import read_labelling_file
-from .stored_labels import StoredLabels, read_part_labels
+from .labelling import read_labelling_file
+from .stored_labels import StoredLabels, read_labels
 from .terminal_pictures import terminal_encoder
 
 _MAX_NAMED = 5  # of several images that a name may mean
@@ -63,9 +63,7 @@ def find_labels(output: str, image: str) -> StoredLabels:
     exact, by_name, num_images = {}, {}, 0
     ending = "/" + re.sub(r"\A(\.{0,2}/)+", "", image)
     uris = pa.array({image, os.path.abspath(image), without_user_info(image)}, pa.string())
-    for stem, tables in sorted(list_parts(output).items()):
-        if "images" not in tables:
-            continue
+    for stem in finished_parts(output):
         for batch in iter_part(output, stem, "images", ["image_id", "uri"]):
             num_images += len(batch)
             same = pc.or_(pc.is_in(batch["uri"], uris), pc.equal(batch["image_id"], image))
@@ -73,6 +71,8 @@ def find_labels(output: str, image: str) -> StoredLabels:
             for found, mask in ((exact, same), (by_name, ends)):
                 found.update((row["image_id"], (stem, row["uri"])) for row in batch.filter(mask).to_pylist())
     found = exact or by_name
+    if not num_images:
+        raise UsageError(f"{output}: no labelled images; no job has finished a part yet (`labelbeam status {output}`)")
     if not found:
         raise UsageError(f"{image}: not among the {num_images:,} images of {output}. Give a URI or an image_id of its table "
                          "`images`, or the end of a URI after a slash, such as the file's name")
@@ -81,7 +81,7 @@ def find_labels(output: str, image: str) -> StoredLabels:
         raise UsageError(f"{image}: {len(found):,} images of {output} are called so: {some}{', …' * (len(found) > _MAX_NAMED)}. "
                          "Give the URI of one")
     [(image_id, (stem, _))] = found.items()
-    return next(read_part_labels(output, stem, [image_id]))
+    return next(read_labels(output, [image_id], [stem]))
 
 
 def _draw(labels: StoredLabels) -> bytes:

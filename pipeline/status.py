@@ -1,33 +1,15 @@
 """`labelbeam status OUT`: what a labelling holds, what its jobs did, and what an interrupted one left behind. Reads only."""
-import json
 from collections import Counter, defaultdict
 from datetime import datetime
 from typing import Any
 
-from ..detectors.errors import UsageError
-from ..transforms import output_files
 from ..transforms.job_records import CLOSED, read_records
-from ..transforms.parts import iter_part, list_parts
-from .labelling import LABELLING_FILE
+from ..transforms.parts import iter_part, list_parts, only_finished
+from .labelling import read_labelling_file
 from .lease import current_holder
 
 MAX_EXAMPLES = 3  # a kind of failure
 _NEEDED = ["status", "error_kind", "error_message", "uri", "num_detections"]
-
-
-def read_labelling_file(output: str) -> dict[str, Any]:
-    """The content of `_labelling.json`.
-
-    Raises:
-      UsageError: if `output` is no folder of a labelling.
-    """
-    try:
-        return json.loads(output_files.read(output_files.join(output, LABELLING_FILE)))
-    except FileNotFoundError:
-        raise UsageError(f"{output}: not the output folder of a labelling: there's no {LABELLING_FILE}. Give the folder that "
-                         "`labelbeam label` was given as --output") from None
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{output}: {LABELLING_FILE} isn't valid JSON ({error})") from error
 
 
 def collect_status(output: str) -> dict[str, Any]:
@@ -38,7 +20,7 @@ def collect_status(output: str) -> dict[str, Any]:
     """
     labelling = read_labelling_file(output)
     parts = list_parts(output)
-    existing = [stem for stem, tables in sorted(parts.items()) if "images" in tables]
+    existing = only_finished(parts)
     kinds, examples, images, detections = Counter(), defaultdict(list), Counter(), 0
     for stem in existing:
         for batch in iter_part(output, stem, "images", _NEEDED):
@@ -54,7 +36,7 @@ def collect_status(output: str) -> dict[str, Any]:
         "output": output,
         "labelling": labelling,
         "parts": len(existing),
-        "num_bytes": sum(sum(parts[stem].values()) for stem in existing),
+        "num_bytes": sum(sum(tables.values()) for tables in existing.values()),
         "images": {"ok": images["ok"], "failed": images["failed"]},
         "failures": {kind: {"images": n, "examples": examples[kind]} for kind, n in kinds.most_common()},
         "detections": detections,
@@ -73,6 +55,8 @@ def describe_status(status: dict[str, Any]) -> str:
              f"  images      {sum(images.values()):,}: {images['ok']:,} ok, {images['failed']:,} failed",
              f"  detections  {status['detections']:,}",
              f"  parts       {status['parts']:,}, {status['num_bytes'] / 1e6:,.1f} MB"]
+    if not status["parts"]:
+        lines.append("              no job has finished a part yet: `labelbeam label` with this folder as --output goes on")
     for kind, failures in status["failures"].items():
         lines.append(f"  failed      {failures['images']:,} {kind}")
         lines += [f"                {example['uri']}: {example['error_message']}" for example in failures["examples"]]

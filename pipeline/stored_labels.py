@@ -4,31 +4,27 @@ stream, or a sample.
 For looking at results, measuring and exporting them. Not for queries: the tables are plain Parquet files, for DuckDB, pandas
 or Spark.
 """
-import io
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from PIL import Image
 
 from ..detectors.errors import UsageError
-from ..transforms import output_files
 from ..transforms.containers import index_members
 from ..transforms.decode import decode
 from ..transforms.elements import ImageError, ImageFacts, ImageFailure, ImageReference
 from ..transforms.fetch_options import DecodeOptions, ReadOptions
-from ..transforms.inputs import format_of
-from ..transforms.masks import decode_rle, encode_rle
-from ..transforms.parts import part_path
+from ..transforms.inputs import container_of
+from ..transforms.masks import encode_rle
+from ..transforms.parts import count_rows, finished_parts, read_part
 from ..transforms.read_bytes import image_error, read_bytes
-from .labelling import METADATA_KEY
-from .status import read_labelling_file
+from ..transforms.schemas import TABLES
+from .labelling import METADATA_KEY, read_labelling_file
+from .tables import decode_mask
 
 MAX_PARTS = 64  # parts that a sample is drawn from: of a folder with thousands, even their sizes take long to read
 
@@ -49,6 +45,7 @@ class StoredLabels:
       boxes_xywh: float32 `[N, 4]`, pixels.
       mask_refs: `[N]`, None for detections without a mask.
       counts: run-length encodings by mask_ref; a mask that has none here is a PNG file.
+      areas: pixels of masks, by mask_ref.
     """
 
     output: str
@@ -63,6 +60,7 @@ class StoredLabels:
     boxes_xywh: np.ndarray
     mask_refs: list[str | None]
     counts: dict[str, str]
+    areas: dict[str, int]
 
     def mask(self, rank: int) -> np.ndarray | None:
         """The mask of one detection as bool `[height, width]`, made anew at each call; None if it has none.
@@ -73,10 +71,8 @@ class StoredLabels:
         ref = self.mask_refs[rank]
         if ref is None:
             return None
-        if ref in self.counts:
-            return decode_rle(self.counts[ref], *self.size_hw)
-        with Image.open(io.BytesIO(output_files.read(output_files.join(self.output, ref)))) as file:
-            return np.asarray(file, bool)
+        height, width = self.size_hw
+        return decode_mask({"mask_ref": ref, "counts": self.counts.get(ref), "height": height, "width": width}, self.output)
 
     def rle(self, rank: int) -> str | None:
         """The mask of one detection as COCO's compressed run-length encoding, whatever it's stored as; None if it has none.
@@ -127,34 +123,44 @@ def sample_labels(output: str, num_images: int, seed: int = 0) -> list[StoredLab
       UsageError: if there are no labelled images.
     """
     rng = np.random.default_rng(seed)
-    paths = output_files.list_files(part_path(output, "images", "part-*"))
-    paths = [paths[i] for i in np.sort(rng.choice(len(paths), min(len(paths), MAX_PARTS), replace=False))]
-    rows_before = np.cumsum([0, *(_num_rows(path) for path in paths)])
+    parts = finished_parts(output)
+    stems = list(parts)
+    stems = [stems[i] for i in np.sort(rng.choice(len(stems), min(len(stems), MAX_PARTS), replace=False))]
+    rows_before = np.cumsum([0, *(count_rows(output, stem) for stem in stems)])
     if not rows_before[-1]:
         raise UsageError(f"no labelled images in {output}: expected {output}/images/part-*.parquet. Run"
                          f" `labelbeam label` with this folder as --output first")
     chosen = np.sort(rng.choice(rows_before[-1], min(num_images, rows_before[-1]), replace=False))
-    parts = np.searchsorted(rows_before, chosen, side="right") - 1
+    numbers = np.searchsorted(rows_before, chosen, side="right") - 1
     labels = []
-    for part in np.unique(parts):
-        labels.extend(_read_part(output, paths[part], chosen[parts == part] - rows_before[part]))
+    for number in np.unique(numbers):
+        rows = chosen[numbers == number] - rows_before[number]
+        labels.extend(_read_part(output, stems[number], parts[stems[number]], rows))
     return sorted(labels, key=lambda image: image.uri)
 
 
-def iter_labels(output: str) -> Iterator[StoredLabels]:
-    """Every image in an output folder, failed ones included, part by part; memory holds one part."""
-    for path in output_files.list_files(part_path(output, "images", "part-*")):
-        yield from _read_part(output, path, None)
+def iter_labels(output: str, with_masks: bool = True) -> Iterator[StoredLabels]:
+    """Every image in an output folder, failed ones included, part by part; memory holds the columns of one part.
+
+    Args:
+      with_masks: whether masks are wanted; without, `mask` must not be asked for.
+    """
+    for stem, tables in finished_parts(output).items():
+        yield from _read_part(output, stem, [name for name in tables if with_masks or name != "masks"], None)
 
 
-def read_labels(output: str, image_ids: Iterable[str]) -> dict[str, StoredLabels]:
-    """The labels of certain images, by id; those that the folder doesn't hold aren't in it."""
-    ids, found = pa.array(list(image_ids), pa.string()), {}
-    for path in output_files.list_files(part_path(output, "images", "part-*")):
-        rows = np.flatnonzero(pc.is_in(_read_table(path, ["image_id"])["image_id"], ids))
-        if len(rows):
-            found.update((labels.image_id, labels) for labels in _read_part(output, path, rows))
-    return found
+def read_labels(output: str, image_ids: Collection[str], stems: Collection[str] | None = None) -> Iterator[StoredLabels]:
+    """The labels of certain images, in the tables' order; those that the folder doesn't hold are passed over.
+
+    Args:
+      stems: of the parts to look in; all if None.
+    """
+    ids = pa.array(image_ids, pa.string())
+    for stem, tables in finished_parts(output).items():
+        if stems is None or stem in stems:
+            rows = np.flatnonzero(pc.is_in(read_part(output, stem, "images", ["image_id"])["image_id"], ids))
+            if len(rows):
+                yield from _read_part(output, stem, tables, rows)
 
 
 def labelling_settings(output: str) -> dict[str, Any]:
@@ -163,62 +169,83 @@ def labelling_settings(output: str) -> dict[str, Any]:
     Raises:
       UsageError: if the folder isn't one of a labelling, or holds no labelled images.
     """
-    paths = output_files.list_files(part_path(output, "images", "part-*"))
-    if not any(map(_num_rows, paths)):
+    stems = list(finished_parts(output))
+    if not any(count_rows(output, stem) for stem in stems):
         read_labelling_file(output)  # says so if it's no such folder
         raise UsageError(f"{output}: no labelled images; no job has finished a part yet (`labelbeam status {output}`)")
-    with output_files.open_to_read(paths[0]) as file:
-        return json.loads((pq.read_schema(file).metadata or {}).get(METADATA_KEY.encode(), "{}"))
+    return _settings_of(read_part(output, stems[0], "images", ["status"]))
 
 
-def read_part_labels(output: str, stem: str, image_ids: Collection[str]) -> Iterator[StoredLabels]:
-    """Chosen images of one part, in the order of its rows."""
-    path = part_path(output, "images", stem)
-    chosen = pc.is_in(_read_table(path, ["image_id"])["image_id"], pa.array(image_ids, pa.string()))
-    return _read_part(output, path, np.flatnonzero(chosen))
+def _read_part(output: str, stem: str, tables: Collection[str], rows: np.ndarray | None) -> Iterator[StoredLabels]:
+    """The labels of some images of one part, given by their rows in its file of `images`; of all if None.
 
-
-def _num_rows(path: str) -> int:
-    with output_files.open_to_read(path) as file:
-        return pq.read_metadata(file).num_rows
-
-
-def _read_part(output: str, path: str, rows: np.ndarray | None) -> Iterator[StoredLabels]:
-    """The labels of some images of one part, given by their rows in its file of `images`; of all if None."""
-    images, of_images = _read_table(path, ["image_id", "uri", "error_kind", "error_message", "width", "height"]), None
+    A part may hold a hundred thousand images: its rows stay in Arrow's columns until their image's turn comes.
+    """
+    images = read_part(output, stem, "images", ["image_id", "uri", "error_kind", "error_message", "width", "height"])
     if rows is not None:
         images = images.take(rows)
-        of_images = pc.field("image_id").isin(images["image_id"].combine_chunks())
-
-    def read(table: str, columns: list[str]) -> list[dict[str, Any]]:
-        other = output_files.join(output, table, path.rpartition("/")[2])
-        if not output_files.list_files(other):  # a labelling without masks has no such table
-            return []
-        return _read_table(other, columns, of_images).sort_by([(name, "ascending") for name in columns[:2]]).to_pylist()
-
-    detections = read("detections", ["image_id", "rank", "class_id", "class_name", "score", "x", "y", "w", "h", "mask_ref"])
-    by_image = {image_id: list(group) for image_id, group in groupby(detections, lambda row: row["image_id"])}
-    masks = read("masks", ["image_id", "mask_ref", "counts"])
-    counts = {row["mask_ref"]: row["counts"] for row in masks if row["counts"] is not None}
-    settings = json.loads((images.schema.metadata or {}).get(METADATA_KEY.encode(), "{}"))
-    for image in images.to_pylist():
-        found = by_image.get(image["image_id"], [])
-        refs = [row["mask_ref"] for row in found]
+    image_ids = images["image_id"].combine_chunks()
+    of_images = None if rows is None else pc.field("image_id").isin(image_ids)
+    detections = _RowsByImage(_read(output, stem, tables, "detections", ["class_id", "class_name", "score", *"xywh", "mask_ref"],
+                                    of_images), image_ids)
+    masks = _RowsByImage(_read(output, stem, tables, "masks", ["mask_ref", "counts", "area"], of_images), image_ids)
+    class_ids, scores = detections.array("class_id"), detections.array("score")
+    boxes = np.stack([detections.array(name) for name in "xywh"], axis=1)
+    settings = _settings_of(images)
+    for place, image in enumerate(row for batch in images.to_batches(max_chunksize=1000) for row in batch.to_pylist()):
+        mine, of_masks = detections.of(place), masks.of(place)
+        refs = masks.values("mask_ref", of_masks)
         yield StoredLabels(
             output, settings, image["image_id"], image["uri"],
             size_hw=(image["height"], image["width"]) if image["width"] else None,
             failure=ImageFailure(image["error_kind"], image["error_message"]) if image["error_kind"] else None,
-            class_ids=np.int32([row["class_id"] for row in found]),
-            class_names=[row["class_name"] for row in found],
-            scores=np.float32([row["score"] for row in found]),
-            boxes_xywh=np.float32([[row[name] for name in "xywh"] for row in found]).reshape(-1, 4),
-            mask_refs=refs,
-            counts={ref: counts[ref] for ref in refs if ref in counts})
+            class_ids=class_ids[mine],
+            class_names=detections.values("class_name", mine),
+            scores=scores[mine],
+            boxes_xywh=boxes[mine],
+            mask_refs=detections.values("mask_ref", mine),
+            counts={ref: counts for ref, counts in zip(refs, masks.values("counts", of_masks)) if counts is not None},
+            areas=dict(zip(refs, masks.values("area", of_masks))))
 
 
-def _read_table(path: str, columns: list[str], rows: pc.Expression | None = None) -> pa.Table:
-    with output_files.open_to_read(path) as file:
-        return pq.read_table(file, columns=columns, filters=rows)
+class _RowsByImage:
+    """A table's columns, and which of its rows belong to which of some images.
+
+    Args:
+      table: with the column `image_id`, all of them among the images; an image's rows in their order.
+      image_ids: strings `[N]`.
+    """
+
+    def __init__(self, table: pa.Table, image_ids: pa.Array):
+        places = pc.index_in(table["image_id"], value_set=image_ids).to_numpy()
+        table = table.drop_columns("image_id")
+        if (places[:-1] > places[1:]).any():  # not as parts are written
+            order = np.argsort(places, kind="stable")
+            table, places = table.take(order), places[order]
+        self._bounds = np.searchsorted(places, np.arange(len(image_ids) + 1)).tolist()
+        self._columns = {name: table[name].combine_chunks() for name in table.column_names}
+
+    def of(self, place: int) -> slice:
+        """The rows of an image, by its place among the ids."""
+        return slice(*self._bounds[place:place + 2])
+
+    def array(self, name: str) -> np.ndarray:
+        return self._columns[name].to_numpy()
+
+    def values(self, name: str, rows: slice) -> list:
+        return self._columns[name][rows].to_pylist()
+
+
+def _read(output: str, stem: str, tables: Collection[str], table: str, columns: list[str],
+          rows: pc.Expression | None) -> pa.Table:
+    columns = ["image_id", *columns]
+    if table not in tables:  # a labelling without masks has no such table
+        return pa.schema([TABLES[table].field(name) for name in columns]).empty_table()
+    return read_part(output, stem, table, columns, rows)
+
+
+def _settings_of(table: pa.Table) -> dict[str, Any]:
+    return json.loads((table.schema.metadata or {}).get(METADATA_KEY.encode(), "{}"))
 
 
 def _reference(uri: str) -> ImageReference:
@@ -236,9 +263,3 @@ def _reference(uri: str) -> ImageReference:
     if found is None:
         raise ImageError("not_found", f"container {container} has no such member any more")
     return found
-
-
-def container_of(uri: str) -> str | None:
-    """The container that an image lies in, by the form of its URI; None if it's a file of its own."""
-    container, hash_sign, _ = uri.partition("#")
-    return container if hash_sign and format_of(container) in ("tar", "tfrecord", "parquet") else None

@@ -22,9 +22,9 @@ from PIL import Image
 from ..detectors.errors import UsageError
 from ..transforms import output_files
 from ..transforms.masks import decode_rle
-from ..transforms.parts import iter_file, list_parts, part_path
+from ..transforms.parts import finished_parts, iter_file, part_path
 from ..transforms.schemas import TABLES
-from .status import read_labelling_file
+from .labelling import read_labelling_file
 
 
 def open_tables(output: str) -> "LabelTables":
@@ -56,8 +56,8 @@ class LabelTables:
         """
         if table not in TABLES:
             raise UsageError(f"table {table!r}: expected one of {', '.join(TABLES)}")
-        return [part_path(self.output, table, stem) for stem, found in sorted(list_parts(self.output).items())
-                if "images" in found and table in found]
+        return [part_path(self.output, table, stem) for stem, found in finished_parts(self.output).items()
+                if table in found]
 
     def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """A table's rows in portions, file after file: memory doesn't grow with the table."""
@@ -132,7 +132,16 @@ def decode_mask(row: Mapping[str, Any], output: str) -> np.ndarray:
     """
     if isinstance(row["counts"], str):
         return decode_rle(row["counts"], int(row["height"]), int(row["width"]))
-    with Image.open(io.BytesIO(output_files.read(output_files.join(output, row["mask_ref"])))) as file:
+    return read_mask_file(output, row["mask_ref"])
+
+
+def read_mask_file(output: str, mask_ref: str) -> np.ndarray:
+    """A mask that is a PNG file, bool `[height, width]`.
+
+    Raises:
+      FileNotFoundError: if it's gone.
+    """
+    with Image.open(io.BytesIO(output_files.read(output_files.join(output, mask_ref)))) as file:
         return np.asarray(file, bool)
 
 

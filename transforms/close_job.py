@@ -12,9 +12,9 @@ from typing import Any
 import apache_beam as beam
 
 from .driver_link import DriverLink
-from .job_records import CLOSED, read_records, utc_now, write_record
+from .job_records import mark_settled, unclosed_jobs, utc_now, write_record
 from .merge_parts import merge_parts, plan_merges
-from .parts import job_of, list_parts, read_part
+from .parts import finished_parts, job_of, read_part
 from .settle_repeats import settle_repeats
 from .skip_labelled import ListedCounts
 from .write_parts import Part, part_of_tables
@@ -117,16 +117,16 @@ class _CheckFn(beam.DoFn):
 
     def process(self, job: dict, totals: dict, counts: ListedCounts):
         job_id, output = job["job_id"], self._output
-        own = _stems_of(output, {job_id})
-        agree = set(totals["stems"]) == own and _agree(totals, counts)
-        left_behind = {r["job_id"] for r in read_records(output) if r["status"] not in CLOSED and r["job_id"] != job_id}
+        parts = finished_parts(output)
+        agree = set(totals["stems"]) == _stems_of(parts, {job_id}) and _agree(totals, counts)
+        left_behind = unclosed_jobs(output) - {job_id}
         repeats = 0
         if not agree or job.get("retry_failed") is not None or left_behind:
-            repeats = settle_repeats(output, own | _stems_of(output, left_behind))
+            repeats = settle_repeats(output, _stems_of(parts, {job_id} | left_behind))
+            parts = finished_parts(output)
         if not agree:
-            totals = _count(output, _stems_of(output, {job_id}))
+            totals = _count(output, {stem: parts[stem] for stem in _stems_of(parts, {job_id})})
             agree = _agree(totals, counts)
-        parts = list_parts(output)
         if agree:
             yield from (beam.pvalue.TaggedOutput(self.MERGES, group) for group in plan_merges(parts))
         yield {
@@ -154,9 +154,7 @@ class _RecordFn(beam.DoFn):
         write_record(self._output, record)
         if record["status"] == "incomplete":
             raise JobIncompleteError(incomplete_message(record))
-        for other in read_records(self._output):
-            if other["job_id"] in record["settled_jobs"]:
-                write_record(self._output, {**other, "status": "settled", "settled_by": record["job_id"]})
+        mark_settled(self._output, record["settled_jobs"], record["job_id"])
         yield record
 
 
@@ -165,17 +163,16 @@ def _agree(totals: Mapping[str, Any], counts: ListedCounts) -> bool:
     return (totals["rows"].get("images", 0), totals["ids_sum"]) == (counts.listed - counts.skipped, counts.ids_sum)
 
 
-def _stems_of(output: str, job_ids: set[str]) -> set[str]:
-    """Stems of the parts that exist and were written by these jobs."""
-    return {stem for stem, tables in list_parts(output).items() if "images" in tables and job_of(stem) in job_ids}
+def _stems_of(parts: Iterable[str], job_ids: set[str]) -> set[str]:
+    """Stems of the parts that were written by these jobs."""
+    return {stem for stem in parts if job_of(stem) in job_ids}
 
 
-def _count(output: str, stems: Iterable[str]) -> dict[str, Any]:
-    """What `_TotalsFn` gives, from the files themselves."""
-    tables_of, adding = list_parts(output), _TotalsFn()
+def _count(output: str, parts: Mapping[str, Iterable[str]]) -> dict[str, Any]:
+    """What `_TotalsFn` gives, from the files themselves: of these parts with these tables."""
+    adding = _TotalsFn()
     total = adding.create_accumulator()
-    for stem in stems:
-        tables = {name: read_part(output, stem, name, ["image_id", *["error_kind"] * (name == "images")])
-                  for name in tables_of[stem]}
+    for stem, names in parts.items():
+        tables = {name: read_part(output, stem, name, ["image_id", *["error_kind"] * (name == "images")]) for name in names}
         total = adding.add_input(total, part_of_tables(stem, tables))
     return adding.extract_output(total)

@@ -13,25 +13,25 @@ import struct
 import threading
 import zlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from .elements import ImageError
-from .fetch_options import DecodeOptions
+from .fetch_options import DecodeOptions, ModelInput
+from .orientation import UPRIGHT, Turn, turn_of
+from .picture_area import WHOLE, PictureArea
+
+try:
+    import simplejpeg
+except ImportError:  # no wheel for this platform: Pillow decodes JPEGs to the same pixels, in half as much time again
+    simplejpeg = None
 
 _STRIP_PIXELS = 1 << 20  # converted at once: what a conversion needs on top stays small beside the picture itself
 
-_TRANSPOSE_OF_ORIENTATION = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_INVERSE_ORIENTATION = {6: 8, 8: 6}  # the others are their own inverse
+_JPEG_REDUCTIONS = (8, 4, 2)  # that libjpeg-turbo has fast code for, and Pillow offers
 
 # What Pillow's plugins and the codecs below them raise for files that they can't make sense of. MemoryError is not
 # among them: it says nothing of the file.
@@ -53,6 +53,20 @@ _FORMATS_NOT_READ = (
 _plugins_lock = threading.Lock()
 
 
+class DecodedPicture(NamedTuple):
+    """A picture's pixels, and what they show.
+
+    Attributes:
+      pixels: uint8 RGB `[height, width, 3]`, C-contiguous, in memory of its own.
+      size_hw: (height, width) of the full picture, upright: that of `pixels` unless it was reduced.
+      area: where the full picture lies in `pixels`.
+    """
+
+    pixels: np.ndarray
+    size_hw: tuple[int, int]
+    area: PictureArea = WHOLE
+
+
 def decode(data: bytes, options: DecodeOptions) -> np.ndarray:
     """Decodes a picture's file.
 
@@ -67,15 +81,26 @@ def decode(data: bytes, options: DecodeOptions) -> np.ndarray:
       ImageError: `not_an_image`, `unsupported`, `truncated` (cut short or damaged), `too_large` or `out_of_memory`.
       MemoryError: if there is no room for the array.
     """
-    return open_image(data, options).decode()
+    return open_image(data, options).decode().pixels
 
 
 @dataclass(frozen=True)
 class OpenedImage:
-    """A picture whose header has been read and found to be within the limits; its pixels have not been decoded."""
+    """A picture whose header has been read and found to be within the limits; its pixels have not been decoded.
+
+    Attributes:
+      image: as Pillow opened it.
+      data: the bytes of the file.
+      options: see `decode`.
+      full_size: (width, height) in the file, in pixels.
+      area: where the full picture lies in the pixels that will be decoded, before they are turned; None if it's not reduced.
+    """
 
     image: Image.Image
+    data: bytes
     options: DecodeOptions
+    full_size: tuple[int, int]
+    area: PictureArea | None = None
 
     @property
     def num_bytes_decoded(self) -> int:
@@ -83,21 +108,32 @@ class OpenedImage:
         width, height = self.image.size
         return height * width * 3
 
-    def decode(self) -> np.ndarray:
-        """The picture as `decode` returns it; once only."""
+    def decode(self) -> DecodedPicture:
+        """The picture; once only.
+
+        Raises:
+          ImageError: as `decode`.
+          MemoryError: if there is no room for the array.
+        """
         image, options = self.image, self.options
         try:
             stored_orientation = _tiff_orientation(image)
-            image.load()
+            pixels = _jpeg_pixels(self) if self.area is None else None
+            if pixels is None:
+                image.load()
+                pixels = _to_rgb(image, options.background_rgb)
             if options.exif_orientation == "apply":
-                image = _turned(image, _exif_orientation(image))
+                turn = turn_of(_exif_orientation(image))
             else:  # Pillow turns TIFFs by itself: turn them back
-                image = _turned(image, _INVERSE_ORIENTATION.get(stored_orientation, stored_orientation))
-            return _to_rgb(image, options.background_rgb)
+                turn = turn_of(stored_orientation).inverse
+            pixels = turn.pixels(pixels)
         except _BOMB_ERRORS as error:
             raise ImageError("too_large", f"{image.format} file: {error}") from error
         except _DECODER_ERRORS as error:
-            raise _image_error(error, f"{self.image.format} file of {_size_text(self.image)}") from error
+            raise _image_error(error, f"{image.format} file of {_size_text(self.full_size)}") from error
+        if self.area is None:
+            return DecodedPicture(pixels, pixels.shape[:2])
+        return DecodedPicture(pixels, turn.size(self.full_size[::-1]), self.area.turned(turn))
 
 
 def open_image(data: bytes, options: DecodeOptions) -> OpenedImage:
@@ -113,7 +149,36 @@ def open_image(data: bytes, options: DecodeOptions) -> OpenedImage:
     except _BOMB_ERRORS as error:
         raise ImageError("too_large", str(error)) from error
     _check_size(image, options)
-    return OpenedImage(image, options)
+    full_size, area = image.size, None
+    if options.reduce_for is not None and isinstance(image, JpegImageFile):
+        turn = turn_of(_exif_orientation(image)) if options.exif_orientation == "apply" else UPRIGHT
+        area = _reduce(image, options.reduce_for, turn)
+    return OpenedImage(image, data, options, full_size, area)
+
+
+def _reduce(image: JpegImageFile, model_input: ModelInput, turn: Turn) -> PictureArea | None:
+    """Has a JPEG decoded as small as the detector's input allows; None if that is its full size."""
+    width, height = image.size
+    most = 1 / model_input.share_needed(turn.size((height, width)))
+    factor = next((factor for factor in _JPEG_REDUCTIONS if factor <= min(most, width, height)), None)
+    if factor is None:
+        return None
+    _, (_, _, right, bottom) = image.draft(None, (width // factor, height // factor))
+    return PictureArea(0.0, 0.0, bottom / image.height, right / image.width)
+
+
+def _jpeg_pixels(opened: OpenedImage) -> np.ndarray | None:
+    """A JPEG's pixels, as they are stored, without the copies that Pillow makes; None for what is left to Pillow.
+
+    Both decode with libjpeg-turbo, in the same way, to the same pixels. Here everything that libjpeg-turbo warns of is an error:
+    what is to become of damaged files is Pillow's to say.
+    """
+    if simplejpeg is None or not isinstance(opened.image, JpegImageFile) or opened.image.mode not in ("RGB", "L"):
+        return None
+    try:
+        return simplejpeg.decode_jpeg(opened.data, "RGB")
+    except ValueError:
+        return None
 
 
 def _identify(data: bytes) -> Image.Image:
@@ -169,7 +234,7 @@ def _supported(image: Image.Image) -> Image.Image:
 def _check_size(image: Image.Image, options: DecodeOptions) -> None:
     width, height = image.size
     if width * height > options.max_pixels:
-        raise ImageError("too_large", f"{image.format} file of {_size_text(image)}, {width * height:,} in all: the "
+        raise ImageError("too_large", f"{image.format} file of {_size_text(image.size)}, {width * height:,} in all: the "
                                       f"limit is {options.max_pixels:,} (max_pixels)")
 
 
@@ -201,8 +266,8 @@ def _opening(data: bytes) -> str:
     return f"starts with the bytes {head[:12].hex(' ')}"
 
 
-def _size_text(image: Image.Image) -> str:
-    return f"{image.width}×{image.height} pixels"
+def _size_text(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]} pixels"
 
 
 def _tiff_orientation(image: Image.Image) -> int:
@@ -215,11 +280,6 @@ def _exif_orientation(image: Image.Image) -> int:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except _DECODER_ERRORS:  # damaged metadata say nothing of the pixels
         return 1
-
-
-def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    transpose = _TRANSPOSE_OF_ORIENTATION.get(orientation)
-    return image if transpose is None else image.transpose(transpose)
 
 
 def _to_rgb(image: Image.Image, background_rgb: tuple[int, int, int]) -> np.ndarray:
@@ -235,7 +295,7 @@ def _to_rgb(image: Image.Image, background_rgb: tuple[int, int, int]) -> np.ndar
         elif strip.has_transparency_data:
             rgb[top:top + rows] = _laid_on(strip, background_rgb)
         else:
-            rgb[top:top + rows] = strip.convert("RGB")
+            rgb[top:top + rows] = strip if strip.mode == "RGB" else strip.convert("RGB")
     return rgb
 
 

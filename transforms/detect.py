@@ -6,11 +6,14 @@ is halved until the guilty picture is found, and one of which a process died is 
 for making rows: see `decode.py` and `to_rows.py`.
 """
 import logging
+import os
 import threading
 import time
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -19,6 +22,7 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from ..detectors.detector import Detections, Detector, InvalidDetections
 from .crash_notes import open_notes
 from .elements import METRICS_NAMESPACE, FetchedImage, ImageFailure, LabelledImage
+from .picture_area import WHOLE, PictureArea
 
 MAX_BATCH_BYTES = 256 << 20  # of decoded pixels that wait for a call of the model
 
@@ -29,6 +33,13 @@ class DetectorLoader(Protocol):
     """What loads a detector on a worker: `detectors.load.DetectorSpec`, or a fake. Must be picklable."""
 
     def load(self) -> Detector: ...
+
+
+class LoadCost(NamedTuple):
+    """What loading a detector took: seconds, and bytes of host memory that the process then held more than before."""
+
+    seconds: float
+    resident_bytes: int
 
 
 class LazyDetector:
@@ -45,7 +56,7 @@ class LazyDetector:
         self._notes = None
         self._lock = threading.Lock()
         self._detector: Detector | None = None
-        self._unreported_load_seconds: float | None = None
+        self._unreported_load: LoadCost | None = None
 
     def detect(self, images: Sequence, image_ids: Sequence[str], boxes_yxyx: Sequence | None = None) -> list[Detections]:
         """`Detector.detect`, or `BoxClassifier.detect_in_boxes` if there are boxes."""
@@ -56,20 +67,26 @@ class LazyDetector:
     def _load_once(self) -> None:
         with self._lock:
             if self._detector is None:
-                started = time.monotonic()
+                started, resident_before = time.monotonic(), _resident_bytes()
                 try:
                     self._detector = self._loader.load()
                 except Exception as error:
                     raise DetectorLoadError(f"the detector can't be loaded: {error}") from error
                 self._notes = open_notes(self._output)
                 weakref.finalize(self, self._notes.close)
-                self._unreported_load_seconds = time.monotonic() - started
+                self._unreported_load = LoadCost(time.monotonic() - started, max(0, _resident_bytes() - resident_before))
 
-    def take_load_seconds(self) -> float | None:
-        """How long loading took, told to the first who asks after each load, so that each load is counted once."""
+    def take_load(self) -> LoadCost | None:
+        """What loading took, told to the first who asks after each load, so that each load is counted once."""
         with self._lock:
-            seconds, self._unreported_load_seconds = self._unreported_load_seconds, None
-        return seconds
+            cost, self._unreported_load = self._unreported_load, None
+        return cost
+
+
+def _resident_bytes() -> int:
+    """Memory that this process holds; 0 where the system doesn't say (not Linux)."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
 
 
 class DetectorLoadError(RuntimeError):
@@ -83,21 +100,26 @@ class DetectorLostError(RuntimeError):
 class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
     """RunInference's handler for any `Detector`.
 
+    It has no resource hints of its own: runners don't fuse steps whose hints differ, and pixels would cross a shuffle. The
+    pipeline's `--resource_hint` says what its workers need; what a loaded detector holds is a metric.
+
     Args:
       loader: loads the detector on the worker.
       batch_size: pictures a call of `Detector.detect` at most.
       share_across_processes: one loaded detector a machine, which its other processes call through a proxy. Pixels are
         pickled on the way, so only where a second copy doesn't fit.
       output: the output folder with which notes on crashes are kept (`crash_notes.py`); None keeps none.
+      copies: of a detector that is shared: so many a machine, whose calls take turns.
     """
 
     def __init__(self, loader: DetectorLoader, batch_size: int, share_across_processes: bool = False,
-                 output: str | None = None):
+                 output: str | None = None, copies: int = 1):
         super().__init__()
         self._loader = loader
         self._batch_size = batch_size
         self._share_across_processes = share_across_processes
         self._output = output
+        self._copies = copies
         self._safe_batch_size = batch_size  # less after a batch that ran out of memory
 
     def load_model(self) -> LazyDetector:
@@ -109,10 +131,11 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
         groups = [[image] for image in decoded if image.suspect]
         groups.append([image for image in decoded if not image.suspect])
         found = {id(image): result for group in groups for image, result in zip(group, self._detect(group, model))}
-        load_seconds = model.take_load_seconds()
-        if load_seconds is not None:
+        load = model.take_load()
+        if load is not None:
             Metrics.counter(METRICS_NAMESPACE, "model_loads").inc()
-            Metrics.distribution(METRICS_NAMESPACE, "model_load_ms").update(int(load_seconds * 1000))
+            Metrics.distribution(METRICS_NAMESPACE, "model_load_ms").update(int(load.seconds * 1000))
+            Metrics.distribution(METRICS_NAMESPACE, "model_resident_bytes").update(load.resident_bytes)
         for image in batch:
             result = found.get(id(image), image.failure)
             failed = isinstance(result, ImageFailure)
@@ -152,11 +175,11 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
         image_ids = [image.reference.image_id for image in images]
         boxes = None
         if images[0].reference.boxes is not None:  # of all, or of none
-            boxes = [i.reference.boxes.normalised_yxyx(i.pixels.shape[:2]) for i in images]
+            boxes = [i.area.from_picture(i.reference.boxes.normalised_yxyx((i.facts.height, i.facts.width))) for i in images]
         found = model.detect(pixels, image_ids, boxes)
         if len(found) != len(images):
             raise InvalidDetections(f"the detector gave {len(found)} results for {len(images)} pictures")
-        return found
+        return [_in_picture(detections, image.area) for detections, image in zip(found, images)]
 
     def get_num_bytes(self, batch: Sequence[FetchedImage]) -> int:
         return sum(image.num_bytes_in_memory for image in batch)  # the default pickles every picture to learn its size
@@ -173,8 +196,16 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
     def share_model_across_processes(self) -> bool:
         return self._share_across_processes
 
+    def model_copies(self) -> int:
+        return self._copies
+
     def get_metrics_namespace(self) -> str:
         return METRICS_NAMESPACE
+
+
+def _in_picture(detections: Detections, area: PictureArea) -> Detections:
+    """Detections in the pixels that the detector was given, as detections in the full picture."""
+    return detections if area == WHOLE else replace(detections, boxes_yxyx=area.to_picture(detections.boxes_yxyx))
 
 
 class _ElementSize:

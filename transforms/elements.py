@@ -14,6 +14,7 @@ import apache_beam as beam
 import numpy as np
 
 from ..detectors.detector import Detections
+from .picture_area import WHOLE, PictureArea
 
 METRICS_NAMESPACE = "labelbeam"  # of all counters
 
@@ -102,7 +103,7 @@ class ImageFailure:
 class ImageFacts:
     """What is known of an image's file, for its row in `images`; None is what was never learnt.
 
-    `width` and `height` are those of the decoded picture (after EXIF orientation), in pixels; `fetch_ms` and `decode_ms` are
+    `width` and `height` are those of the full picture (after EXIF orientation), in pixels; `fetch_ms` and `decode_ms` are
     milliseconds of wall time; `attempts` counts how often the bytes were asked for.
     """
 
@@ -119,7 +120,8 @@ class ImageFacts:
 class FetchedImage:
     """A decoded picture, uint8 RGB `[height, width, 3]`, or why there is none (`pixels` is None, `failure` says why).
 
-    A process may have died of a `suspect` once: the model gets it alone.
+    `area` is where the picture lies in `pixels`, which may be fewer than the file has. A process may have died of a `suspect`
+    once: the model gets it alone.
     """
 
     reference: ImageReference
@@ -127,6 +129,7 @@ class FetchedImage:
     pixels: np.ndarray | None = None
     failure: ImageFailure | None = None
     suspect: bool = False
+    area: PictureArea = WHOLE
 
     @property
     def num_bytes_in_memory(self) -> int:

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterator
 
 import apache_beam as beam
-import numpy as np
 from apache_beam.transforms.window import BoundedWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
@@ -20,7 +19,7 @@ from ..detectors.device_share import processors
 from . import http_client
 from .crash_notes import CrashNotes, open_notes
 from .credentials import redact
-from .decode import open_image
+from .decode import DecodedPicture, open_image
 from .elements import ErrorKind, FetchedImage, ImageError, ImageFacts, ImageFailure, ImageReference
 from .fetch_options import DecodeOptions, FetchOptions, ReadOptions
 from .inputs import is_http
@@ -158,10 +157,10 @@ class ImageFetcher:
             return FetchedImage(reference, facts, failure=set_aside)
         try:
             data = self._read_bytes(reference, facts)
-            pixels = self._decode_bytes(data, image_id, facts, reserve)
+            picture = self._decode_bytes(data, image_id, facts, reserve)
         except ImageError as error:
             return FetchedImage(reference, facts, failure=ImageFailure(error.kind, error.message))
-        return FetchedImage(reference, facts, pixels=pixels, suspect=self._notes.is_suspect(image_id))
+        return FetchedImage(reference, facts, pixels=picture.pixels, suspect=self._notes.is_suspect(image_id), area=picture.area)
 
     def _read_bytes(self, reference: ImageReference, facts: ImageFacts) -> bytes:
         started = time.monotonic()
@@ -174,7 +173,7 @@ class ImageFetcher:
         facts.sha256 = hashlib.sha256(data).hexdigest()
         return data
 
-    def _decode_bytes(self, data: bytes, image_id: str, facts: ImageFacts, reserve: Reserve) -> np.ndarray:
+    def _decode_bytes(self, data: bytes, image_id: str, facts: ImageFacts, reserve: Reserve) -> DecodedPicture:
         with self._as_image_errors("unsupported", "decoding"):
             with self._notes.in_hand("open", [image_id]):
                 opened = open_image(data, self._decode)
@@ -182,11 +181,11 @@ class ImageFetcher:
             with self._notes.in_hand("decode", [image_id]):
                 started = time.monotonic()
                 try:
-                    pixels = opened.decode()
+                    picture = opened.decode()
                 finally:
                     facts.decode_ms = _ms_since(started)
-        facts.height, facts.width = pixels.shape[:2]
-        return pixels
+        facts.height, facts.width = picture.size_hw
+        return picture
 
     @contextlib.contextmanager
     def _as_image_errors(self, kind: ErrorKind, doing: str) -> Iterator[None]:

@@ -46,6 +46,24 @@ class ReadOptions:
 
 
 @dataclass(frozen=True)
+class ModelInput:
+    """The size to which a detector itself resizes every picture.
+
+    Attributes:
+      size_hw: (height, width) in pixels.
+      resize: `stretch` (to both sides) or `letterbox` (into them, the aspect ratio kept).
+    """
+
+    size_hw: tuple[int, int]
+    resize: Literal["stretch", "letterbox"]
+
+    def share_needed(self, size_hw: tuple[int, int]) -> float:
+        """What the detector makes of the sides of a picture of this size, as a share of them: more is lost on it."""
+        shares = [wanted / side for wanted, side in zip(self.size_hw, size_hw)]
+        return max(shares) if self.resize == "stretch" else min(shares)
+
+
+@dataclass(frozen=True)
 class DecodeOptions:
     """How `decode` makes an RGB array of a file.
 
@@ -55,11 +73,14 @@ class DecodeOptions:
       exif_orientation: `apply` turns the picture the way a viewer shows it; `ignore` leaves the rows as they are stored
         (for labels that are to be matched with boxes drawn on unturned pictures).
       background_rgb: what transparent pictures are laid on.
+      reduce_for: decode JPEGs at a half, a quarter or an eighth of their sides, never below what this detector needs. None:
+        all in full. Limits are those of the full pictures either way.
     """
 
     max_pixels: int = 200_000_000
     exif_orientation: Literal["apply", "ignore"] = "apply"
     background_rgb: tuple[int, int, int] = (255, 255, 255)
+    reduce_for: ModelInput | None = None
 
     def __post_init__(self):
         _positive(self, "max_pixels")

@@ -120,7 +120,7 @@ def _get_once(url: str, options: ReadOptions, facts: ImageFacts, deadline: Deadl
 
 @contextlib.contextmanager
 def _slot(target: Url, options: ReadOptions, deadline: Deadline) -> Iterator[Slot]:
-    host = host_of(target.url)
+    host = target.netloc
     try:
         with _host_limits.slot(host, options.max_per_host, options.deadline_s, deadline.remaining_s()) as slot:
             yield slot
@@ -181,6 +181,9 @@ def _body(response: urllib3.BaseHTTPResponse, options: ReadOptions) -> bytes:
     declared = response.headers.get("Content-Length", "")
     if declared.isdecimal() and int(declared) > options.max_bytes:
         raise ImageError("too_large", f"{int(declared):,} bytes, the limit is {options.max_bytes:,} (max_bytes)")
+    length = response.length_remaining  # None where the body says itself how long it is
+    if length is not None and length <= _CHUNK_BYTES and "Content-Encoding" not in response.headers:
+        return response.read()
     chunks, num_bytes = [], 0
     for chunk in response.stream(_CHUNK_BYTES):
         num_bytes += len(chunk)

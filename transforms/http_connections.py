@@ -21,7 +21,7 @@ from .elements import ImageError
 from .proxies import new_pool_manager, proxy_for
 from .read_policy import public_addresses
 
-_BUFFER_BYTES = 1 << 18
+_BUFFER_BYTES = 1 << 16  # one is made for each answer; what is larger is read past it
 
 
 class Deadline:
@@ -49,8 +49,9 @@ def pool_manager(url: Url, public_hosts_only: bool) -> urllib3.PoolManager:
 
     Requests need a `current_deadline`.
     """
+    proxy = None if public_hosts_only else proxy_for(url)
     with _pool_lock:  # two pools made at the same moment would both be used
-        return _pool_manager(None if public_hosts_only else proxy_for(url), public_hosts_only)
+        return _pool_manager(proxy, public_hosts_only)
 
 
 @functools.cache
@@ -79,7 +80,9 @@ class _DeadlineReader(io.RawIOBase):
         left_s = self._deadline.remaining_s()
         if left_s <= 0:
             raise TimeoutError("deadline")
-        self._socket.settimeout(left_s if self._timeout_s is None else min(left_s, self._timeout_s))
+        if self._timeout_s is None or left_s < self._timeout_s:  # seldom: each setting is a system call
+            self._socket.settimeout(left_s)
+            self._timeout_s = left_s
         return self._raw.readinto(buffer)
 
     def close(self) -> None:

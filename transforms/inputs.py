@@ -73,6 +73,12 @@ def format_of(uri: str) -> Format | None:
     return "image" if extension in image_extensions() else None
 
 
+def container_of(uri: str) -> str | None:
+    """The container that an image lies in (`photos.tar#a.jpg`), by the form of its URI; None if it's a file of its own."""
+    container, hash_sign, _ = uri.partition("#")
+    return container if hash_sign and format_of(container) in CONTAINERS else None
+
+
 def is_http(uri: str) -> bool:
     return uri[:8].lower().startswith(("http://", "https://"))
 

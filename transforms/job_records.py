@@ -5,7 +5,7 @@ A record is written when a job starts (`running`), and again when it ends: `comp
 left marks it `settled`.
 """
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -41,3 +41,15 @@ def read_records(output: str) -> Iterator[dict[str, Any]]:
             yield json.loads(output_files.read(path))
         except json.JSONDecodeError:
             yield {"job_id": path.rpartition("/")[2].removesuffix(".json"), "status": "unreadable"}
+
+
+def unclosed_jobs(output: str) -> set[str]:
+    """Ids of the jobs that didn't end in good order, or haven't yet."""
+    return {record["job_id"] for record in read_records(output) if record["status"] not in CLOSED}
+
+
+def mark_settled(output: str, job_ids: Collection[str], settled_by: str) -> None:
+    """Notes in the records of these jobs that what they left behind has been settled, and by which job."""
+    for record in read_records(output):
+        if record["job_id"] in job_ids:
+            write_record(output, {**record, "status": "settled", "settled_by": settled_by})

@@ -1,18 +1,20 @@
-"""Masks of detections: from a small grid relative to a box to the picture's pixels, as a COCO run-length encoding.
+"""Masks of detections: from small grids relative to their boxes to the picture's pixels, as COCO run-length encodings.
 
-    masks [N, 33, 33] ─ encode_box_mask, one at a time ─ EncodedMask ─ decode_rle ─ bool [H, W]
-                                                                    └─ png_bytes ─ a 1-bit PNG
+    masks [N, 33, 33] ─ encode_box_masks ─ N × EncodedMask ─ decode_rle ─ bool [H, W]
+                                                          └─ png_bytes ─ a 1-bit PNG
 
 The pixels are those of the TensorFlow Object Detection API (`reframe_box_masks_to_image_masks`, that is
 `tf.image.crop_and_resize` of the reversed box, then > 0.5), bit for bit, and the counts those of `pycocotools`; but no
 array of the picture's size is ever made. Within one cell of the mask's grid, a column of pixels goes from one
 interpolated value to another without turning back, in float32 as in real numbers: it crosses 0.5 at most once. So a
 column is described by its values at the cells' first and last pixels and by the few crossings in between, found by
-bisection. Time and memory grow with the sides of the picture and of the box, not with their areas.
+bisection. Time and memory grow with the sides of the picture and of the boxes, not with their areas. The columns of a
+picture's detections are worked on together, some thousand at a time.
 
 Not for masks that already have the picture's size, and not for soft masks: what leaves is binary.
 """
 import io
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from PIL import Image
 
 THRESHOLD = np.float32(0.5)  # a pixel belongs to the object if its value is greater
 MIN_EXTENT = np.float32(1e-4)  # a box's height or width below this, in pictures, counts as this: the reference's clamp
+_COLUMNS_AT_ONCE = 4096  # enough that Python's own share is small, few enough for the processor's cache
 
 
 class EncodedMask(NamedTuple):
@@ -41,130 +44,235 @@ class EncodedMask(NamedTuple):
 
 
 def encode_box_mask(mask: np.ndarray, box_yxyx: np.ndarray, height: int, width: int) -> EncodedMask:
-    """Pastes one detection's mask into its picture and encodes it.
+    """`encode_box_masks` of one mask `[h, w]` and its box `[4]`."""
+    return encode_box_masks(np.asarray(mask)[np.newaxis], np.asarray(box_yxyx)[np.newaxis], height, width)[0]
+
+
+def encode_box_masks(masks: np.ndarray, boxes_yxyx: np.ndarray, height: int, width: int) -> list[EncodedMask]:
+    """Pastes each detection's mask into their picture and encodes it.
 
     Args:
-      mask: float32 `[h, w]`, at least 2 x 2 cells, in [0, 1], relative to the box: its outer cells' centres lie on the
-        box's edges.
-      box_yxyx: float32 `[4]`, normalised: 0 and 1 are the centres of the picture's outer pixels. It may reach beyond
-        them; what lies outside is cut off.
+      masks: float32 `[N, h, w]`, at least 2 x 2 cells, in [0, 1], relative to the boxes: the outer cells' centres lie on
+        a box's edges.
+      boxes_yxyx: float32 `[N, 4]`, normalised: 0 and 1 are the centres of the picture's outer pixels. They may reach
+        beyond them; what lies outside is cut off.
       height, width: of the picture, in pixels.
 
     Raises:
-      ValueError: if the mask isn't a grid of at least 2 x 2 cells or the picture has no pixels.
+      ValueError: if the masks aren't grids of at least 2 x 2 cells or the picture has no pixels.
     """
-    if mask.ndim != 2 or min(mask.shape) < 2:
-        raise ValueError(f"mask: expected a grid [h, w] of at least 2 x 2 cells, got shape {list(mask.shape)}")
+    if masks.ndim != 3 or min(masks.shape[1:]) < 2:
+        raise ValueError(f"masks: expected grids [N, h, w] of at least 2 x 2 cells, got shape {list(masks.shape)}")
     if height < 1 or width < 1:
         raise ValueError(f"picture: expected at least one pixel, got {height} x {width}")
-    ymin, xmin, ymax, xmax = np.asarray(box_yxyx, np.float32)
-    rows = _sample(ymin, ymax, mask.shape[0], height)
-    columns = _sample(xmin, xmax, mask.shape[1], width)
-    column = row = np.empty(0, np.int64)
-    if len(rows.cells) and len(columns.cells):
-        column, row = _edges(_interpolate_columns(np.asarray(mask, np.float32), columns), rows)
-    return _encode_edges(columns.first + column, rows.first + row, height, width)
+    if not len(masks):
+        return []
+    masks = np.asarray(masks, np.float32)
+    ymin, xmin, ymax, xmax = np.asarray(boxes_yxyx, np.float32).T
+    rows = _sample(ymin, ymax, masks.shape[1], height, np.ones(len(masks), bool))
+    columns = _sample(xmin, xmax, masks.shape[2], width, rows.counts > 0)
+    grids, spans, encoded = _Grids.of(masks), _Spans.of(rows, masks.shape[1]), []
+    for some in _groups(columns.counts):
+        detection, column, row = _edges(grids, spans, rows, columns, some)
+        x, y = columns.first[detection] + column, rows.first[detection] + row
+        encoded += _encode_edges(detection - some.start, x, y, some.stop - some.start, height, width)
+    return encoded
+
+
+def _groups(column_counts: np.ndarray) -> Iterator[slice]:
+    """Neighbouring detections with about `_COLUMNS_AT_ONCE` columns of pixels together."""
+    group = (np.cumsum(column_counts) - 1) // _COLUMNS_AT_ONCE
+    bounds = [0, *(np.flatnonzero(np.diff(group)) + 1), len(column_counts)]
+    yield from (slice(start, stop) for start, stop in zip(bounds, bounds[1:]))
 
 
 class _Samples(NamedTuple):
-    """The pixels of one axis that lie on the mask's grid: `first`, `first + 1`, … .
+    """The pixels of one axis that lie on the masks' grids, of N detections one after the other.
 
     Attributes:
-      first: the first of them.
-      cells: int64 `[n]`, not descending, the grid's point before each of them (or on it).
-      fractions: float32 `[n]` in [0, 1), how far each lies from that point towards the next one.
+      first: int64 `[N]`, each detection's first such pixel; the others follow without a gap.
+      counts: int64 `[N]`, how many there are.
+      starts: int64 `[N + 1]`, where those of each begin in `cells` and `fractions`.
+      cells: int64, not descending within a detection, the grid's point before each pixel (or on it).
+      fractions: float32 in [0, 1), how far each lies from that point towards the next one.
     """
 
-    first: int
+    first: np.ndarray
+    counts: np.ndarray
+    starts: np.ndarray
     cells: np.ndarray
     fractions: np.ndarray
 
 
-def _sample(low: np.float32, high: np.float32, num_cells: int, num_pixels: int) -> _Samples:
-    """Where the picture's pixels lie on a mask's grid, along one axis.
+def _sample(low: np.ndarray, high: np.ndarray, num_cells: int, num_pixels: int, wanted: np.ndarray) -> _Samples:
+    """Where the picture's pixels lie on the masks' grids, along one axis; none for detections that aren't wanted.
 
     The order of the operations is the reference's, each rounded to float32: it decides whether the last pixel of a box
     that touches the picture's border falls just outside the grid.
     """
-    extent = max(high - low, MIN_EXTENT)
+    extent = np.maximum(high - low, MIN_EXTENT)
     start = (np.float32(0) - low) / extent  # the picture's edges, in boxes
     end = (np.float32(1) - low) / extent
     last_cell = np.float32(num_cells - 1)
     if num_pixels == 1:
-        positions = np.array([np.float32(0.5) * (start + end) * last_cell])
+        positions = (np.float32(0.5) * (start + end) * last_cell)[:, np.newaxis]
     else:
         step = (end - start) * last_cell / np.float32(num_pixels - 1)
-        positions = start * last_cell + np.arange(num_pixels, dtype=np.float32) * step
-    inside = np.flatnonzero((positions >= 0) & (positions <= last_cell))  # contiguous: positions never descend
+        positions = np.arange(num_pixels, dtype=np.float32) * step[:, np.newaxis]
+        positions += (start * last_cell)[:, np.newaxis]
+    inside = (positions >= 0) & (positions <= last_cell) & wanted[:, np.newaxis]  # contiguous: positions never descend
+    counts = np.count_nonzero(inside, axis=1)
     positions = positions[inside]
     cells = positions.astype(np.int64)
-    return _Samples(int(inside[0]) if len(inside) else 0, cells, positions - cells.astype(np.float32))
+    return _Samples(inside.argmax(axis=1), counts, np.append(0, np.cumsum(counts)), cells, positions - cells.astype(np.float32))
 
 
-def _interpolate_columns(mask: np.ndarray, columns: _Samples) -> np.ndarray:
-    """float32 `[columns, h]`: the mask's value in each column of pixels, at the height of each row of the grid."""
-    cells_first = mask.T
-    left = cells_first[columns.cells]
-    right = cells_first[np.minimum(columns.cells + 1, len(cells_first) - 1)]
-    return left + (right - left) * columns.fractions[:, np.newaxis]
+class _Grids(NamedTuple):
+    """The masks' cells, so that any columns of theirs can be taken together: float32 `[h, N * w]`.
+
+    Attributes:
+      values: the cells.
+      rises: each cell's right neighbour less the cell itself; 0 in a mask's last column.
+      margin: at what distance from the threshold rounding can't matter.
+    """
+
+    values: np.ndarray
+    rises: np.ndarray
+    margin: np.float32
+
+    @classmethod
+    def of(cls, masks: np.ndarray) -> "_Grids":
+        rises = np.diff(masks, axis=2, append=masks[:, :, -1:])
+        values, rises = (cells.transpose(1, 0, 2).reshape(masks.shape[1], -1) for cells in (masks, rises))
+        return cls(values, rises, np.float32(1e-6) * max(np.float32(1), np.abs(masks).max()))
 
 
-def _edges(values: np.ndarray, rows: _Samples) -> tuple[np.ndarray, np.ndarray]:
-    """Where columns of pixels enter and leave the mask.
+class _Spans(NamedTuple):
+    """The rows of pixels between two rows of a grid (the last span: those on its last row), counted from the first sampled.
 
-    Args:
-      values: float32 `[columns, h]`, the mask's value at each row of the grid.
-      rows: the sampled rows of pixels.
+    Attributes:
+      bounds: int64 `[N, h + 1]`: where each span begins, and the last one ends.
+      first_fractions, last_fractions: float32 `[N, h]`: of a span's first and last row of pixels.
+    """
+
+    bounds: np.ndarray
+    first_fractions: np.ndarray
+    last_fractions: np.ndarray
+
+    @classmethod
+    def of(cls, rows: _Samples, num_spans: int) -> "_Spans":
+        keys = np.repeat(np.arange(len(rows.counts)) * num_spans, rows.counts) + rows.cells
+        lengths = np.bincount(keys, minlength=len(rows.counts) * num_spans).reshape(-1, num_spans)
+        bounds = np.concatenate([np.zeros((len(lengths), 1), np.int64), np.cumsum(lengths, axis=1)], axis=1)
+        fractions = np.append(rows.fractions, np.float32(0))  # an empty span may lie behind the last row
+        places = bounds + rows.starts[:-1, np.newaxis]
+        return cls(bounds, fractions[places[:, :-1]], fractions[places[:, 1:] - 1])
+
+
+def _edges(grids: _Grids, spans: _Spans, rows: _Samples, columns: _Samples,
+           some: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where columns of pixels enter and leave some detections' masks.
 
     Returns:
-      Two int arrays, (column, row), counted from the first sampled pixel, in column-major order: enter, leave, enter,
-      … . `row` is the first pixel that differs from the one above it; a column that ends inside leaves at row
-      `len(rows.cells)`.
+      Three int arrays, (detection, column, row), the last two counted from the first sampled pixel, in column-major order
+      within a detection: enter, leave, enter, … . `row` is the first pixel that differs from the one above it; a column
+      that ends inside leaves at the row after the last sampled one.
     """
-    num_rows = len(rows.cells)
-    starts = np.flatnonzero(np.diff(rows.cells, prepend=-1))  # first row of pixels of each span between two grid rows
-    stops = np.append(starts[1:], num_rows)
-    top = values[:, rows.cells[starts]]
-    rise = values[:, np.minimum(rows.cells[starts] + 1, values.shape[1] - 1)] - top
-    starts_inside = top + rise * rows.fractions[starts] > THRESHOLD
-    ends_inside = top + rise * rows.fractions[stops - 1] > THRESHOLD
+    flat = slice(columns.starts[some.start], columns.starts[some.stop])
+    detections = np.repeat(np.arange(some.start, some.stop), columns.counts[some])  # of each column
+    cells = detections * (grids.values.shape[1] // len(columns.counts)) + columns.cells[flat]
+    values = grids.rises.take(cells, axis=1)  # [h, columns]: the masks' values at the height of each row of the grid
+    values *= columns.fractions[flat]
+    values += grids.values.take(cells, axis=1)
+    starts_inside, ends_inside = _ends_of_spans(values, grids.margin, spans, detections, some)
 
     # An edge lies before a span (2s), within it (2s + 1), or below the last one.
-    is_edge = np.empty((len(values), 2 * len(starts) + 1), bool)
-    is_edge[:, 0] = starts_inside[:, 0]
-    is_edge[:, 2:-1:2] = starts_inside[:, 1:] != ends_inside[:, :-1]
-    is_edge[:, -1] = ends_inside[:, -1]
-    is_edge[:, 1::2] = starts_inside != ends_inside
-    column, edge = np.divmod(np.flatnonzero(is_edge), is_edge.shape[1])
-    row = np.append(starts, num_rows)[edge // 2]
+    is_edge = np.empty((2 * len(values) + 1, len(detections)), bool)
+    is_edge[0] = starts_inside[0]
+    np.not_equal(starts_inside[1:], ends_inside[:-1], out=is_edge[2:-1:2])
+    is_edge[-1] = ends_inside[-1]
+    np.not_equal(starts_inside, ends_inside, out=is_edge[1::2])
+    edge, column = _nonzero(is_edge)
+    order = np.sort(column * len(is_edge) + edge)  # column by column
+    column = order // len(is_edge)
+    edge = order - column * len(is_edge)
+    detection = detections[column]
+    row = spans.bounds[detection, edge // 2]
 
     # Within a span, bisection keeps `before` on the side of its first pixel and `after` on that of its last.
     within = np.flatnonzero(edge % 2)
-    at, span = column[within], edge[within] // 2
-    top, rise, starts_inside = top[at, span], rise[at, span], starts_inside[at, span]
-    before, after = starts[span], stops[span] - 1
-    for _ in range(int((stops - starts).max() - 1).bit_length()):
+    at, span, of = column[within], edge[within] // 2, detection[within]
+    top = values[span, at]
+    rise = values[np.minimum(span + 1, len(values) - 1), at] - top
+    as_first = starts_inside[span, at]
+    before, after, first_row = row[within], spans.bounds[of, span + 1] - 1, rows.starts[of]
+    for _ in range(int((after - before).max(initial=0)).bit_length()):
         middle = (before + after) // 2
-        as_start = (top + rise * rows.fractions[middle] > THRESHOLD) == starts_inside
+        as_start = (top + rise * rows.fractions[first_row + middle] > THRESHOLD) == as_first
         before = np.where(as_start, middle, before)
         after = np.where(as_start, after, middle)
     row[within] = after
-    return column, row
+    return detection, column - columns.starts[detection] + flat.start, row
 
 
-def _encode_edges(column: np.ndarray, row: np.ndarray, height: int, width: int) -> EncodedMask:
-    """A mask from where each column enters and leaves it, in picture pixels and column-major order."""
-    if not len(row):
-        return EncodedMask(encode_counts(np.array([height * width])), 0, 0, 0, 0, 0)
-    x, y = int(column[0]), int(row[0::2].min())
-    w, h = int(column[-1]) + 1 - x, int(row[1::2].max()) - y
-    bounds = column * height + row
-    area = int((bounds[1::2] - bounds[0::2]).sum())
+def _ends_of_spans(values: np.ndarray, margin: np.float32, spans: _Spans, detections: np.ndarray,
+                   some: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each column of pixels is inside its mask at the first and at the last pixel of each span: bool `[h, columns]`.
+
+    Most spans lie between two values on one side of the threshold; only the others are interpolated. A span without pixels
+    has the state of the one above it.
+    """
+    above, below = values > THRESHOLD + margin, values < THRESHOLD - margin
+    starts_inside = above & np.concatenate([above[1:], above[-1:]])
+    undecided = ~(starts_inside | (below & np.concatenate([below[1:], below[-1:]])))
+    ends_inside = starts_inside.copy()
+    span, column = _nonzero(undecided)
+    top = values[span, column]
+    rise = values[np.minimum(span + 1, len(values) - 1), column] - top
+    detection = detections[column]
+    starts_inside[span, column] = top + rise * spans.first_fractions[detection, span] > THRESHOLD
+    ends_inside[span, column] = top + rise * spans.last_fractions[detection, span] > THRESHOLD
+    empty = spans.bounds[some, :-1] == spans.bounds[some, 1:]
+    for span in np.flatnonzero(empty.any(axis=0)):
+        columns = empty[detections - some.start, span]
+        above_it = ends_inside[span - 1] if span else np.zeros(len(columns), bool)
+        np.copyto(starts_inside[span], above_it, where=columns)
+        np.copyto(ends_inside[span], above_it, where=columns)
+    return starts_inside, ends_inside
+
+
+def _nonzero(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`np.nonzero` of a contiguous `[a, b]`, several times as fast where little is set."""
+    flat = np.flatnonzero(array)
+    first = flat // array.shape[1]
+    return first, flat - first * array.shape[1]
+
+
+def _encode_edges(detection: np.ndarray, x: np.ndarray, y: np.ndarray, num_detections: int, height: int,
+                  width: int) -> list[EncodedMask]:
+    """Masks from where each column enters and leaves them, in picture pixels and column-major order, detection by detection."""
+    num_pixels, bounds = height * width, x * height + y
+    pixels = np.bincount(detection[0::2], bounds[1::2] - bounds[0::2], num_detections).astype(np.int64)
+    boxes = np.zeros((4, num_detections), np.int64)  # x, y, w, h
+    found, starts = np.unique(detection, return_index=True)
+    if len(found):
+        lasts = np.append(starts[1:], len(detection)) - 1
+        top, bottom = np.minimum.reduceat(y[0::2], starts // 2), np.maximum.reduceat(y[1::2], starts // 2)
+        boxes[:, found] = x[starts], top, x[lasts] + 1 - x[starts], bottom - top
     # A column that leaves at the bottom and the next that enters at the top are one run; the picture's end is no edge.
-    joins = np.append(bounds[:-1] == bounds[1:], bounds[-1] == height * width)
-    joins[1:] |= joins[:-1].copy()
-    bounds = bounds[~joins]
-    return EncodedMask(encode_counts(np.diff(bounds, prepend=0, append=height * width)), area, x, y, w, h)
+    joined = (bounds[:-1] == bounds[1:]) & (detection[:-1] == detection[1:])
+    dropped = bounds == num_pixels
+    dropped[:-1] |= joined
+    dropped[1:] |= joined
+    num_runs = np.bincount(detection[~dropped], minlength=num_detections) + 1
+    lasts = np.cumsum(num_runs) - 1
+    is_last = np.zeros(lasts[-1] + 1, bool)
+    is_last[lasts] = True
+    ends = np.full(len(is_last), num_pixels)
+    ends[~is_last] = bounds[~dropped]
+    runs = np.diff(ends, prepend=0)
+    runs[lasts[:-1] + 1] = ends[lasts[:-1] + 1]
+    return [EncodedMask(*mask) for mask in zip(_encode_runs(runs, num_runs), pixels.tolist(), *boxes.tolist())]
 
 
 def encode_counts(counts: np.ndarray) -> str:
@@ -175,8 +283,15 @@ def encode_counts(counts: np.ndarray) -> str:
       counts: integers `[n]`, lengths of the runs in column-major order, of background and object in turn, background
         first (0 if the first pixel belongs to the object).
     """
-    differences = counts.astype(np.int64)
-    differences[3:] -= counts[1:-2]
+    return _encode_runs(counts.astype(np.int64), np.array([len(counts)]))[0]
+
+
+def _encode_runs(runs: np.ndarray, num_runs: np.ndarray) -> list[str]:
+    """`encode_counts` of several masks: int64 run lengths one mask after the other, `num_runs` of each."""
+    firsts = np.cumsum(num_runs) - num_runs
+    from_fourth = np.flatnonzero(np.arange(len(runs)) - np.repeat(firsts, num_runs) >= 3)
+    differences = runs.copy()
+    differences[from_fourth] -= runs[from_fourth - 2]
     magnitudes = differences ^ (differences >> 63)
     lengths = 1 + np.searchsorted(_CHARACTERS_HOLD, magnitudes, side="right")
     ends = np.cumsum(lengths)
@@ -184,7 +299,9 @@ def encode_counts(counts: np.ndarray) -> str:
     characters = np.repeat(differences, lengths) >> (5 * place) & 31
     characters += ord("0") + 32
     characters[ends - 1] -= 32  # no more characters of this count
-    return characters.astype(np.uint8).tobytes().decode("ascii")
+    text = characters.astype(np.uint8).tobytes().decode("ascii")
+    bounds = [0, *ends[firsts + num_runs - 1].tolist()]
+    return [text[start:stop] for start, stop in zip(bounds, bounds[1:])]
 
 
 _CHARACTERS_HOLD = np.int64(1) << np.arange(4, 63, 5)  # 1, 2, … characters hold magnitudes below: one bit is the sign
@@ -227,15 +344,6 @@ def encode_rle(mask: np.ndarray) -> str:
     pixels = mask.ravel(order="F")
     bounds = np.flatnonzero(np.diff(pixels, prepend=False))
     return encode_counts(np.diff(bounds, prepend=0, append=pixels.size))
-
-
-def rle_area(counts: str) -> int:
-    """Pixels of the object.
-
-    Raises:
-      ValueError: if the string isn't such an encoding.
-    """
-    return int(decode_counts(counts)[1::2].sum())
 
 
 def png_bytes(counts: str, height: int, width: int) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from .parts import delete_part, list_parts, read_part, replacing_stem, write_part
+from .parts import delete_part, finished_parts, only_finished, read_part, replacing_stem, write_part
 
 TARGET_BYTES = 64 << 20  # of a part's files together; merging needs several times as much memory
 MIN_PARTS = 8  # fewer small parts than that aren't worth writing again
@@ -23,7 +23,7 @@ def plan_merges(parts: Mapping[str, Mapping[str, int]], target_bytes: int = TARG
       target_bytes: parts of less than half of it are small.
       min_parts: a last group that doesn't reach the target is left alone unless it has so many.
     """
-    sizes = {stem: sum(tables.values()) for stem, tables in sorted(parts.items()) if "images" in tables}
+    sizes = {stem: sum(tables.values()) for stem, tables in only_finished(parts).items()}
     groups, group, num_bytes = [], [], 0
     for stem, size in sizes.items():
         if size >= target_bytes / 2:
@@ -39,8 +39,8 @@ def plan_merges(parts: Mapping[str, Mapping[str, int]], target_bytes: int = TARG
 def merge_parts(output: str, job_id: str, stems: Sequence[str]) -> str:
     """Makes one part of several; returns its stem. Done twice, it does nothing the second time."""
     merged = replacing_stem(job_id, stems)
-    parts = list_parts(output)
-    if "images" in parts.get(merged, {}):
+    parts = finished_parts(output)
+    if merged in parts:
         for stem in stems:
             delete_part(output, stem)
         return merged

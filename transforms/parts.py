@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from . import output_files
@@ -90,6 +91,16 @@ def list_parts(output: str) -> dict[str, dict[str, int]]:
     return dict(found)
 
 
+def finished_parts(output: str) -> dict[str, dict[str, int]]:
+    """Likewise, of the parts that exist: the rows that count are theirs. By stem."""
+    return only_finished(list_parts(output))
+
+
+def only_finished(parts: Mapping[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """Those of `list_parts` that exist, by stem."""
+    return {stem: tables for stem, tables in sorted(parts.items()) if "images" in tables}
+
+
 def replaced_by(output: str, stem: str) -> list[str]:
     """Stems of the parts that a part took the place of."""
     with output_files.open_to_read(part_path(output, "images", stem)) as file:
@@ -97,10 +108,13 @@ def replaced_by(output: str, stem: str) -> list[str]:
     return json.loads(metadata.get(REPLACES_KEY.encode(), b"[]"))
 
 
-def read_part(output: str, stem: str, table: str, columns: list[str] | None = None) -> pa.Table:
-    """A part's rows of one table."""
+def read_part(output: str, stem: str, table: str, columns: list[str] | None = None,
+              filters: pc.Expression | None = None) -> pa.Table:
+    """A part's rows of one table; all of them without `filters`."""
     with output_files.open_to_read(part_path(output, table, stem)) as file:
-        return pq.ParquetFile(file).read(columns)
+        if filters is None:
+            return pq.ParquetFile(file).read(columns)
+        return pq.read_table(file, columns=columns, filters=filters)
 
 
 def iter_part(output: str, stem: str, table: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -28,7 +28,7 @@ IMAGES = pa.schema([
     _nullable("error_kind", pa.string(), f"one of {', '.join(f'`{kind}`' for kind in ERROR_KINDS)}; null if ok"),
     _nullable("error_message", pa.string(), "why the image has no labels, for a person; null if ok"),
     _column("attempts", pa.int16(), "how often the bytes were asked for"),
-    _nullable("width", pa.int32(), "of the decoded picture (after EXIF orientation), in pixels; null if not decoded"),
+    _nullable("width", pa.int32(), "of the picture in full (after EXIF orientation), in pixels; null if not decoded"),
     _nullable("height", pa.int32(), "likewise"),
     _nullable("num_bytes", pa.int64(), "size of the encoded image; null if not fetched"),
     _nullable("sha256", pa.string(), "of the encoded image, 64 hex digits: equal for equal bytes; null if not fetched"),

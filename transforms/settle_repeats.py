@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .parts import delete_part, job_of, list_parts, read_part, replacing_stem, write_part
+from .parts import count_rows, delete_part, finished_parts, job_of, read_part, replacing_stem, write_part
 
 MAX_ROWS_AT_ONCE = 20_000_000  # ids compared with each other in memory: about 1.5 GB
 
@@ -30,11 +30,11 @@ def settle_repeats(output: str, suspects: Collection[str] | None = None) -> int:
     Returns:
       How many rows of `images` were removed.
     """
-    parts = {stem: tables for stem, tables in list_parts(output).items() if "images" in tables}
+    parts = finished_parts(output)
     suspects = set(parts) if suspects is None else set(suspects) & set(parts)
     losers = defaultdict(list)
-    for repeated in _repeated_ids(output, sorted(parts), suspects):
-        for stem, image_ids in _losing_rows(output, sorted(parts), repeated).items():
+    for repeated in _repeated_ids(output, list(parts), suspects):
+        for stem, image_ids in _losing_rows(output, list(parts), repeated).items():
             losers[stem] += image_ids
     for stem, image_ids in sorted(losers.items()):
         _remove(output, stem, parts[stem], image_ids)
@@ -48,14 +48,13 @@ def _repeated_ids(output: str, stems: list[str], suspects: set[str]) -> Iterator
     """Ids that have several rows, at least one of them in a suspect; in portions that fit in memory."""
     if not suspects:
         return
-    ids_of_suspects = {stem: _ids(output, stem) for stem in suspects} if len(suspects) < len(stems) else None
-    if ids_of_suspects is not None:
-        own = pa.concat_arrays(list(ids_of_suspects.values()))
+    if len(suspects) < len(stems):
+        own = pa.concat_arrays([_ids(output, stem) for stem in suspects])
         found = [_several(own)] + [ids.filter(pc.is_in(ids, own)) for stem in stems if stem not in suspects
                                    for ids in [_ids(output, stem)]]
         yield pc.unique(pa.concat_arrays(found))
         return
-    num_rows = sum(len(_ids(output, stem)) for stem in stems)
+    num_rows = sum(count_rows(output, stem) for stem in stems)
     digits = 0
     while num_rows >> (4 * digits) > MAX_ROWS_AT_ONCE:
         digits += 1

@@ -11,7 +11,7 @@ import os
 import time
 
 from . import output_files
-from .parts import delete_part, list_parts, replaced_by, replaces_others
+from .parts import delete_part, list_parts, only_finished, replaced_by, replaces_others
 from .schemas import TABLES
 
 # In an object store, workers may live on when the job that they belonged to has lost its lease: their files get the time
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 def sweep(output: str) -> int:
     """Takes away what doesn't count; returns the number of parts and files."""
     parts = list_parts(output)
-    existing = {stem for stem, tables in parts.items() if "images" in tables}
+    existing = set(only_finished(parts))
     replaced = {old for stem in existing if replaces_others(stem) for old in replaced_by(output, stem)} & existing
     for stem in replaced:
         delete_part(output, stem)

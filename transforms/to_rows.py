@@ -1,6 +1,6 @@
 """ToRows: what a detector found in an image becomes the image's rows for every table, as columns.
 
-Boxes get the picture's pixels, classes their names, masks are pasted and encoded one at a time. Detections are taken as
+Boxes get the picture's pixels, classes their names, masks are pasted and encoded. Detections are taken as
 they are: the detector has applied the score's threshold and the limit already. The columns' types and meanings are in
 `schemas.py`. Not for writing: see `write_parts.py`.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from .credentials import redact, without_user_info
 from .elements import ImageRows, LabelledImage
-from .masks import EncodedMask, encode_box_mask, png_bytes
+from .masks import EncodedMask, encode_box_masks, png_bytes
 from .schemas import build_table
 
 MaskFormat = Literal["rle", "png", "none"]
@@ -78,8 +78,7 @@ def image_rows(image: LabelledImage, options: RowOptions, labelled_at: datetime)
     ids = [f"{rows.image_id}-{rank}" for rank in range(len(detections))]
     mask_refs = [None] * len(ids)
     if detections.masks is not None and options.mask_format != "none":
-        masks = [encode_box_mask(mask, box, height, width)
-                 for mask, box in zip(detections.masks, detections.boxes_yxyx)]
+        masks = encode_box_masks(detections.masks, detections.boxes_yxyx, height, width)
         mask_refs = ids
         if options.mask_format == "png":
             mask_refs = [f"masks_png/{rows.image_id[:2]}/{detection_id}.png" for detection_id in ids]

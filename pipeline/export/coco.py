@@ -6,7 +6,6 @@ evaluation of detections, which wants `coco-results`.
 import shutil
 from typing import Any
 
-from ...transforms.masks import rle_area
 from .writer import Dataset, ExportedImage, JsonItems, Writer, shortest, to_json
 
 
@@ -29,10 +28,10 @@ class CocoWriter(Writer):
         height, width = image.labels.size_hw
         self._images.write({"id": image.number, "file_name": image.name, "width": width, "height": height,
                             "uri": image.labels.uri})
-        for found in coco_detections(image, image.number):
+        for found, mask_ref in zip(coco_detections(image, image.number), image.labels.mask_refs):
             self._num_annotations += 1
             w, h = found["bbox"][2:]
-            area = rle_area(found["segmentation"]["counts"]) if "segmentation" in found else w * h
+            area = w * h if mask_ref is None else image.labels.areas[mask_ref]
             self._annotations.write({"id": self._num_annotations, **found, "area": area, "iscrowd": 0})
 
     def finish(self) -> None:

@@ -13,10 +13,10 @@ from ...transforms.containers import index_members
 from ...transforms.elements import ImageError, ImageFacts, ImageReference
 from ...transforms.fetch_options import ReadOptions
 from ...transforms.image_errors import image_error
-from ...transforms.inputs import absolute
+from ...transforms.inputs import absolute, container_of
 from ...transforms.read_bytes import read_bytes
 from ...transforms.read_policy import scheme_of
-from ..stored_labels import StoredLabels, container_of
+from ..stored_labels import StoredLabels
 
 Way = Literal["copy", "link"]
 

@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...detectors.errors import UsageError
-from ...transforms import output_files
-from ...transforms.parts import iter_part, list_parts, part_path
-from ..status import read_labelling_file
+from ...transforms.parts import finished_parts, iter_part
+from ..labelling import read_labelling_file
 from .names import common_folder
 from .pictures import is_local_file
 
@@ -46,10 +45,10 @@ def survey(output: str) -> Survey:
       UsageError: if it's no folder of a labelling, or there is nothing in it to export.
     """
     settings = read_labelling_file(output)["settings"]
-    stems = sorted(stem for stem, tables in list_parts(output).items() if "images" in tables)
+    parts = finished_parts(output)
     statuses, failures, first, last, not_a_file = Counter(), Counter(), None, None, None
     categories = {int(id): name for id, name in settings["labels"].items()}
-    for stem in stems:
+    for stem, tables in parts.items():
         for batch in iter_part(output, stem, "images", ["uri", "status", "error_kind"]):
             statuses.update(batch.column("status").to_pylist())
             failures.update(kind for kind in batch.column("error_kind").to_pylist() if kind)
@@ -72,7 +71,7 @@ def survey(output: str) -> Survey:
                          "labels to export. `labelbeam status` says why; `labelbeam label … --retry-failed` labels "
                          "them again")
     return Survey(settings, dict(sorted(categories.items())), statuses["ok"], dict(failures), common_folder(first, last),
-                  not_a_file, has_masks=bool(output_files.list_files(part_path(output, "masks", "part-*"))))
+                  not_a_file, has_masks=any("masks" in tables for tables in parts.values()))
 
 
 def choose_categories(categories: dict[int, str], names: Sequence[str] | None) -> dict[int, str]:

@@ -1,6 +1,7 @@
 import pytest
-from labelbeam.detectors.config import configured_names, load_config
+from labelbeam.detectors.config import load_config
 from labelbeam.detectors.errors import ConfigError
+from labelbeam.detectors.shipped_configs import shipped_names
 
 GOOD = """
 name: mine
@@ -38,8 +39,8 @@ def test_published_detectors_have_the_model_cards_figures():
 
 
 def test_every_configuration_that_ships_can_be_read():
-    assert {"demo", "centernet_resnet50v2_512x512"} <= set(configured_names())
-    for name in configured_names():
+    assert {"demo", "centernet_resnet50v2_512x512"} <= set(shipped_names("detectors"))
+    for name in shipped_names("detectors"):
         assert load_config(name).name == name
 
 
@@ -58,7 +59,7 @@ def test_own_file_with_a_relative_folder_of_weights(tmp_path):
     ("resize: letterbox", "resize: crop", "resize: expected one of stretch, letterbox, got 'crop'"),
     ("[saved_model]", "[onnx]", "engines: expected one of saved_model, native, got 'onnx'"),
     ("{1: cat, 2: dog}", "{cat: 1}", "labels: expected a whole number, got 'cat'"),
-    ("{1: cat, 2: dog}", "imagenet", "no label map 'imagenet'; known: coco"),
+    ("{1: cat, 2: dog}", "imagenet", "label map imagenet: not known. Known: coco"),
     ("licence: MIT\n", "", "missing key 'licence'"),
     ("licence: MIT\n", "licence: MIT\nlicence: GPL\n", "line 12: key 'licence' stands twice"),
     ("limits: none", "limits: none\nreference: {dataset: d, box_ap: high, source: s}", "box_ap: expected a number, got 'high'"),
@@ -71,7 +72,16 @@ def test_what_is_wrong_is_named(tmp_path, old, new, named):
 
 
 def test_unknown_names(tmp_path):
-    with pytest.raises(ConfigError, match="did you mean 'centernet_resnet50v2_512x512'"):
+    with pytest.raises(ConfigError, match="did you mean centernet_resnet50v2_512x512"):
         load_config("centernet_resnet50_512x512")
     with pytest.raises(ConfigError, match="no such file"):
         load_config(str(tmp_path / "absent.yaml"))
+
+
+def test_an_input_size_may_be_unknown_but_not_half_known(tmp_path):
+    unknown = GOOD.replace("input_size_hw: [320, 320]\n", "").replace("resize: letterbox\n", "")
+    assert load_config(write(tmp_path, unknown)).input_size_hw is None
+    with pytest.raises(ConfigError, match="input_size_hw and resize go together"):
+        load_config(write(tmp_path, GOOD.replace("resize: letterbox\n", "")))
+    with pytest.raises(ConfigError, match="expected numbers of pixels"):
+        load_config(write(tmp_path, GOOD.replace("[320, 320]", "[0, 320]")))

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from labelbeam.transforms.elements import image_id
 from labelbeam.transforms.masks import encode_box_mask
+from labelbeam.transforms.merge_parts import sorted_by_image
 from labelbeam.transforms.parts import new_stem, write_part
 from labelbeam.transforms.schemas import TABLES
 from PIL import Image
@@ -18,15 +19,19 @@ MASK = np.clip(1.5 - np.hypot(*np.meshgrid(*[np.linspace(-1.4, 1.4, 33)] * 2)), 
 
 
 def generate_labelling(folder: Path, num_images: int, *, num_classes: int = 80, mean_detections: float = 10, failed: float = 0.02,
-                       part_images: int = 1000, images_per_s: float = 25, seed: int = 0) -> Path:
-    """Writes a labelling to `folder / "out"` and its pictures, noise that no codec makes small, beside it."""
+                       part_images: int = 1000, images_per_s: float = 25, num_shapes: int = 200, seed: int = 0) -> Path:
+    """Writes a labelling to `folder / "out"` and its pictures, noise that no codec makes small, beside it.
+
+    Args:
+      num_shapes: different boxes and masks; with thousands, masks take as many bytes as those of a real detector.
+    """
     rng, output, pictures = np.random.default_rng(seed), folder / "out", folder / "pictures"
     pictures.mkdir()
     drawn = [pictures / f"drawn-{number}.jpg" for number in range(20)]
     for path in drawn:
         Image.fromarray(rng.integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)).save(path, quality=90)
-    boxes = rng.uniform(0, 0.7, (200, 2))
-    boxes = np.concatenate([boxes, boxes + rng.uniform(0.02, 0.3, (200, 2))], axis=1).astype(np.float32)
+    boxes = rng.uniform(0, 0.7, (num_shapes, 2))
+    boxes = np.concatenate([boxes, boxes + rng.uniform(0.02, 0.3, (num_shapes, 2))], axis=1).astype(np.float32)
     masks = [encode_box_mask(MASK, box, *SIZE_HW) for box in boxes]
     for first in range(0, num_images, part_images):
         uris = [str(pictures / f"{number:07d}.jpg") for number in range(first, min(first + part_images, num_images))]
@@ -34,7 +39,8 @@ def generate_labelling(folder: Path, num_images: int, *, num_classes: int = 80, 
             os.link(drawn[number % len(drawn)], uri)
         write_part(str(output), new_stem("job"), _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed,
                                                          images_per_s))
-    settings = {"detector": "generated", "engine": "native", "precision": "float32", "min_score": 0.3, "mask_format": "rle"}
+    settings = {"detector": "generated", "engine": "native", "precision": "float32", "min_score": 0.3, "mask_format": "rle",
+                "labels": {str(number): f"class {number}" for number in range(1, num_classes + 1)}}
     (output / "_labelling.json").write_text(json.dumps({"settings": settings}))
     return output
 
@@ -67,5 +73,5 @@ def _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed
         "mask_ref": detection_ids, "detection_id": detection_ids, "image_id": ids[owner], "height": [height] * len(owner),
         "width": [width] * len(owner), **{name: [getattr(mask, name) for mask in found] for name in masks[0]._fields}}
     tables = {"images": images, "detections": detections, "masks": pasted}
-    return {name: pa.table([pa.array(columns[field.name]).cast(field.type) for field in TABLES[name]], schema=TABLES[name])
-            for name, columns in tables.items()}
+    return {name: sorted_by_image(pa.table([pa.array(columns[field.name]).cast(field.type) for field in TABLES[name]],
+                                           schema=TABLES[name])) for name, columns in tables.items()}

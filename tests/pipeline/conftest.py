@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pyarrow.dataset as ds
@@ -97,3 +98,16 @@ def label(tmp_path, fake_detector, capsys):
         return code, printed.out + printed.err, Labels(folder)
 
     return run
+
+
+@pytest.fixture
+def chromium():
+    """A real browser."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])  # as root, there's no other way
+        yield browser
+        browser.close()

@@ -2,20 +2,21 @@ import subprocess
 import sys
 
 import pytest
-from labelbeam.detectors.config import configured_names
+from labelbeam.detectors.shipped_configs import shipped_names
 from labelbeam.pipeline.cli import main
 
 
 def test_detectors_are_listed_with_what_one_needs_to_choose(capsys):
     assert main(["detectors"]) == 0
     printed = capsys.readouterr().out
-    for name in configured_names():
+    for name in shipped_names("detectors"):
         assert name in printed
     assert "1024×1024" in printed and "39.0/34.6 on COCO 2017 test set" in printed
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--help"], ["label", "--help"], ["demo", "--help"], ["report", "--help"], ["show", "--help"], ["detectors", "--help"], ["--version"]])
+    ["--help"], ["label", "--help"], ["estimate", "--help"], ["demo", "--help"], ["report", "--help"],
+    ["show", "--help"], ["detectors", "--help"], ["--version"]])
 def test_help_needs_neither_beam_nor_tensorflow(arguments):
     code = ("import sys; from labelbeam.pipeline.cli import main\n"
             f"try: main({arguments!r})\nexcept SystemExit as e: assert e.code == 0\n"

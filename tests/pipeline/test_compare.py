@@ -178,7 +178,7 @@ def test_ranges_of_images_and_portions_of_pairs_change_nothing(tmp_path, monkeyp
     assert 0.2 < once["detections"]["agreement"] < 0.8 and once["renamed"]
     assert len(once["most_different"]) == 12
     monkeypatch.setattr(compare_module, "MAX_ROWS", {"bbox": 100})
-    monkeypatch.setattr(compare_module, "_MAX_PAIRS", 7)
+    monkeypatch.setattr(compare_module, "MAX_PAIRS", {"bbox": 7})
     again = compare(a, b)
 
     def rounded(value):  # sums of floats in another order
@@ -221,6 +221,40 @@ def test_the_page_holds_pictures_of_both_and_needs_nothing_else(tmp_path, capsys
     assert "x&amp;&lt;y&gt;.png" in text and "The picture can&#39;t be shown" in text and "ball 0.70 only" in text
     assert "agreement 66.7 %" in printed and "3 lost, 0 new" in printed
     assert json.loads(json_file.read_text())["detections"]["lost"] == 3
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_shows_the_page(tmp_path, chromium, width, colours):
+    uris = [tmp_path / "a very long folder's name that has to be broken somewhere on a phone" / f"{i}.png" for i in range(2)]
+    uris[0].parent.mkdir()
+    for uri in uris:
+        Image.new("RGB", (800, 400), (40, 60, 200)).save(uri)
+    images = [[labelled(uri, (400, 800), detections(scores, boxes_yxyx=BOXES[:len(scores)])) for uri in uris]
+              for scores in ((0.9, 0.8, 0.7), (0.9, 0.75))]
+    a, b = folders(tmp_path, *images)
+    for other, pictures in ((b, 4), (a, 0)):
+        assert main(["compare", a, other, "--html", str(tmp_path / "page.html")]) == 0
+        page, complaints, requests = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=colours), [], []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto((tmp_path / "page.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate("[...document.images].map(image => image.naturalWidth)") == [640] * pictures
+        assert ("A and B say the same" in page.inner_text("body")) == (other == a)
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 23, 26)"
+        assert dark == (colours == "dark")
+        assert not complaints and all(url.startswith(("file:", "data:")) for url in requests)
+
+
+def test_a_labelling_equals_itself_in_words(tmp_path, capsys):
+    a, b = folders(tmp_path, [found("x.jpg")], [found("x.jpg", (0.9, 0.8, 0.69))])
+    assert main(["compare", a, a]) == 0
+    assert "agreement 100.0 %, all of them equal" in capsys.readouterr().out
+    assert main(["compare", a, b]) == 0
+    assert "agreement 100.0 %\n" in capsys.readouterr().out
 
 
 def test_settings_that_differ_are_told(tmp_path, capsys):

@@ -162,7 +162,7 @@ def test_elements_that_a_runner_loses_are_noticed_and_labelled_by_the_next_run(l
 
 
 @pytest.mark.parametrize("arguments, named", [
-    (["--detector", "demoo"], "did you mean 'demo'"),
+    (["--detector", "demoo"], "did you mean demo"),
     (["--min-scor", "0.5"], "did you mean --min-score"),
     (["--min-score", "3"], "--min-score 3.0: expected a number from 0 to 1"),
     (["--engine", "native"], "--engine native: detector fake runs on saved_model"),

@@ -16,8 +16,11 @@ def test_what_workers_tell_adds_up(tmp_path):
     one.add(LABELLED)
     two.add(FAILED)
     two.add(PASSED_OVER, 3)
+    one.flush()
+    two.flush()
     assert reader.read() == Counts(listed=10, labelled=1, failed=1, passed_over=3)
     two.add(LABELLED, 4)
+    two.close()
     assert reader.read() == Counts(10, 5, 1, 3) and reader.read().done == 6
     assert not link.is_stopping()
     link.ask_to_stop()

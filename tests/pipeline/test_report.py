@@ -1,7 +1,6 @@
 import base64
 import io
 import json
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -14,7 +13,6 @@ from labelbeam.pipeline.cli import main
 from labelbeam.pipeline.report import MAX_PAGE_BYTES, _rate_chart
 from labelbeam.pipeline.report_data import BOX_SIDE_EDGES, CONFIDENT, CROWDED, NUM_SCORE_BINS, UNSURE, collect_report_data
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from ..fakes.generated_labellings import generate_labelling
 from ..fakes.output_folders import NAMES, detections, failed, labelled, write_part
@@ -248,17 +246,6 @@ def test_100_000_images_take_little_memory_and_make_a_small_page(tmp_path):
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) * 1024 < 1e9
     assert (output / "report.html").stat().st_size <= MAX_PAGE_BYTES
-
-
-@pytest.fixture
-def chromium():
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("needs a browser: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])  # as root, there's no other way
-        yield browser
-        browser.close()
 
 
 @pytest.mark.heavy

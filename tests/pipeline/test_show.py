@@ -85,12 +85,6 @@ def test_a_folder_that_is_no_labelling_is_said(tmp_path, capsys):
     assert "not the output folder of a labelling" in capsys.readouterr().err
 
 
-def test_an_empty_labelling_has_no_image(tmp_path, capsys):
-    (tmp_path / "_labelling.json").write_text('{"settings": {}}')
-    assert show(tmp_path, "a.png") == 2
-    assert "not among the 0 images" in capsys.readouterr().err
-
-
 def test_a_labelling_without_masks_is_shown(tmp_path, capsys):
     Image.new("RGB", (120, 90), BLUE).save(tmp_path / "a.png")
     write_part(tmp_path, [labelled(tmp_path / "a.png", (90, 120), detections([0.9]))], "none", tables=("detections", "images"))

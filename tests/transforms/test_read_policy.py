@@ -3,7 +3,7 @@ import logging
 import socket
 
 import pytest
-from labelbeam.transforms import http_connections, read_policy
+from labelbeam.transforms import http_connections, proxies, read_policy
 from labelbeam.transforms.credentials import redact, without_user_info
 from labelbeam.transforms.elements import ImageError, ImageFacts, ImageReference, MemberLocation
 from labelbeam.transforms.fetch_options import ReadOptions
@@ -25,6 +25,7 @@ def server():
 def fresh_pools(monkeypatch):
     """No connection of an earlier test is used again, and no proxy of this machine."""
     http_connections._pool_manager.cache_clear()
+    proxies.environment.cache_clear()
     for name in ("http_proxy", "https_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -134,6 +135,7 @@ class TestProxies:
     def test_is_left_out_for_hosts_that_the_environment_names(self, server, monkeypatch):
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
         assert read(server.url("/files/a.jpg")).kind == "unreachable"
+        proxies.environment.cache_clear()
         monkeypatch.setenv("no_proxy", "127.0.0.1,example.org")
         assert read(server.url("/files/a.jpg")) == BODY
 

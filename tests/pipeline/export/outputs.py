@@ -39,18 +39,18 @@ def save_labelling(output, **settings):
     (output / LABELLING_FILE).write_text(json.dumps({"fingerprint": "0", "settings": settings}))
 
 
-def make_output(folder, mask_format="rle"):
+def make_output(folder, mask_format="rle", second="a/1.jpg"):
     """Five images in two parts: `a/1.png` with three detections, `b/1.png` with one of a class without a name, `b/2.png` with
-    none, `a/1.jpg` with one, and one that failed."""
+    none, `a/1.jpg` (or another, called `second`) with one, and one that failed."""
     output, pictures = folder / "out", folder / "pictures"
-    sizes_hw = {"a/1.png": (30, 40), "a/1.jpg": (33, 41), "b/1.png": (51, 27), "b/2.png": (20, 20)}
+    sizes_hw = {"a/1.png": (30, 40), second: (33, 41), "b/1.png": (51, 27), "b/2.png": (20, 20)}
     for seed, (name, (height, width)) in enumerate(sizes_hw.items()):
         (pictures / name).parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(pictures / name)
     boxes = [[0.1234567, 0.2, 0.7777, 0.9], [0, 0, 1, 1], [0.5, 0.25, 0.75, 1]]
     found = {"a/1.png": detections([0.9, 0.6, 0.31234567], [2, 1, 2], boxes), "b/1.png": detections([0.5], [7]),
-             "b/2.png": detections([]), "a/1.jpg": detections([0.7], [1])}
+             "b/2.png": detections([]), second: detections([0.7], [1])}
     images = [labelled(pictures / name, size_hw, found[name]) for name, size_hw in sizes_hw.items()]
     tables = ("detections", "images") if mask_format == "none" else ("detections", "masks", "images")
     write_part(output, [*images[:2], failed(pictures / "c.png")], mask_format, tables=tables)
