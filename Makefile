@@ -9,7 +9,7 @@ FLINK ?= 1.20
 FLINK_JAR := beam-runners-flink-$(FLINK)-job-server-$(BEAM).jar
 FLINK_JAR_URL := https://repo.maven.apache.org/maven2/org/apache/beam/beam-runners-flink-$(FLINK)-job-server/$(BEAM)/$(FLINK_JAR)
 
-.PHONY: demo test test-heavy bench prism export-readers flink-smoke lock clean
+.PHONY: demo test test-heavy bench prism flink export-readers flink-smoke lock clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/labelbeam demo --output $(OUT)
@@ -33,6 +33,14 @@ prism: $(VENV)/bin/prism
 $(VENV)/bin/prism: $(VENV)/.installed
 	@command -v go >/dev/null || { echo "make prism: there's no go in PATH; install Go 1.26 or newer (https://go.dev/dl)"; exit 1; }
 	GOBIN=$(abspath $(VENV)/bin) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+
+# A Flink and Beam's runner for it as libraries (150 MB), for the heavy tests: needs Java 11 or newer, and Maven.
+flink: build/flink/job-server.jar
+
+build/flink/job-server.jar: tests/flink/pom.xml
+	@command -v mvn >/dev/null || { echo "make flink: there's no mvn in PATH; install Java 11 or newer, and Maven"; exit 1; }
+	mvn --batch-mode --quiet --file $< package
+	touch $@
 
 # Labelling tools' own packages, for the heavy tests of exports: an environment each (1.6 GB together), since they want other
 # versions of NumPy and pandas than labelbeam has.

@@ -45,7 +45,7 @@ def free_labelling() -> Labelling:
 
 
 def run_free_job(pictures: Path, output: Path, count: int, **settings: Any) -> JobResult:
-    """Labels a folder of `count` pictures on the FnApiRunner; `settings` are a `Job`'s."""
+    """Labels a folder or list of `count` pictures on the FnApiRunner; `settings` are a `Job`'s."""
     job = Job([str(pictures)], str(output), free_labelling(), **settings)
     result = run_job(job, PipelineOptions(["--runner=FnApiRunner"]))
     if result.record["rows"] != {"images": count, "detections": count * BOXES}:

@@ -28,7 +28,7 @@ def crops(count: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def write_jpegs(folder: Path, count: int, size_wh: tuple[int, int], distinct: int = 20, quality: int = 85) -> Path:
-    """JPEGs of one size in a new folder: a few really drawn, the rest links to them under names of their own; returns the folder."""
+    """JPEGs of one size in a new folder, which is returned: a few really drawn, the rest links to them."""
     folder.mkdir(parents=True)
     drawn = []
     for number, crop in enumerate(crops(min(count, distinct))):

@@ -1,8 +1,9 @@
 """What does looking at a million labelled images cost?  python -m benchmarks.reading_at_scale
 
-Generates a labelling of 1,000,000 images with 7 detections each, in merged parts of 64 MiB, and a second one of the same images with
-other scores; then runs each command that reads output folders in a process of its own: seconds and peak memory. Peers: DuckDB, which
-reads the same tables for the same answer, pandas with whole tables in memory, and pycocotools on a JSON file of the same detections.
+Generates a labelling of 1,000,000 images with 7 detections each, in merged parts of 64 MiB, and a second one of the same images
+with other scores; then runs each command that reads output folders in a process of its own: seconds and peak memory. Peers:
+DuckDB, which reads the same tables for the same answer, pandas with whole tables in memory, and pycocotools on a JSON file of
+the same detections.
 """
 import contextlib
 import json
@@ -10,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from labelbeam.pipeline.cli import main as labelbeam
+from labelbeam.pipeline.export import FORMATS
 
 from benchmarks.figures import Figure, arguments, in_own_process, publish
 from tests.fakes.generated_labellings import SIZE_HW, generate_labelling
@@ -25,8 +27,7 @@ from tests.fakes.generated_labellings import SIZE_HW, generate_labelling
 PART_IMAGES = 92_000  # about 64 MiB
 ANNOTATED = 5_000  # as many as COCO's val2017
 BOXES_A_PICTURE = 7
-FORMATS = ("coco", "coco-results", "label-studio", "cvat", "fiftyone", "yolo", "voc", "yolo-seg", "geojson")
-FILE_AN_IMAGE = ("yolo", "voc", "yolo-seg", "geojson")  # formats whose time is mostly that of the filesystem
+QUICK_FORMATS = ("coco", "coco-results", "fiftyone")  # the others decode each mask, or write a file an image
 GOAL_MIB = 2_000
 
 
@@ -83,7 +84,7 @@ def whole_tables(folder: str) -> float:
     """Seconds of pandas with the columns of a report: counts by class, histograms, images over time."""
     import pandas as pd
     started = time.perf_counter()
-    images = pd.read_parquet(f"{folder}/out/images", columns=["image_id", "status", "error_kind", "num_detections", "labelled_at"])
+    images = pd.read_parquet(f"{folder}/out/images", columns=["error_kind", "num_detections", "labelled_at"])
     found = pd.read_parquet(f"{folder}/out/detections", columns=["image_id", "class_name", "score", "w", "h"])
     images.error_kind.value_counts(), images.num_detections.value_counts(), images.labelled_at.dt.floor("s").value_counts()
     found.groupby("class_name").score.apply(lambda scores: np.histogram(scores, 20, (0, 1)))
@@ -108,7 +109,8 @@ def direct_pycocotools(folder: str, iou: str) -> float:
 
 _RESULT = "class_id AS category_id, [x, y, w, h] AS bbox, score, {size: [height, width], counts: counts} AS segmentation"
 _NUMBER = "CAST(regexp_extract(uri, '([0-9]+).jpg$', 1) AS INTEGER)"
-_AREA = "greatest(0, least(a.x + a.w, b.x + b.w) - greatest(a.x, b.x)) * greatest(0, least(a.y + a.h, b.y + b.h) - greatest(a.y, b.y))"
+_AREA = ("greatest(0, least(a.x + a.w, b.x + b.w) - greatest(a.x, b.x)) * "
+         "greatest(0, least(a.y + a.h, b.y + b.h) - greatest(a.y, b.y))")
 _QUERIES = {
     "status": "SELECT status, error_kind, count(*), sum(num_detections) FROM images GROUP BY ALL",
     "show": f"""SELECT * FROM detections LEFT JOIN masks USING (mask_ref)
@@ -122,7 +124,7 @@ _QUERIES = {
 }
 
 
-def measure(folder: Path, quick: bool) -> list[Figure]:
+def measure(folder: Path, quick: bool, formats: Sequence[str]) -> list[Figure]:
     """Each command beside its peer."""
     out, other, truth, target = (str(folder / name) for name in ("out", "b", "instances.json", "target"))
     query(str(folder), f"COPY (SELECT {_NUMBER} AS image_id, {_RESULT} FROM detections JOIN masks USING (mask_ref) "
@@ -148,9 +150,9 @@ def measure(folder: Path, quick: bool) -> list[Figure]:
     add("compare", "DuckDB, boxes alone", of_query["compare"], "compare", out, other)
     if not quick:
         add("compare --iou segm", "DuckDB, boxes alone", of_query["compare"], "compare", out, other, "--iou", "segm")
-    for format in FORMATS:
-        if not quick or format not in FILE_AN_IMAGE:
-            add(f"export --format {format}", "DuckDB, to JSON", of_query["export"], "export", out, "--format", format, "--to", target)
+    for format in formats:
+        add(f"export --format {format}", "DuckDB, to JSON", of_query["export"], "export", out, "--format", format, "--to",
+            target)
     return figures
 
 
@@ -158,6 +160,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--images", type=int, metavar="N", help="default: 1,000,000; with --quick 100,000")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="where to generate, or what was generated there before; it stays")
+    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=QUICK_FORMATS, help="of the exports to measure")
     args = parser.parse_args()
     num_images = args.images or (100_000 if args.quick else 1_000_000)
     with tempfile.TemporaryDirectory() as temporary:
@@ -165,7 +168,7 @@ def main() -> None:
         if not (folder / "instances.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
             in_own_process(generate, folder, num_images)
-        figures = measure(folder, args.quick)
+        figures = measure(folder, args.quick, args.formats)
     publish(figures, args.json)
     most = max(figures, key=lambda figure: figure.ours_mib)
     print(f"\n{num_images:,} images; most memory: {most.what}, {most.ours_mib:,.0f} MiB (at most {GOAL_MIB:,} wanted)")

@@ -37,12 +37,18 @@ class Script:
       arguments: besides `--quick` and `--json`; `{saved_models}` and `{img2dataset}` stand for what `run_all` was given.
       needs: what it can't do without, a key of `MISSING`; None if nothing.
       wants: what it can do more with, a key of `MISSING`, and the arguments that say so; None if nothing.
+      variant: tells several runs of one script apart.
     """
 
     name: str
     arguments: tuple[str, ...] = ()
     needs: str | None = None
     wants: tuple[str, tuple[str, ...]] | None = None
+    variant: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}-{self.variant}" if self.variant else self.name
 
 
 MISSING = {
@@ -53,9 +59,12 @@ MISSING = {
 
 SCRIPTS = (
     Script("pipeline_overhead"),
-    Script("pipeline_vs_bare_loop"),  # with CenterNet if $LABELBEAM_STANDINS is set
+    Script("pipeline_vs_bare_loop"),
+    Script("pipeline_vs_bare_loop", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models",
+           variant="centernet"),
     Script("beams_own_way"),
-    Script("multi_process"),
+    Script("beams_own_way", ("--free",), variant="free"),
+    Script("multi_process", ("{saved_models}/centernet",), needs="saved_models"),
     Script("fetching", wants=("img2dataset", ("--img2dataset-python", "{img2dataset}"))),
     Script("s3_reads"),
     Script("http_faults"),
@@ -68,7 +77,7 @@ SCRIPTS = (
     Script("memory_against_images"),
     Script("estimate"),
     Script("native_costs"),
-    Script("saved_model_on_cpus", needs="saved_models"),
+    Script("saved_model_on_cpus", ("{saved_models}/centernet",), needs="saved_models"),
     Script("native_vs_saved_model", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models"),
     Script("native_precision", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models"),
     Script("native_on_accelerator", (CENTERNET,), needs="accelerator"),
@@ -97,7 +106,7 @@ def run_script(script: Script, quick: bool, given: dict[str, str], folder: Path,
             arguments += more
         else:
             left_out = MISSING[wanted]
-    figures_file, log_file = folder / f"{script.name}.json", folder / f"{script.name}.log"
+    figures_file, log_file = folder / f"{script.title}.json", folder / f"{script.title}.log"
     figures_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", f"benchmarks.{script.name}", *(argument.format(**given) for argument in arguments),
                "--json", str(figures_file), *["--quick"] * quick]
@@ -133,9 +142,9 @@ def machine_line() -> str:
 def report(outcomes: Sequence[Outcome], machine: str, quick: bool) -> str:
     """The page: the machine, the table, what is missing."""
     lines = ["# Figures", "", f"{machine}{'; shortest runs (--quick)' if quick else ''}", "",
-             figures_table([(f"`{outcome.script.name}`", figure) for outcome in outcomes for figure in outcome.figures])]
+             figures_table([(f"`{outcome.script.title}`", figure) for outcome in outcomes for figure in outcome.figures])]
     for title, attribute in (("Left out", "left_out"), ("Failed", "problem")):
-        named = [f"- `{outcome.script.name}`: {why}" for outcome in outcomes if (why := getattr(outcome, attribute))]
+        named = [f"- `{outcome.script.title}`: {why}" for outcome in outcomes if (why := getattr(outcome, attribute))]
         lines += ["", f"{title}:", "", *named] if named else []
     return "\n".join(lines) + "\n"
 
@@ -144,7 +153,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the shortest runs that still mean something")
     parser.add_argument("--output", type=Path, default=Path("build/bench"), metavar="FOLDER", help="default: %(default)s")
-    parser.add_argument("--only", nargs="+", choices=[script.name for script in SCRIPTS], metavar="NAME", help="only these scripts")
+    parser.add_argument("--only", nargs="+", choices=sorted({script.name for script in SCRIPTS}), metavar="NAME", help="only these scripts")
     parser.add_argument("--saved-models", default=os.environ.get("LABELBEAM_STANDINS", ""), metavar="FOLDER",
                         help="SavedModels of the published detectors, in centernet/ and mask_rcnn/ (default: $LABELBEAM_STANDINS)")
     parser.add_argument("--img2dataset-python", default="", metavar="PYTHON", help="of an environment with img2dataset")
@@ -161,11 +170,11 @@ def main() -> int:
         limit_s = max(1.0, min(QUICK_LIMIT_S, left_s)) if args.quick else LIMIT_S
         outcome = run_script(script, args.quick, given, args.output.resolve(), limit_s)
         outcomes.append(outcome)
-        print(f"{script.name}: {len(outcome.figures)} figures in {outcome.seconds:.0f} s"
+        print(f"{script.title}: {len(outcome.figures)} figures in {outcome.seconds:.0f} s"
               + "".join(f"; {what}" for what in (outcome.problem, outcome.left_out) if what), flush=True)
     figures = [figure for outcome in outcomes for figure in outcome.figures]
     content = {"machine": machine, "quick": args.quick,
-               "scripts": [{"name": outcome.script.name, "problem": outcome.problem, "left_out": outcome.left_out,
+               "scripts": [{"name": outcome.script.title, "problem": outcome.problem, "left_out": outcome.left_out,
                             "seconds": round(outcome.seconds, 1),
                             "figures": [vars(figure) | {"times_as_good": figure.times_as_good} for figure in outcome.figures]}
                            for outcome in outcomes]}

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from .errors import ConfigError
 from .shipped_configs import find_config
-from .strict_yaml import build, read_mapping
+from .strict_yaml import build, parse_mapping, read_mapping
 
 Engine = Literal["saved_model", "native"]
 ENGINES: tuple[str, ...] = get_args(Engine)
@@ -34,6 +34,7 @@ class DetectorConfig:
       description: one line.
       architecture: network and paper.
       weights: TF Hub handle or folder of a SavedModel (a relative path starts at the YAML file's folder).
+      weights_sha256: fingerprint of these weights, as the engine gives it: others are refused. None takes what is there.
       engines: engines that can run it.
       native_network: name of the network in `detectors/native` that engine native runs it with; None if there's none.
       input_size_hw: (height, width) in pixels to which the network itself resizes a picture; None if that isn't known, or
@@ -62,6 +63,7 @@ class DetectorConfig:
     resize: Literal["stretch", "letterbox"] | None = None
     reference: Reference | None = None
     native_network: str | None = None
+    weights_sha256: str | None = None
 
     def __post_init__(self):
         if ("native" in self.engines) != (self.native_network is not None):
@@ -82,16 +84,27 @@ def load_config(name_or_yaml: str) -> DetectorConfig:
     Raises:
       ConfigError: if there's no such configuration, or it has an unknown key, a wrong type or a missing key.
     """
-    return _read(find_config("detectors", name_or_yaml, "detector"))
+    path = find_config("detectors", name_or_yaml, "detector")
+    return parse_config(path.read_text(encoding="utf-8"), str(path))
 
 
-def _read(path) -> DetectorConfig:
-    values = read_mapping(path)
+def parse_config(text: str, where: str) -> DetectorConfig:
+    """A configuration from the text of its YAML file.
+
+    Args:
+      where: path or URI of the file, at whose folder a relative path of weights starts.
+
+    Raises:
+      ConfigError: as `load_config`.
+    """
+    values = parse_mapping(text, where)
     if isinstance(values.get("labels"), str):
-        values["labels"] = _label_map(values["labels"], path)
-    config = build(DetectorConfig, values, str(path))
-    if not config.weights.startswith(("http://", "https://", "gs://", "s3://", "/")):
-        config = replace(config, weights=str((Path(str(path)).parent / config.weights).resolve()))
+        values["labels"] = _label_map(values["labels"], where)
+    config = build(DetectorConfig, values, where)
+    if "://" not in config.weights and not config.weights.startswith("/"):
+        weights = f"{where.rpartition('/')[0]}/{config.weights}" if "://" in where else str(
+            (Path(where).parent / config.weights).resolve())
+        config = replace(config, weights=weights)
     return config
 
 

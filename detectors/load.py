@@ -87,9 +87,12 @@ def prepare(config: DetectorConfig, *, engine: Engine = "saved_model", precision
     if engine == "saved_model" and precision != "float32":
         raise UsageError(f"--precision {precision}: a published graph runs in the precision it was exported in; "
                          f"use --precision float32{', or --engine native' * ('native' in config.engines)}")
-    weights = weights or config.weights
+    expected, weights = None if weights else config.weights_sha256, weights or config.weights
     inspect = _inspect_native if engine == "native" else _inspect_saved_model
     found = inspect(config, weights, options)
+    if expected not in (None, found.fingerprint):
+        raise WeightsError(f"weights {weights}: not those that {config.name} was configured with (SHA-256 {found.fingerprint[:16]}…, "
+                           f"expected {expected[:16]}…). Fetch or stage them again, or take weights_sha256 out of its file")
     return DetectorSpec(config, engine, precision, weights, found.fingerprint, options.masks and found.has_masks,
                         found.takes_boxes, options, max_batch_size, processes)
 

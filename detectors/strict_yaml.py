@@ -20,16 +20,21 @@ def read_mapping(path) -> dict:
     Raises:
       ConfigError: if the file isn't valid YAML or no mapping.
     """
+    return parse_mapping(path.read_text(encoding="utf-8"), str(path))
+
+
+def parse_mapping(text: str, where: str) -> dict:
+    """`read_mapping` of a file's text; `where` says which file it is."""
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+        raise ConfigError(f"{where}: not valid YAML: {error}") from error
     if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{path}: expected a mapping `key: value`, one a line")
+        raise ConfigError(f"{where}: expected a mapping `key: value`, one a line")
     seen = set()
     for key_node, _ in node.value:
         if key_node.value in seen:
-            raise ConfigError(f"{path}, line {key_node.start_mark.line + 1}: key {key_node.value!r} stands twice")
+            raise ConfigError(f"{where}, line {key_node.start_mark.line + 1}: key {key_node.value!r} stands twice")
         seen.add(key_node.value)
     return yaml.SafeLoader("").construct_document(node)
 

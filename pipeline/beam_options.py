@@ -55,6 +55,14 @@ def processes_per_machine(options: PipelineOptions) -> int:
     return max(1, int(options.view_as(PortableOptions).sdk_worker_parallelism))
 
 
+def direct_workers(options: PipelineOptions) -> int | None:
+    """How many bundles Beam's in-process runner works on at a time, in processes or threads; None for other runners."""
+    if options.view_as(StandardOptions).runner.rpartition(".")[2] not in ("FnApiRunner", "DirectRunner"):
+        return None
+    direct = options.view_as(DirectOptions)
+    return 1 if direct.direct_running_mode == "in_memory" else direct.direct_num_workers or os.cpu_count()
+
+
 def _check(flag: str, known: dict[str, tuple[str, bool]], suggestions: Sequence[str], message: str) -> None:
     if flag not in known:
         near = difflib.get_close_matches(flag, suggestions, n=1)

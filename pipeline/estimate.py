@@ -35,6 +35,7 @@ from .sample_run import SampleRun, keeping_detector, run_sample
 
 MIN_SAMPLE_S = 10.0  # a shorter run is repeated with more images: starting and ending would be too much of it
 MAX_SAMPLE_FACTOR = 20  # times as many at most
+MAX_GROUPS = 20  # of images, whose times are compared
 RUNNER = "FnApiRunner"
 
 
@@ -208,14 +209,15 @@ def time_sample(job: Job, sample: Sequence[ImageReference], size: int, options: 
 
 def seconds_an_image(run: SampleRun, batch_size: int) -> Mean:
     """Of a run, by the method of batch means: images that come one after the other share batches of the model and each other's
-    waiting times, so it is groups of them, a batch or more each, that are compared."""
-    groups = max(1, min(run.images // batch_size, 20))
-    ends = [run.images * (number + 1) // groups for number in range(groups)]
-    sizes = [end - start for start, end in zip([0, *ends], ends)]
-    times = [run.finished_s[end - 1] for end in ends[:-1]] + [run.steps_s]
+    waiting times, so it is groups of them, one or more whole batches each, that are compared."""
     mean = run.steps_s / run.images
+    group_size = batch_size * math.ceil(run.images / batch_size / MAX_GROUPS)
+    ends = [*range(group_size, run.images, group_size), run.images]
+    groups = len(ends)
     if groups == 1:
         return Mean(mean, 0.0)
+    sizes = [end - start for start, end in zip([0, *ends], ends)]
+    times = [run.finished_s[end - 1] for end in ends[:-1]] + [run.steps_s]
     residuals = [end - start - mean * size for start, end, size in zip([0.0, *times], times, sizes)]
     error = math.sqrt(sum(residual**2 for residual in residuals) / (groups - 1) / groups) / (run.images / groups)
     return Mean(mean, 2 * error)

@@ -141,8 +141,13 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
         _note_end(job, {**facts, "status": "failed", "error": f"{type(error).__name__}: {error}"[:2000]})
         raise
     remove_notes(job.output)
+    metrics = _metrics(result)
     record = read_record(job.output, job.job_id)
-    return JobResult(record, _metrics(result), time.monotonic() - started)
+    if loads := metrics.get("model_loads"):  # known only now: runners tell of metrics when all is done
+        record["detector_loads"] = {"count": loads, "seconds": metrics["model_load_ms"] / 1000,
+                                    "resident_bytes": metrics["model_resident_bytes"]}
+        write_record(job.output, record)
+    return JobResult(record, metrics, time.monotonic() - started)
 
 
 def _note_end(job: Job, record: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from apache_beam.io.filesystem import FileSystem
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from ..detectors.device_share import processors
 from ..detectors.errors import UsageError
@@ -17,7 +18,7 @@ from ..transforms.given_boxes import open_tables
 from ..transforms.inputs import ListOptions
 from ..transforms.list_images import NamedSchemes, check_inputs
 from ..transforms.write_parts import PartLimits
-from .beam_options import parse_beam_options, processes_per_machine
+from .beam_options import direct_workers, parse_beam_options, processes_per_machine
 from .job import Job, run_job
 from .label_images import Pace
 from .labelling import prepare_labelling
@@ -42,6 +43,7 @@ def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
     options = parse_beam_options(beam_arguments, own_options, args.runner_config)
     FileSystems.set_options(options)  # object stores: inputs are looked at before there's a pipeline
     check_runner(options)
+    _check_copies(args, options)
     job, named = prepare_job(args, processes_per_machine(options))
     check_visible(options, args.shared_folder, inputs=args.input, listed_schemes=named.schemes, output=args.output,
                   weights=job.labelling.detector.weights, boxes=args.boxes or ())
@@ -69,6 +71,7 @@ def prepare_job(args: argparse.Namespace, processes: int) -> tuple[Job, NamedSch
         decode=DecodeOptions(exif_orientation=args.exif_orientation, background_rgb=args.background,
                              **_given(max_pixels=args.max_pixels)))
     pace = Pace(batch_size=AUTO_BATCH_SIZE if args.batch_size == "auto" else args.batch_size, share_model=args.share_model,
+                model_copies=args.model_copies or 1,
                 fetch=FetchOptions(allow_schemes=allow_schemes, public_hosts_only=args.public_hosts_only,
                                    **_given(decode_threads=max(1, processors() // processes) if processes > 1 else None,
                                             max_bytes=args.max_bytes, deadline_s=args.fetch_deadline_s,
@@ -77,6 +80,19 @@ def prepare_job(args: argparse.Namespace, processes: int) -> tuple[Job, NamedSch
     job = Job(args.input, args.output, labelling, listing, pace, parts, limit=args.limit,
               retry_failed=_error_kinds(args.retry_failed))
     return job, named
+
+
+def _check_copies(args: argparse.Namespace, options: PipelineOptions) -> None:
+    """Raises `UsageError` if --model-copies makes no sense with this runner."""
+    copies = args.model_copies or 1
+    if args.model_copies and not args.share_model:
+        raise UsageError(f"--model-copies {copies}: says how many detectors the processes of a machine share; give --share-model "
+                         "with it. Without, each process has one of its own")
+    workers = direct_workers(options)
+    if workers is not None and copies > workers:
+        raise UsageError(f"--model-copies {copies}: {copies - workers} of them would never be called: there "
+                         f"{'is 1 worker' if workers == 1 else f'are {workers} workers'}. Give at most {workers}, or more workers, as in "
+                         f"--runner-config multi_process --direct_num_workers {copies}")
 
 
 def _allowed_schemes(given: Sequence[str] | None, named: NamedSchemes) -> frozenset[str]:

@@ -19,6 +19,7 @@ from ..transforms.driver_link import DriverLink
 from ..transforms.elements import ImageReference, ImageRows
 from ..transforms.fetch_images import FetchImages, FetchOptions
 from ..transforms.skip_labelled import DistinctImages
+from ..transforms.stored_weights import StoredDetector
 from ..transforms.to_rows import RowOptions, ToRows, rows_as_dicts
 from .labelling import Labelling
 
@@ -32,11 +33,13 @@ class Pace:
     Attributes:
       batch_size: pictures handed to the detector at a time.
       share_model: one loaded detector for all processes of a machine, instead of one each.
+      model_copies: with `share_model`, so many of them, which take turns.
       fetch: threads, limits and deadlines of reading.
     """
 
     batch_size: int = 16
     share_model: bool = False
+    model_copies: int = 1
     fetch: FetchOptions = FetchOptions()
 
 
@@ -61,7 +64,8 @@ class LabelReferences(beam.PTransform):
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageRows]:
         detector = self._labelling.detector
-        handler = DetectorHandler(detector, self._pace.batch_size, self._pace.share_model, self._output)
+        handler = DetectorHandler(StoredDetector(detector), self._pace.batch_size, self._pace.share_model, self._output,
+                                  self._pace.model_copies)
         return (references
                 | beam.Filter(_UntilStopped(self._link)).with_output_types(ImageReference)
                 | FetchImages(self._pace.fetch, self._labelling.decode, output=self._output)

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from ..detectors.config import DetectorConfig, Engine, load_config
+from ..detectors.config import DetectorConfig, Engine
 from ..detectors.detector import DetectOptions
 from ..detectors.errors import UsageError
-from ..detectors.load import DetectorSpec, Precision, prepare
+from ..detectors.load import DetectorSpec, Precision
 from ..transforms import output_files
 from ..transforms.fetch_options import DecodeOptions, ModelInput
 from ..transforms.given_boxes import BoxTables
 from ..transforms.to_rows import MaskFormat
+from .find_detector import find_detector
 
 Decoding = Literal["exact", "fast"]
 
@@ -92,7 +93,7 @@ def prepare_labelling(detector: str, *, weights: str | None = None, engine: Engi
     """Finds and checks a detector; downloads published weights where they aren't in the cache yet.
 
     Args:
-      detector: a configuration's name (`labelbeam detectors` lists them) or the path of a YAML file.
+      detector: a configuration's name (`labelbeam detectors` lists them), or the path or URI of a YAML file.
       weights: TF Hub handle or folder of a SavedModel, instead of the configuration's.
       min_score: detections below are dropped, in [0, 1].
       max_detections: at most so many an image.
@@ -110,11 +111,10 @@ def prepare_labelling(detector: str, *, weights: str | None = None, engine: Engi
     if max_detections < 1:
         raise UsageError(f"--max-detections {max_detections}: expected 1 or more")
     options = DetectOptions(min_score, max_detections, masks=mask_format != "none", keep=tuple(dict.fromkeys(keep)))
-    config = load_config(detector)
+    spec = find_detector(detector, engine=engine, precision=precision, weights=weights, options=options,
+                         max_batch_size=max_batch_size, processes=processes)
     if decoding == "fast":
-        decode = replace(decode, reduce_for=_model_input(config))
-    spec = prepare(config, engine=engine, precision=precision, weights=weights, options=options,
-                   max_batch_size=max_batch_size, processes=processes)
+        decode = replace(decode, reduce_for=_model_input(spec.config))
     if boxes and not spec.takes_boxes:
         raise UsageError(f"--boxes: {detector} with engine {engine} finds boxes in its own way; give a detector with proposals, "
                          "which is mask_rcnn_inception_resnet_v2_1024x1024, and --engine native")

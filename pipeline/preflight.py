@@ -9,7 +9,6 @@ import shutil
 import socket
 import sys
 from collections.abc import Collection, Iterable, Sequence
-from importlib import resources
 from urllib.parse import urlsplit
 
 from apache_beam.options.pipeline_options import (
@@ -75,14 +74,16 @@ def check_visible(options: PipelineOptions, shared_folders: Sequence[str], *, in
     if why is None:
         return
     shared = [os.path.join(absolute(folder), "") for folder in shared_folders]
-    shared.append(str(resources.files("labelbeam.detectors")))  # comes with labelbeam, there as here
-    named = [*(("--input", uri) for uri in inputs), ("--output", output), ("--weights", weights),
-             *(("--boxes", uri) for uri in boxes)]
+    named = [*(("--input", uri) for uri in inputs), ("--output", output), *(("--boxes", uri) for uri in boxes)]
     for option, uri in named:
         if _is_unseen(uri, shared):
             raise UsageError(f"{option} {uri}: a path of this machine, and {why}, which can't see it. Put it where they can "
                              "(gs://, s3://, hdfs://, for what is read also https://), or name the folder with --shared-folder "
                              "if it is a network disk or a volume that they have at the same path")
+    if _is_unseen(weights, shared):
+        raise UsageError(f"--detector: its weights are in {weights}, a path of this machine, and {why}, which can't see it. "
+                         "`labelbeam stage --detector … --to gs://…` (or s3://, or a network disk) puts them where workers can read "
+                         "them, and prints the command that uses them")
     if "file" in listed_schemes and not shared_folders:
         raise UsageError(f"--input: lists local paths, and {why}, which can't see them. Copy the images to a store (gs://, "
                          "s3://, hdfs://) and list those, or name their folder with --shared-folder if workers have it at the same path")

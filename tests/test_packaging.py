@@ -1,4 +1,6 @@
-"""What `setup.py` builds works outside the repository: from the wheel and from the sdist, in an environment of its own."""
+"""What `setup.py` builds works outside the repository: from the wheel and from the sdist, in an environment of its own; and on
+workers, which have Beam alone and install the sdist, as they do with `--setup_file`.
+"""
 import shutil
 import subprocess
 import sys
@@ -6,6 +8,9 @@ import venv
 from pathlib import Path
 
 import pytest
+
+from .fakes.processes import worker_pool
+from .same_tables import read_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,15 +35,38 @@ def distributions(tmp_path_factory):
     return wheel, sdist
 
 
-@pytest.mark.heavy
-def test_the_demo_works_from_wheel_and_sdist_in_an_empty_environment(distributions, tmp_path):
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env" / "bin" / "python"
+@pytest.fixture(scope="module")
+def worker_environment(distributions, tmp_path_factory):
+    """Python of an environment that had nothing but Beam, as workers have it, before the sdist was installed."""
+    folder = tmp_path_factory.mktemp("worker")
+    venv.create(folder / "env", with_pip=True)
+    python = folder / "env" / "bin" / "python"
     pip = (python, "-m", "pip", "install", "-q", "--constraint", ROOT / "requirements.lock")
-    for number, distribution in enumerate(distributions):
-        again = ("--force-reinstall", "--no-deps") if number else ()  # the dependencies are there by then
-        run(*pip, *again, distribution, cwd=tmp_path)
-        where = run(python, "-c", "import labelbeam.pipeline.cli as c; print(c.__file__)", cwd=tmp_path)
-        assert str(tmp_path) in where
-        summary = run(tmp_path / "env" / "bin" / "labelbeam", "demo", "--output", f"out{number}", cwd=tmp_path)
+    run(*pip, "apache-beam", cwd=folder)
+    run(*pip, distributions[1], cwd=folder)
+    return python
+
+
+@pytest.mark.heavy
+def test_the_demo_works_from_sdist_and_wheel_in_an_empty_environment(distributions, worker_environment, tmp_path):
+    wheel, _ = distributions
+    for number, installs in enumerate(((), (wheel,))):
+        if installs:
+            run(worker_environment, "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", *installs, cwd=tmp_path)
+        where = run(worker_environment, "-c", "import labelbeam.pipeline.cli as c; print(c.__file__)", cwd=tmp_path)
+        assert str(worker_environment.parents[1]) in where
+        summary = run(worker_environment.parent / "labelbeam", "demo", "--output", f"out{number}", cwd=tmp_path)
         assert "failed      0" in summary and (tmp_path / f"out{number}" / "contact_sheet.png").is_file()
+
+
+@pytest.mark.heavy
+def test_a_job_on_workers_that_installed_the_sdist(worker_environment, tmp_path):
+    if not (Path(sys.executable).parent / "prism").is_file():
+        pytest.skip("there's no Prism beside python: make prism")
+    job = (sys.executable, "-m", "labelbeam.pipeline.cli", "label", "--input", ROOT / "pipeline" / "demo_images", "--detector", "demo")
+    run(*job, "--output", "here", cwd=tmp_path)
+    with worker_pool(tmp_path / "pool.log", python=str(worker_environment), PYTHONPATH="") as pool:
+        summary = run(*job, "--output", tmp_path / "there", "--runner-config", "prism", *pool.options, cwd=tmp_path)
+    assert "loaded 1×" in summary and "Starting worker" in (tmp_path / "pool.log").read_text()
+    tables = read_tables(tmp_path / "there")
+    assert len(tables["images"]) == 12 and tables == read_tables(tmp_path / "here")

@@ -6,12 +6,14 @@ is halved until the guilty picture is found, and one of which a process died is 
 for making rows: see `decode.py` and `to_rows.py`.
 """
 import logging
+import os
 import threading
 import time
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -33,6 +35,13 @@ class DetectorLoader(Protocol):
     def load(self) -> Detector: ...
 
 
+class LoadCost(NamedTuple):
+    """What loading a detector took: seconds, and bytes of host memory that the process then held more than before."""
+
+    seconds: float
+    resident_bytes: int
+
+
 class LazyDetector:
     """A detector that is loaded at its first use, once, however many threads or processes share this object.
 
@@ -47,7 +56,7 @@ class LazyDetector:
         self._notes = None
         self._lock = threading.Lock()
         self._detector: Detector | None = None
-        self._unreported_load_seconds: float | None = None
+        self._unreported_load: LoadCost | None = None
 
     def detect(self, images: Sequence, image_ids: Sequence[str], boxes_yxyx: Sequence | None = None) -> list[Detections]:
         """`Detector.detect`, or `BoxClassifier.detect_in_boxes` if there are boxes."""
@@ -58,20 +67,26 @@ class LazyDetector:
     def _load_once(self) -> None:
         with self._lock:
             if self._detector is None:
-                started = time.monotonic()
+                started, resident_before = time.monotonic(), _resident_bytes()
                 try:
                     self._detector = self._loader.load()
                 except Exception as error:
                     raise DetectorLoadError(f"the detector can't be loaded: {error}") from error
                 self._notes = open_notes(self._output)
                 weakref.finalize(self, self._notes.close)
-                self._unreported_load_seconds = time.monotonic() - started
+                self._unreported_load = LoadCost(time.monotonic() - started, max(0, _resident_bytes() - resident_before))
 
-    def take_load_seconds(self) -> float | None:
-        """How long loading took, told to the first who asks after each load, so that each load is counted once."""
+    def take_load(self) -> LoadCost | None:
+        """What loading took, told to the first who asks after each load, so that each load is counted once."""
         with self._lock:
-            seconds, self._unreported_load_seconds = self._unreported_load_seconds, None
-        return seconds
+            cost, self._unreported_load = self._unreported_load, None
+        return cost
+
+
+def _resident_bytes() -> int:
+    """Memory that this process holds; 0 where the system doesn't say (not Linux)."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
 
 
 class DetectorLoadError(RuntimeError):
@@ -85,21 +100,26 @@ class DetectorLostError(RuntimeError):
 class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
     """RunInference's handler for any `Detector`.
 
+    It has no resource hints of its own: runners don't fuse steps whose hints differ, and pixels would cross a shuffle. The
+    pipeline's `--resource_hint` says what its workers need; what a loaded detector holds is a metric.
+
     Args:
       loader: loads the detector on the worker.
       batch_size: pictures a call of `Detector.detect` at most.
       share_across_processes: one loaded detector a machine, which its other processes call through a proxy. Pixels are
         pickled on the way, so only where a second copy doesn't fit.
       output: the output folder with which notes on crashes are kept (`crash_notes.py`); None keeps none.
+      copies: of a detector that is shared: so many a machine, whose calls take turns.
     """
 
     def __init__(self, loader: DetectorLoader, batch_size: int, share_across_processes: bool = False,
-                 output: str | None = None):
+                 output: str | None = None, copies: int = 1):
         super().__init__()
         self._loader = loader
         self._batch_size = batch_size
         self._share_across_processes = share_across_processes
         self._output = output
+        self._copies = copies
         self._safe_batch_size = batch_size  # less after a batch that ran out of memory
 
     def load_model(self) -> LazyDetector:
@@ -111,10 +131,11 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
         groups = [[image] for image in decoded if image.suspect]
         groups.append([image for image in decoded if not image.suspect])
         found = {id(image): result for group in groups for image, result in zip(group, self._detect(group, model))}
-        load_seconds = model.take_load_seconds()
-        if load_seconds is not None:
+        load = model.take_load()
+        if load is not None:
             Metrics.counter(METRICS_NAMESPACE, "model_loads").inc()
-            Metrics.distribution(METRICS_NAMESPACE, "model_load_ms").update(int(load_seconds * 1000))
+            Metrics.distribution(METRICS_NAMESPACE, "model_load_ms").update(int(load.seconds * 1000))
+            Metrics.distribution(METRICS_NAMESPACE, "model_resident_bytes").update(load.resident_bytes)
         for image in batch:
             result = found.get(id(image), image.failure)
             failed = isinstance(result, ImageFailure)
@@ -174,6 +195,9 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
 
     def share_model_across_processes(self) -> bool:
         return self._share_across_processes
+
+    def model_copies(self) -> int:
+        return self._copies
 
     def get_metrics_namespace(self) -> str:
         return METRICS_NAMESPACE

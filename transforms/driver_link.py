@@ -41,8 +41,8 @@ class DriverLink:
 
 
 class Tally:
-    """Appends to a file of its own: one byte an image. What has been written survives whatever happens to the worker; it is written
-    a few times a second, since a system call an image makes the calling thread wait for those that decode."""
+    """Appends to a file of its own: one byte an image. What has been written survives whatever happens to the worker; that is done
+    a few times a second: a system call an image makes the calling thread wait for those that decode."""
 
     def __init__(self, folder: str | None):
         self._file = None

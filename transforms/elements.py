@@ -173,7 +173,7 @@ class ImageRows:
 
 
 class InMemoryCoder(beam.coders.Coder):
-    """For elements that stay within a fused stage: pickles where a runner insists on bytes; tells an element's size without doing so.
+    """For elements within a fused stage: pickles where a runner insists on bytes; tells an element's size without doing so.
 
     Beam samples the sizes of elements between steps, with the default coder by pickling them. Not a subclass of one of Beam's
     fast coders: those have an implementation of their own, which never asks `estimate_size`.

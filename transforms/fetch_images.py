@@ -33,9 +33,9 @@ __all__ = ["DecodeOptions", "FetchImages", "FetchOptions"]
 # object stores), it is given up from outside: a little later, so that whoever can tell more of the cause comes first.
 _GIVE_UP_FACTOR = 1.25
 
-# The taker is woken once for this part of the images under way: a hand-over each would have its thread and those that decode wait
-# for each other all the time (`benchmarks/pipeline_overhead.py`).
-_HANDED_ON_AT_ONCE = 1 / 8
+# The images under way are handed on in so many portions: were it one by one, the taker and the threads that decode would wait for each
+# other all the time (`benchmarks/pipeline_overhead.py`).
+_HAND_OVERS = 8
 
 _log = logging.getLogger(__name__)
 
@@ -89,8 +89,8 @@ class _FetchDoFn(beam.DoFn):
         # Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again.
         self._ahead = ReadAhead(self._fetch, self._give_up, threads=options.read_threads,
                                 makers=options.decode_threads or processors(), max_bytes=options.max_ahead_bytes,
-                                max_made=options.max_decoded, at_once=max(1, int(options.max_ahead * _HANDED_ON_AT_ONCE)), read_s=options.deadline_s * _GIVE_UP_FACTOR,
-                                lane_of=_host_of, may_start=self._may_start)
+                                max_made=options.max_decoded, at_once=max(1, options.max_ahead // _HAND_OVERS),
+                                read_s=options.deadline_s * _GIVE_UP_FACTOR, lane_of=_host_of, may_start=self._may_start)
 
     def start_bundle(self):
         self._notes.refresh()  # another worker may have died of an image of this bundle, which is now repeated here

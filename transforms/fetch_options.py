@@ -105,8 +105,8 @@ class FetchOptions(ReadOptions):
         in a row of one slow host to hold up what comes behind them.
       decode_threads: pictures decoded at once; None for the number of processors this process may use.
       max_ahead: images under way at once, from being asked for until they are handed on.
-      max_decoded: decoded pictures that wait or are being made: enough for the model's next batch, and few enough that their memory
-        is used again while it is in the processor's caches.
+      max_decoded: decoded pictures that wait or are being made: enough for the model's next batch, and few enough that their
+        memory is used again soon.
       max_ahead_bytes: bytes of decoded pixels that wait or are being made; a larger picture passes alone.
     """
 

@@ -155,15 +155,16 @@ def list_files(pattern: str) -> list[str]:
 
 def list_sizes(pattern: str) -> dict[str, int]:
     """Path -> bytes of the files that match a glob pattern."""
-    return {m.path: m.size_in_bytes for m in _matches(pattern)}
+    return {m.path: m.size_in_bytes for m in list_metadata(pattern)}
 
 
 def list_times(pattern: str) -> dict[str, float]:
     """Path -> Unix time, in seconds, of the last change of the files that match a glob pattern."""
-    return {m.path: m.last_updated_in_seconds for m in _matches(pattern)}
+    return {m.path: m.last_updated_in_seconds for m in list_metadata(pattern)}
 
 
-def _matches(pattern: str) -> list[FileMetadata]:
+def list_metadata(pattern: str) -> list[FileMetadata]:
+    """Paths, sizes and times of the files that match a glob pattern; empty if there are none or the folder doesn't exist."""
     if object_stores.knows(pattern):
         return [found for found in object_stores.list_objects(before_wildcard(pattern)) if fnmatchcase(found.path, pattern)]
     try:

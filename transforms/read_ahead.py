@@ -89,7 +89,7 @@ class ReadAhead(Generic[T, R]):
         self._result_ready = threading.Condition(lock)
         self._jobs: deque[_Job] = deque()
         self._reading: dict[_Job, None] = {}  # in the order in which they were started: the first is the first overdue
-        # First come, first served: a large picture is not overtaken for ever. Each waits for itself, so that none is woken in vain.
+        # First come, first served: a large picture is not overtaken for ever. Each waits by itself: none is woken in vain.
         self._reserving: deque[tuple[_Job, threading.Condition]] = deque()
         self._ready: deque[_Job] = deque()
         self._outstanding = 0
@@ -114,8 +114,8 @@ class ReadAhead(Generic[T, R]):
             self._staff()
 
     def results(self, leave: int = 0) -> Iterator[R]:
-        """Yields results, the first ready first, while more than `leave` of the submitted items are left: `at_once` at a time, or as
-        many as can be ready together; waits for them.
+        """Yields results, the first ready first, while more than `leave` of the submitted items are left: `at_once` at a time,
+        or as many as there is room for; waits for them.
 
         No more than that, even if they are ready: what a taker takes in one go isn't ahead of it any more, and the
         threads have nothing to do while it is busy. A result's bytes are free for others as soon as it is yielded.

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from .. import hub
+from ..cache import cache_folder
 from ..errors import WeightsError
 from . import published
 from .networks import build_network
@@ -138,7 +139,7 @@ def cached_weights(detector: str, source: str, folder: str | None = None) -> str
 
     with tf.io.gfile.GFile(published.checkpoint_prefix(source) + ".index", "rb") as index:
         key = hashlib.sha256(FORMAT.encode() + index.read()).hexdigest()[:16]
-    folder = Path(folder or os.environ.get("LABELBEAM_CACHE") or Path.home() / ".cache" / "labelbeam")
+    folder = Path(folder or cache_folder())
     file = folder / f"{detector}-{key}{ENDING}"
     if not file.exists():
         import_weights(detector, source, str(file))

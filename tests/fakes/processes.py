@@ -15,20 +15,29 @@ def labelbeam(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.Popen:
                             stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True)
 
 
-def environment() -> dict[str, str]:
-    """This one, with this Python first in PATH, which is where a worker pool looks for it."""
-    return {**os.environ, "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])}
+def environment(python: str = sys.executable) -> dict[str, str]:
+    """This one, with a Python's folder first in PATH, which is where a worker pool looks for it."""
+    return {**os.environ, "PATH": os.pathsep.join([os.path.dirname(python), os.environ["PATH"]])}
 
 
 @contextlib.contextmanager
 def worker_pool(log: Path, host: str = "localhost", prefix: Sequence[str] = (),
-                port: int | None = None) -> Iterator["WorkerPool"]:
-    """Beam's worker pool: starts a worker process for each job that asks for one at its port."""
+                port: int | None = None, python: str = sys.executable, **variables: str) -> Iterator["WorkerPool"]:
+    """Beam's worker pool: starts a worker process for each job that asks for one at its port.
+
+    Args:
+      log: file for what it and its workers log.
+      host: its address as runners are told it.
+      prefix: of its command, such as `ip netns exec NAME`.
+      port: a free one if None.
+      python: of the environment that has Beam, for it and its workers.
+      variables: of its environment, beside this process's.
+    """
     port = port or free_port()
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"],
-            stdout=subprocess.DEVNULL, stderr=output, env=environment())
+            [*prefix, python, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"],
+            stdout=subprocess.DEVNULL, stderr=output, env={**environment(python), **variables})
         try:
             wait_until(lambda: "Started worker pool" in log.read_text(), process, log.read_text)
             yield WorkerPool(f"{host}:{port}", process.pid, log)

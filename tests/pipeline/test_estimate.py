@@ -115,6 +115,12 @@ class TestUncertainty:
         mean = estimate.seconds_an_image(self.sample_run(ends, 6.0), batch_size=10)
         assert mean.value == pytest.approx(0.15) and mean.uncertainty == pytest.approx(0.0577, abs=1e-4)
 
+    def test_a_last_batch_that_is_not_full_is_no_surprise(self):
+        """50 images in batches of 16, each of which is ready at once, 0.1 s an image."""
+        ends = [0.1 * min(50, 16 * (number // 16 + 1)) for number in range(50)]
+        mean = estimate.seconds_an_image(self.sample_run(ends, 5.0), batch_size=16)
+        assert mean.value == pytest.approx(0.1) and mean.uncertainty == pytest.approx(0, abs=1e-9)
+
     def test_a_single_batch_tells_nothing(self):
         assert estimate.seconds_an_image(self.sample_run([1.0] * 6, 1.2), batch_size=16) == (pytest.approx(0.2), 0.0)
 

@@ -139,7 +139,7 @@ GOOD = {"inputs": ["gs://b/photos"], "listed_schemes": {"gs"}, "output": "gs://b
 @pytest.mark.parametrize("job, named", [
     ({"inputs": ["gs://b/photos", "photos/"]}, "--input photos/"),
     ({"output": "out"}, "--output out"),
-    ({"weights": "/models/mine"}, "--weights /models/mine"),
+    ({"weights": "/models/mine"}, "--detector: its weights are in /models/mine.*`labelbeam stage"),
     ({"boxes": ["boxes.csv"]}, "--boxes boxes.csv"),
     ({"listed_schemes": {"gs", "file"}}, "lists local paths"),
 ])
@@ -201,3 +201,13 @@ CLOUD = ["--project=labels-1", "--region=europe-west4", "--temp_location=gs://bu
 def test_dataflow_says_at_once_what_it_lacks(arguments, named):
     with pytest.raises(UsageError, match=named):
         check_runner(parse_beam_options(arguments, runner_config="dataflow_gpu"))
+
+
+@pytest.mark.parametrize("options, named", [
+    (["--model-copies", "2"], "give --share-model with it"),
+    (["--model-copies", "2", "--share-model"], "1 of them would never be called: there is 1 worker"),
+    (["--model-copies", "3", "--share-model", "--runner-config", "multi_process"], "there are 2 workers. Give at most 2"),
+])
+def test_copies_of_a_detector_that_nothing_would_call(label, pictures, options, named):
+    code, printed, labels = label(pictures, options=options)
+    assert code == 2 and named in printed and not labels.folder.exists()

@@ -3,6 +3,7 @@
 Those with Prism need it beside python, where `make prism` builds it.
 """
 import contextlib
+import json
 import os
 import re
 import signal
@@ -110,12 +111,16 @@ def in_process(pictures, tmp_path_factory, detector):
 def assert_same(ended, tables, detector, loads):
     assert ended.code == 0, ended.stderr
     assert ended.loads == loads
+    [record] = map(json.loads, [path.read_text() for path in (ended.output / "_jobs").glob("*.json")])
+    assert record["detector_loads"]["count"] == loads and record["detector_loads"]["resident_bytes"] > 0
     assert detector.take_calls() == IMAGES - BAD
     assert ended.tables() == tables
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("options, loads", [(PROCESSES, 2), ((*PROCESSES, "--share-model"), 1)], ids=["one each", "shared"])
+@pytest.mark.parametrize("options, loads", [
+    (PROCESSES, 2), ((*PROCESSES, "--share-model"), 1), ((*PROCESSES, "--share-model", "--model-copies", "2"), 2),
+], ids=["one each", "shared", "two shared"])
 def test_two_processes(pictures, tmp_path, detector, in_process, options, loads):
     assert_same(Job(pictures, tmp_path / "out", detector, *options).wait(), in_process, detector, loads)
 

@@ -15,6 +15,7 @@ from .conftest import save_picture
 
 pytestmark = pytest.mark.heavy
 
+IMAGES, BAD = 300, 10
 RUNNER_ADDRESS, POOL_ADDRESS = "10.213.77.1", "10.213.77.2"
 
 
@@ -47,9 +48,10 @@ def namespaces():
 
 
 def test_a_job_across_the_network(namespaces, tmp_path, fake_detector):
-    for number in range(30):
-        save_picture(tmp_path / "pictures" / f"{number}.jpg", number)
-    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"no picture")
+    for number in range(IMAGES):
+        path = save_picture(tmp_path / "pictures" / f"{number}.jpg", number, (24 + number % 7, 20 + number % 11))
+        if number % (IMAGES // BAD) == 0:
+            path.write_bytes(b"no picture")
     inside = [["ip", "netns", "exec", name] for name in namespaces]
     arguments = ["label", "--input", str(tmp_path / "pictures"), "--detector", fake_detector, "--output"]
     with worker_pool(tmp_path / "pool.log", POOL_ADDRESS, inside[1], free_port()) as pool:
@@ -63,4 +65,5 @@ def test_a_job_across_the_network(namespaces, tmp_path, fake_detector):
     here = labelbeam(*arguments, str(tmp_path / "here"))
     assert here.communicate(timeout=300) and here.returncode == 0
     tables = read_tables(tmp_path / "remote")
-    assert len(tables["images"]) == 31 and tables == read_tables(tmp_path / "here")
+    assert len(tables["images"]) == IMAGES and tables == read_tables(tmp_path / "here")
+    assert sum(row["status"] == "failed" for row in tables["images"]) == BAD

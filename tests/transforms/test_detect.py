@@ -118,10 +118,11 @@ def test_a_detector_that_cannot_be_loaded_fails_the_job_not_the_picture():
 
 def test_each_load_is_reported_once():
     model = LazyDetector(FakeLoader())
-    assert model.take_load_seconds() is None
+    assert model.take_load() is None
     model.detect([], [])
-    assert model.take_load_seconds() >= 0
-    assert model.take_load_seconds() is None
+    cost = model.take_load()
+    assert cost.seconds >= 0 and cost.resident_bytes >= 0
+    assert model.take_load() is None
 
 
 def assert_batch_sizes(images, batch_size, expected):

@@ -261,3 +261,112 @@ def test_items_that_may_not_start_are_passed_over_and_started_when_they_may():
     opened.set()
     assert sorted(results) == [("shut", number) for number in range(20)]
     ahead.close()
+
+
+class TestMakers:
+    def test_no_more_than_allowed_make_at_once_however_many_read(self):
+        making, most_making, reading = 0, 0, threading.Barrier(8)
+        lock = threading.Lock()
+
+        def work(item, reserve):
+            nonlocal making, most_making
+            if item < 8:
+                reading.wait(PATIENCE_S)  # all eight threads read together
+            reserve(1)
+            with lock:
+                making += 1
+                most_making = max(most_making, making)
+            time.sleep(0.002)
+            with lock:
+                making -= 1
+            return item
+
+        ahead = ReadAhead(work, None, threads=8, makers=2, max_bytes=1000, read_s=60)
+        for item in range(40):
+            ahead.submit(item)
+        assert sorted(ahead.results()) == list(range(40))
+        assert most_making == 2
+
+    def test_no_more_results_wait_than_allowed(self):
+        made = []
+
+        def work(item, reserve):
+            reserve(1)
+            made.append(item)
+            return item
+
+        ahead = ReadAhead(work, None, threads=4, max_made=5, max_bytes=1000, read_s=60)
+        for item in range(30):
+            ahead.submit(item)
+        wait_until(lambda: len(made) == 5)
+        results = ahead.results()
+        for taken in range(1, 31):
+            next(results)
+            wait_until(lambda: len(made) >= min(30, taken + 5))
+            assert len(made) <= taken + 5
+        ahead.close()
+
+    def test_where_reads_dont_wait_most_threads_sleep(self):
+        workers = []
+
+        def work(item, reserve):
+            reserve(1)
+            time.sleep(0.003)
+            workers.append(threading.get_ident())
+            return item
+
+        ahead = ReadAhead(work, None, threads=64, makers=2, max_bytes=1000, read_s=60)
+        for item in range(300):
+            ahead.submit(item)
+            list(ahead.results(leave=99))
+        assert len(list(ahead.results())) == 99
+        assert len(set(workers[-150:])) <= 16
+        ahead.close()
+
+    def test_where_reads_begin_to_hang_others_start(self):
+        hangs = threading.Event()
+
+        def work(item, reserve):
+            if item == "hangs":
+                assert hangs.wait(PATIENCE_S)
+            reserve(1)
+            time.sleep(0.001)
+            return item
+
+        ahead = ReadAhead(work, None, threads=8, makers=1, max_bytes=1000, read_s=60)
+        for item in [*range(50), *["hangs"] * 7, *range(50, 100)]:
+            ahead.submit(item)
+        results = ahead.results()
+        assert sorted(next(results) for _ in range(100)) == list(range(100))
+        hangs.set()
+        assert list(results) == ["hangs"] * 7
+        ahead.close()
+
+
+class TestTakenAtOnce:
+    def test_waits_for_as_many(self):
+        last = threading.Event()
+
+        def work(item, reserve):
+            if item == 3:
+                assert last.wait(PATIENCE_S)
+            return item
+
+        ahead = ReadAhead(work, None, threads=4, max_bytes=1000, read_s=60, at_once=4)
+        for item in range(4):
+            ahead.submit(item)
+        taken = []
+        taker = threading.Thread(target=lambda: taken.extend(ahead.results(leave=3)), daemon=True)
+        taker.start()
+        wait_until(lambda: len(ahead._ready) == 3)
+        assert not taken
+        last.set()
+        taker.join(PATIENCE_S)
+        assert sorted(taken) == [0, 1, 2, 3], "all four, though three might have been left"
+
+    def test_takes_fewer_when_there_is_no_room_for_more(self):
+        ahead = ReadAhead(lambda item, reserve: (reserve(60), item)[1], None, threads=4, max_bytes=100, read_s=60, at_once=4)
+        for item in range(10):
+            ahead.submit(item)
+        assert sorted(ahead.results()) == list(range(10))
+        ahead.close()

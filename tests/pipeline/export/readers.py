@@ -2,8 +2,8 @@
 
     python readers.py TOOL FORMAT FOLDER
 
-Runs in an environment of the tool alone: these packages want other versions of NumPy and pandas than labelbeam has. So nothing of
-the project is imported here. Printed is {name: [{label, box, score, mask}]}: `name` of the picture without its extension, `box` in
+Runs in an environment of the tool alone: these packages want other versions of NumPy and pandas than labelbeam has. So nothing
+of the project is imported here. Printed is {name: [{label, box, score, mask}]}: `name` of the picture without its extension, `box` in
 pixels (left, top, width, height), `score` None where the format has none, `mask` None or {shape, at}: indices of its pixels.
 """
 import json
@@ -23,7 +23,8 @@ def read_datumaro(format, folder):
         of_group = {}
         for shape in item.annotations:  # the box and the mask of a detection are of one group
             of_group.setdefault(shape.group, {})[shape.type.name] = shape
-        found[item.id] = [detection(names[shapes["bbox"].label], shapes["bbox"].get_bbox(), shapes["bbox"].attributes.get("score"),
+        found[item.id] = [detection(names[shapes["bbox"].label], shapes["bbox"].get_bbox(),
+                                    shapes["bbox"].attributes.get("score"),
                                     shapes["mask"].image if "mask" in shapes else None) for shapes in of_group.values()]
     return found
 

@@ -39,7 +39,8 @@ def test_a_tools_own_package_reads_what_was_labelled(tmp_path, tool, format, has
     output = make_output(tmp_path, second="a/3.jpg")  # Datumaro doesn't tell `a/1.jpg` from `a/1.png`
     assert run_export(output, format, tmp_path / "to", "--copy-images") == 0
     found = read_with(tool, format, tmp_path / "to", tmp_path)
-    wanted = {name.rpartition(".")[0].replace("/", "__" if flat else "/"): labels for name, labels in labels_by_name(output).items()}
+    wanted = {name.rpartition(".")[0].replace("/", "__" if flat else "/"): labels
+              for name, labels in labels_by_name(output).items()}
     assert found.keys() == wanted.keys()
     for name, labels in wanted.items():
         boxes = np.array([one["box"] for one in found[name]]).reshape(-1, 4)

@@ -1,0 +1,59 @@
+"""The preset `flink` on a real Flink, with the libraries that `make flink` fetches: skipped where it hasn't.
+
+The runner there is Beam 2.62's for Flink 1.19; jobs are submitted by the Python SDK as it is installed.
+"""
+import json
+import os
+
+import pytest
+
+from ..fakes.flink_cluster import JOB_SERVER, session_cluster, why_none
+from ..fakes.processes import labelbeam, worker_pool
+from ..same_tables import read_tables
+from .conftest import save_picture
+
+pytestmark = [pytest.mark.heavy, pytest.mark.skipif(why_none() is not None, reason=str(why_none()))]
+
+IMAGES, BAD = 300, 10
+FLINK = ("--runner-config", "flink", "--flink_job_server_jar", str(JOB_SERVER))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(IMAGES):
+        path = save_picture(folder / f"{number:04}.jpg", number, (24 + number % 7, 20 + number % 11))
+        if number % (IMAGES // BAD) == 0:
+            path.write_bytes(path.read_bytes()[:60] if number % 60 else b"no picture")
+    return folder
+
+
+def label(pictures, output, detector, *options):
+    """Runs the command; returns its tables, and how often a detector was loaded."""
+    job = labelbeam("label", "--input", str(pictures), "--output", str(output), "--detector", detector, "--part-images", "20",
+                    *options)
+    _, stderr = job.communicate(timeout=400)
+    assert job.returncode == 0, stderr
+    [record] = [json.loads(path.read_text()) for path in (output / "_jobs").glob("*.json")]
+    return read_tables(output), record["detector_loads"]["count"]
+
+
+@pytest.fixture(scope="module")
+def in_process(pictures, tmp_path_factory, fake_detector):
+    tables, _ = label(pictures, tmp_path_factory.mktemp("in_process") / "out", fake_detector)
+    assert len(tables["images"]) == IMAGES and sum(row["status"] == "failed" for row in tables["images"]) == BAD
+    return tables
+
+
+def test_a_flink_inside_the_job_server(pictures, tmp_path, fake_detector, in_process):
+    tables, loads = label(pictures, tmp_path / "out", fake_detector, *FLINK, "--flink_master=[local]",
+                          "--environment_type=LOOPBACK", "--environment_config=")
+    assert tables == in_process and loads == 1
+
+
+def test_a_session_cluster_with_a_worker_pool(pictures, tmp_path, fake_detector, in_process):
+    with session_cluster(tmp_path / "flink") as master, worker_pool(tmp_path / "pool.log") as pool:
+        tables, loads = label(pictures, tmp_path / "out", fake_detector, *FLINK, "--flink_master", master, *pool.options,
+                              "--parallelism", str(min(2, os.cpu_count() or 1)))
+    assert tables == in_process
+    assert loads == 1
