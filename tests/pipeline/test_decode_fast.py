@@ -58,17 +58,6 @@ def test_it_is_part_of_the_labelling(pictures, label, tmp_path):
     assert 'decode ("fast, for 64×64 stretch" there, "exact" now)' in printed
 
 
-def test_folders_from_before_there_was_a_choice_go_on_with_exact_decoding(pictures, label, tmp_path):
-    assert label(pictures)[0] == 0
-    path = tmp_path / "out" / "_labelling.json"
-    content = json.loads(path.read_text())
-    assert content["settings"].pop("decode") == "exact"
-    path.write_text(json.dumps(content))
-    assert label(pictures)[0] == 0
-    code, printed, _ = label(pictures, options=["--decode", "fast"])
-    assert code == 2 and 'decode ("exact" there' in printed
-
-
 def test_a_detector_of_unknown_input_size_is_refused(pictures, label, tmp_path):
     path = configured(tmp_path)
     with open(path) as file:
