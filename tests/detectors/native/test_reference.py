@@ -14,8 +14,8 @@ from labelbeam.detectors.native.mask_rcnn import box_classifier, network, region
 from labelbeam.detectors.native.nms import greedy_nms
 
 from .comparison import assert_same_detections, greatest_difference, rows
-from .formulas import crop_positions
 from .filled_networks import CENTERNET, MASK_RCNN, standin_network
+from .formulas import crop_positions
 from .photos import CENTERNET_PHOTOS, MASK_RCNN_PHOTOS, photo
 from .reference import CENTERNET_TENSORS, MASK_RCNN_LARGE_TENSORS, MASK_RCNN_TENSORS, fetch
 
