@@ -92,7 +92,8 @@ def prepare(config: DetectorConfig, *, engine: Engine = "saved_model", precision
     found = inspect(config, weights, options)
     if expected not in (None, found.fingerprint):
         raise WeightsError(f"weights {weights}: not those that {config.name} was configured with (SHA-256 "
-                           f"{found.fingerprint[:16]}…, expected {expected[:16]}…). Fetch or stage them again, or take weights_sha256 out of its file")
+                           f"{found.fingerprint[:16]}…, expected {expected[:16]}…). Fetch or stage them again, or take weights_sha256 "
+                           "out of its file")
     return DetectorSpec(config, engine, precision, weights, found.fingerprint, options.masks and found.has_masks,
                         found.takes_boxes, options, max_batch_size, processes)
 

@@ -91,9 +91,9 @@ def _check_copies(args: argparse.Namespace, options: PipelineOptions) -> None:
         raise UsageError(f"--model-copies {copies}: says how many detectors the processes of a machine share; give --share-model "
                          "with it. Without, each process has one of its own")
     if workers is not None and copies > workers:
-        raise UsageError(f"--model-copies {copies}: {copies - workers} of them would never be called: the runner works on {workers} "
-                         f"bundle{'s' * (workers > 1)} at a time. Give at most {workers}, or more workers, as in --runner-config multi_process "
-                         f"--direct_num_workers {copies}")
+        raise UsageError(f"--model-copies {copies}: {copies - workers} of them would never be called: the runner works on "
+                         f"{workers} bundle{'s' * (workers > 1)} at a time. Give at most {workers}, or more workers, as in "
+                         f"--runner-config multi_process --direct_num_workers {copies}")
 
 
 def _allowed_schemes(given: Sequence[str] | None, named: NamedSchemes) -> frozenset[str]:

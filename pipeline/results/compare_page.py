@@ -79,7 +79,8 @@ def write_page(result: dict[str, Any], path: str) -> None:
     environment.filters |= {"percent": _percent, "short": _short, "shift": _shift}
     template = environment.get_template("compare.html.j2")
     page = template.render(result=result, equal=is_equal(result), left_out=_left_out(result),
-                           bars=_bars(result["scores"]["histogram"]), images=_drawn_images(result), only_colours=["#%02x%02x%02x" % colour for colour in _ONLY])
+                           bars=_bars(result["scores"]["histogram"]), images=_drawn_images(result),
+                           only_colours=["#%02x%02x%02x" % colour for colour in _ONLY])
     output_files.write_atomically(path, page.encode("utf-8"))
 
 

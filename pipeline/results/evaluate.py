@@ -225,7 +225,8 @@ def _nothing_to_score(output: str, annotations: str, truth: dict[str, Any], foun
         return (f"{output}: nothing to evaluate: all {len(found.resized):,} annotated images in it have another size than the "
                 "annotations say; were they scaled, or turned as their EXIF data says (--exif-orientation)?")
     return (f"{output}: none of its images is annotated in {annotations}. It holds "
-            f"{_few(found.not_annotated_examples, found.not_annotated)}; the annotations name {_few(image['file_name'] for image in truth['images'])}. Say which URI is which image with --image-ids")
+            f"{_few(found.not_annotated_examples, found.not_annotated)}; the annotations name "
+            f"{_few(image['file_name'] for image in truth['images'])}. Say which URI is which image with --image-ids")
 
 
 def _notes(settings: dict[str, Any], truth: dict[str, Any], found: _Found, match_classes: str) -> Iterator[str]:
