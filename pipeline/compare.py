@@ -22,7 +22,7 @@ from .matching import box_iou, match_greedily, pairs_of_equal_keys
 from .result_files import check_result_file, write_json
 from .stored_labels import labelling_settings
 
-MAX_ROWS = {"bbox": 6_000_000, "segm": 2_000_000}  # of both labellings' images and detections in memory at a time
+MAX_ROWS = {"bbox": 6_000_000, "segm": 1_000_000}  # of both labellings' images and detections in memory at a time
 MAX_PAIRS = {"bbox": 2_000_000, "segm": 20_000}  # candidates measured at a time
 _BINS = 1000  # of |score shift|, which is at most 1: quantiles are exact to a thousandth
 MAX_NAMED = 5
