@@ -27,7 +27,8 @@ setup(
     package_data={
         "labelbeam.configs": ["**/*.yaml"],
         "labelbeam.detectors": ["demo/model/**/*"],
-        "labelbeam.pipeline": ["demo_images/*.jpg", "templates/*.j2"],
+        "labelbeam.pipeline": ["demo_images/*.jpg"],
+        "labelbeam.pipeline.results": ["templates/*.j2"],
     },
     install_requires=[
         "apache-beam>=2.77,<3",

@@ -11,8 +11,9 @@
 - a whole labelling job with a detector that costs nothing, which decodes every picture and writes the tables, against img2dataset
   as above, which doesn't decode and writes the bytes.
 
-Each figure is the median of several rounds, in which the sides take turns. img2dataset: `uv venv PLACE && uv pip install --python PLACE/bin/python img2dataset 'setuptools<80'`, then
-`--img2dataset-python PLACE/bin/python`. Its dependencies don't go with labelbeam's.
+Each figure is the median of several rounds, in which the sides take turns. img2dataset:
+`uv venv PLACE && uv pip install --python PLACE/bin/python img2dataset 'setuptools<80'`, then `--img2dataset-python PLACE/bin/python`. Its
+dependencies don't go with labelbeam's.
 """
 import hashlib
 import json

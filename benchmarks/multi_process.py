@@ -3,8 +3,8 @@
     python -m benchmarks.multi_process SAVED_MODEL_FOLDER [--detector centernet_resnet50v2_512x512] [--few 20] [--many 80]
 
 Labels photos with `--runner-config multi_process --direct_num_workers 2` and with the in-process runner, by the command line, in
-turns. A rate is the slope between the two sizes of job, so that starting, loading and the model's first call, which both sides
-have, and the second one twice, are out of it; the whole times of the larger job stand beside it. Both sides may use all processors.
+turns. A rate is the slope between the two sizes of job, so that starting, loading and the model's first call, which two processes
+do twice, are out of it; the whole times of the larger job stand beside it. Both sides may use all processors.
 """
 import json
 import re

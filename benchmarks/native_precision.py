@@ -11,7 +11,7 @@ import numpy as np
 from labelbeam.detectors.detector import Detections, DetectOptions
 from labelbeam.detectors.native.detector import NativeDetector
 from labelbeam.detectors.native.weights import find_weights_file
-from labelbeam.pipeline.matching import box_iou, match_greedily, pairs_of_equal_keys
+from labelbeam.pipeline.results.matching import box_iou, match_greedily, pairs_of_equal_keys
 
 from .figures import Figure, arguments, publish
 from .photos import crops

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from labelbeam.pipeline.cli import main as labelbeam
-from labelbeam.pipeline.export import FORMATS
+from labelbeam.pipeline.results.export import FORMATS
 
 from benchmarks.figures import Figure, arguments, in_own_process, publish
 from tests.fakes.generated_labellings import SIZE_HW, generate_labelling

@@ -153,7 +153,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the shortest runs that still mean something")
     parser.add_argument("--output", type=Path, default=Path("build/bench"), metavar="FOLDER", help="default: %(default)s")
-    parser.add_argument("--only", nargs="+", choices=sorted({script.name for script in SCRIPTS}), metavar="NAME", help="only these scripts")
+    parser.add_argument("--only", nargs="+", choices=sorted({script.name for script in SCRIPTS}), metavar="NAME",
+                        help="only these scripts")
     parser.add_argument("--saved-models", default=os.environ.get("LABELBEAM_STANDINS", ""), metavar="FOLDER",
                         help="SavedModels of the published detectors, in centernet/ and mask_rcnn/ (default: $LABELBEAM_STANDINS)")
     parser.add_argument("--img2dataset-python", default="", metavar="PYTHON", help="of an environment with img2dataset")

@@ -47,8 +47,9 @@ def labelled(images: int, with_masks: bool) -> list[ImageRows]:
     for number in range(images):
         chosen = rng.choice(len(boxes), PER_IMAGE, replace=False)
         jittered = np.clip(boxes[chosen] + rng.normal(0, 0.01, (PER_IMAGE, 4)), 0, 1).astype(np.float32)
-        found = Detections(jittered, rng.integers(1, len(CLASS_NAMES) + 1, PER_IMAGE, dtype=np.int32),
-                           np.sort(rng.uniform(0.3, 1, PER_IMAGE).astype(np.float32))[::-1], masks[chosen] if with_masks else None)
+        scores = np.sort(rng.uniform(0.3, 1, PER_IMAGE).astype(np.float32))[::-1]
+        found = Detections(jittered, rng.integers(1, len(CLASS_NAMES) + 1, PER_IMAGE, dtype=np.int32), scores,
+                           masks[chosen] if with_masks else None)
         facts = ImageFacts(1, SIZE_HW[1], SIZE_HW[0], int(rng.integers(50_000, 200_000)), rng.bytes(32).hex(),
                            float(rng.uniform(5, 50)), float(rng.uniform(1, 2)))
         image = LabelledImage(ImageReference(f"s3://collection/photos/2026/{number // 1000:04d}/{number:08d}.jpg"), facts, found)

@@ -91,8 +91,9 @@ def prepare(config: DetectorConfig, *, engine: Engine = "saved_model", precision
     inspect = _inspect_native if engine == "native" else _inspect_saved_model
     found = inspect(config, weights, options)
     if expected not in (None, found.fingerprint):
-        raise WeightsError(f"weights {weights}: not those that {config.name} was configured with (SHA-256 {found.fingerprint[:16]}…, "
-                           f"expected {expected[:16]}…). Fetch or stage them again, or take weights_sha256 out of its file")
+        raise WeightsError(f"weights {weights}: not those that {config.name} was configured with (SHA-256 "
+                           f"{found.fingerprint[:16]}…, expected {expected[:16]}…). Fetch or stage them again, or take weights_sha256 "
+                           "out of its file")
     return DetectorSpec(config, engine, precision, weights, found.fingerprint, options.masks and found.has_masks,
                         found.takes_boxes, options, max_batch_size, processes)
 

@@ -7,19 +7,23 @@ come through. Not needed where TensorFlow is imported already.
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from types import ModuleType
+
+_importing = threading.Lock()  # a second thread would find the module half imported, and restore the wrong stderr
 
 
 def import_tensorflow() -> ModuleType:
     """The module `tensorflow`, its devices looked up."""
-    if "tensorflow" in sys.modules:
-        return sys.modules["tensorflow"]
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its warnings and errors stay
-    with _stderr_of_libraries_closed():
-        import tensorflow
-        tensorflow.config.list_physical_devices()
-    return tensorflow
+    with _importing:
+        if "tensorflow" in sys.modules:
+            return sys.modules["tensorflow"]
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its warnings and errors stay
+        with _stderr_of_libraries_closed():
+            import tensorflow
+            tensorflow.config.list_physical_devices()
+        return tensorflow
 
 
 @contextlib.contextmanager

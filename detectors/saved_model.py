@@ -15,7 +15,9 @@ from .detector import Detections, DetectOptions, InvalidDetections
 from .errors import WeightsError
 from .signature import MASKS_OUTPUT, REQUIRED_OUTPUTS, SIGNATURE, check_outputs, read_signature
 
-CONCURRENT_CALLS = 2  # while one call is in its serial parts, another one computes
+# While one call is in its serial parts, another one computes. More gain nothing, and each keeps a picture's activations
+# (`benchmarks/saved_model_on_cpus.py`).
+CONCURRENT_CALLS = 2
 
 
 class SavedModelDetector:

@@ -82,17 +82,17 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
         print(settle(args.output))
         return 0
     if args.command == "evaluate":
-        from .evaluate import run_evaluate
+        from .results.evaluate import run_evaluate
         return run_evaluate(args)
     if args.command == "compare":
-        from .compare import run_compare
+        from .results.compare import run_compare
         return run_compare(args)
     if args.command == "report":
-        from .report import write_report
+        from .results.report import write_report
         print(write_report(args.output, args.to_path, args.seed))
         return 0
     if args.command == "show":
-        from .show import show
+        from .results.show import show
         show(args.output, args.image, args.to_path)
         return 0
     if args.command == "weights":
@@ -102,7 +102,7 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
         from .stage import run_stage
         return run_stage(args, rest)
     if args.command == "export":
-        from .export.run import ExportOptions, export
+        from .results.export.run import ExportOptions, export
         summary = export(args.output, ExportOptions(args.format, args.target, args.min_score, args.classes, args.pictures,
                                                     args.polygon_tolerance_px))
         print(summary.describe())

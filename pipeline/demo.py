@@ -3,11 +3,11 @@ import os
 from importlib import resources
 
 from .beam_options import parse_beam_options
-from .contact_sheet import write_contact_sheet
 from .job import Job
 from .label import AUTO_BATCH_SIZE, run_and_report
 from .label_images import Pace
 from .labelling import prepare_labelling
+from .results.contact_sheet import write_contact_sheet
 
 
 def run_demo(output: str) -> int:

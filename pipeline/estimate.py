@@ -30,7 +30,7 @@ from .beam_options import parse_beam_options
 from .job import Job
 from .label import prepare_job
 from .labelling import check_output
-from .result_files import check_result_file, write_json
+from .results.result_files import check_result_file, write_json
 from .sample_run import SampleRun, keeping_detector, run_sample
 
 MIN_SAMPLE_S = 10.0  # a shorter run is repeated with more images: starting and ending would be too much of it

@@ -84,14 +84,15 @@ def prepare_job(args: argparse.Namespace, processes: int) -> tuple[Job, NamedSch
 
 def _check_copies(args: argparse.Namespace, options: PipelineOptions) -> None:
     """Raises `UsageError` if --model-copies makes no sense with this runner."""
-    copies = args.model_copies or 1
-    if args.model_copies and not args.share_model:
+    copies, workers = args.model_copies, direct_workers(options)
+    if copies is None:
+        return
+    if not args.share_model:
         raise UsageError(f"--model-copies {copies}: says how many detectors the processes of a machine share; give --share-model "
                          "with it. Without, each process has one of its own")
-    workers = direct_workers(options)
     if workers is not None and copies > workers:
-        raise UsageError(f"--model-copies {copies}: {copies - workers} of them would never be called: there "
-                         f"{'is 1 worker' if workers == 1 else f'are {workers} workers'}. Give at most {workers}, or more workers, as in "
+        raise UsageError(f"--model-copies {copies}: {copies - workers} of them would never be called: the runner works on "
+                         f"{workers} bundle{'s' * (workers > 1)} at a time. Give at most {workers}, or more workers, as in "
                          f"--runner-config multi_process --direct_num_workers {copies}")
 
 

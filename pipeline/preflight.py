@@ -82,11 +82,12 @@ def check_visible(options: PipelineOptions, shared_folders: Sequence[str], *, in
                              "if it is a network disk or a volume that they have at the same path")
     if _is_unseen(weights, shared):
         raise UsageError(f"--detector: its weights are in {weights}, a path of this machine, and {why}, which can't see it. "
-                         "`labelbeam stage --detector … --to gs://…` (or s3://, or a network disk) puts them where workers can read "
-                         "them, and prints the command that uses them")
+                         "`labelbeam stage --detector … --to gs://…` (or s3://, or a network disk) puts them where workers can "
+                         "read them, and prints the command that uses them")
     if "file" in listed_schemes and not shared_folders:
         raise UsageError(f"--input: lists local paths, and {why}, which can't see them. Copy the images to a store (gs://, "
-                         "s3://, hdfs://) and list those, or name their folder with --shared-folder if workers have it at the same path")
+                         "s3://, hdfs://) and list those, or name their folder with --shared-folder if workers have it at the same "
+                         "path")
 
 
 def why_remote(options: PipelineOptions) -> str | None:

@@ -1,4 +1,4 @@
-"""`labelbeam stage`: puts a detector's weights, and a configuration that names them, where workers on other machines can read them.
+"""`labelbeam stage`: puts a detector's weights, and a configuration that names them, where workers elsewhere can read them.
 
     TO/NAME-FINGERPRINT/detector.yaml             written last: when it's there, everything is
     TO/NAME-FINGERPRINT/model/…                   a SavedModel, or
@@ -59,7 +59,8 @@ def run_stage(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
         command += ["--engine", args.engine, "--precision", args.precision]
     if is_local(args.to):
         command += ["--shared-folder", absolute(args.to)]
-    print(f"{spec.config.name}: {staged.files} files, {staged.num_bytes / 1e6:,.1f} MB, {staged.sent} sent, the others were there\n"
+    print(f"{spec.config.name}: {staged.files} files, {staged.num_bytes / 1e6:,.1f} MB; {staged.sent} sent, the others were "
+          "there already\n"
           f"label with it    {shlex.join(command).replace(shlex.quote('…'), '…')} --runner-config …")
     return 0
 

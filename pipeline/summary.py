@@ -23,7 +23,8 @@ def summarize(job: Job, result: JobResult) -> str:
         lines.append(f"  detections  {rows.get('detections', 0):,}{masks}")
         if result.metrics.get("model_loads"):
             lines.append(f"  detector    {job.labelling.detector.config.name}, loaded {result.metrics['model_loads']}× in "
-                         f"{result.metrics['model_load_ms'] / 1000:.1f} s, {result.metrics['model_resident_bytes'] / 1e6:,.0f} MB")
+                         f"{result.metrics['model_load_ms'] / 1000:.1f} s, "
+                         f"{result.metrics['model_resident_bytes'] / 1e6:,.0f} MB")
     lines.append(f"  tables      {job.output}/{{{','.join(job.labelling.tables)}}}/part-*.parquet")
     lines.append(f"  read them   python -c \"import pandas as pd; print(pd.read_parquet('{job.output}/detections')"
                  ".groupby('class_name').score.describe())\"")

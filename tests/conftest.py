@@ -5,14 +5,14 @@ import pytest
 
 @pytest.fixture(scope="session")
 def centernet():
-    from .detectors.native.golden_networks import CENTERNET, golden_network
-    return golden_network(CENTERNET, "centernet")
+    from .detectors.native.filled_networks import CENTERNET, golden_network
+    return golden_network(CENTERNET)
 
 
 @pytest.fixture(scope="session")
 def mask_rcnn():
-    from .detectors.native.golden_networks import MASK_RCNN, golden_network
-    return golden_network(MASK_RCNN, "mask_rcnn")
+    from .detectors.native.filled_networks import MASK_RCNN, golden_network
+    return golden_network(MASK_RCNN)
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def centernet_file(centernet_checkpoint, tmp_path_factory):
     """A weights file of CenterNet, imported from the checkpoint."""
     from labelbeam.detectors.native.weights import import_weights
 
-    from .detectors.native.golden_networks import CENTERNET
+    from .detectors.native.filled_networks import CENTERNET
     file = str(tmp_path_factory.mktemp("centernet") / "centernet.weights.h5")
     import_weights(CENTERNET, centernet_checkpoint, file)
     return file

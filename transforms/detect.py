@@ -28,6 +28,8 @@ MAX_BATCH_BYTES = 256 << 20  # of decoded pixels that wait for a call of the mod
 
 _log = logging.getLogger(__name__)
 
+_loading = threading.Lock()  # copies of a detector in this process are loaded one after the other, so that each knows its cost
+
 
 class DetectorLoader(Protocol):
     """What loads a detector on a worker: `detectors.load.DetectorSpec`, or a fake. Must be picklable."""
@@ -67,14 +69,18 @@ class LazyDetector:
     def _load_once(self) -> None:
         with self._lock:
             if self._detector is None:
-                started, resident_before = time.monotonic(), _resident_bytes()
-                try:
-                    self._detector = self._loader.load()
-                except Exception as error:
-                    raise DetectorLoadError(f"the detector can't be loaded: {error}") from error
-                self._notes = open_notes(self._output)
-                weakref.finalize(self, self._notes.close)
-                self._unreported_load = LoadCost(time.monotonic() - started, max(0, _resident_bytes() - resident_before))
+                with _loading:
+                    self._load()
+
+    def _load(self) -> None:
+        started, resident_before = time.monotonic(), _resident_bytes()
+        try:
+            self._detector = self._loader.load()
+        except Exception as error:
+            raise DetectorLoadError(f"the detector can't be loaded: {error}") from error
+        self._notes = open_notes(self._output)
+        weakref.finalize(self, self._notes.close)
+        self._unreported_load = LoadCost(time.monotonic() - started, max(0, _resident_bytes() - resident_before))
 
     def take_load(self) -> LoadCost | None:
         """What loading took, told to the first who asks after each load, so that each load is counted once."""

@@ -33,7 +33,7 @@ __all__ = ["DecodeOptions", "FetchImages", "FetchOptions"]
 # object stores), it is given up from outside: a little later, so that whoever can tell more of the cause comes first.
 _GIVE_UP_FACTOR = 1.25
 
-# The images under way are handed on in so many portions: were it one by one, the taker and the threads that decode would wait for each
+# The images under way are handed on in so many portions: one by one, the taker and the threads that decode would wait for each
 # other all the time (`benchmarks/pipeline_overhead.py`).
 _HAND_OVERS = 8
 

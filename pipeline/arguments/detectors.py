@@ -50,8 +50,8 @@ def add_detector(parser) -> None:
 
 def add_weights_options(parser) -> None:
     parser.add_argument("--weights", metavar="HANDLE_OR_FOLDER",
-                        help="TF Hub handle or folder of a SavedModel, instead of the configuration's; for the native engine also a "
-                             "checkpoint (FOLDER/ckpt-0) or a file of `labelbeam weights import`")
+                        help="TF Hub handle or folder of a SavedModel, instead of the configuration's; for the native engine also "
+                             "a checkpoint (FOLDER/ckpt-0) or a file of `labelbeam weights import`")
     parser.add_argument("--engine", choices=["saved_model", "native"], default="saved_model",
                         help="saved_model: the published graph as it is; native: labelbeam's own network (default: %(default)s)")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32",

@@ -1,5 +1,5 @@
 """Options of the commands that read an output folder: its state, evaluation, comparison, report, export."""
-from ..export import FORMATS
+from ..results.export import FORMATS
 from .detectors import add_verbose
 
 

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 from labelbeam.detectors.demo.scenes import draw_scene
-from labelbeam.pipeline.matching import box_iou
+from labelbeam.pipeline.results.matching import box_iou
 from labelbeam.transforms.masks import decode_rle
 from PIL import Image
 

@@ -205,8 +205,8 @@ def test_dataflow_says_at_once_what_it_lacks(arguments, named):
 
 @pytest.mark.parametrize("options, named", [
     (["--model-copies", "2"], "give --share-model with it"),
-    (["--model-copies", "2", "--share-model"], "1 of them would never be called: there is 1 worker"),
-    (["--model-copies", "3", "--share-model", "--runner-config", "multi_process"], "there are 2 workers. Give at most 2"),
+    (["--model-copies", "2", "--share-model"], "1 of them would never be called: the runner works on 1 bundle at a time"),
+    (["--model-copies", "3", "--share-model", "--runner-config", "multi_process"], "works on 2 bundles at a time. Give at most 2"),
 ])
 def test_copies_of_a_detector_that_nothing_would_call(label, pictures, options, named):
     code, printed, labels = label(pictures, options=options)

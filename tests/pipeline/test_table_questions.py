@@ -10,10 +10,10 @@ import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from labelbeam.pipeline.stored_labels import iter_labels
+from labelbeam.pipeline.results.stored_labels import iter_labels
 
 from ..fakes.output_folders import detections, labelled, write_part
-from .export.outputs import make_output
+from .results.export.outputs import make_output
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "tables.md"
 QUESTIONS = re.findall(r"^### (\d+)\. .*?\n```python\n(.*?)```\n```python\n(.*?)```\n", DOCUMENT.read_text(encoding="utf-8"),

@@ -2,11 +2,11 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 from labelbeam.detectors.errors import UsageError
-from labelbeam.pipeline.stored_labels import iter_labels
+from labelbeam.pipeline.results.stored_labels import iter_labels
 from labelbeam.pipeline.tables import decode_mask, open_tables
 
 from ..fakes.output_folders import detections, labelled, write_part
-from .export.outputs import make_output, save_labelling
+from .results.export.outputs import make_output, save_labelling
 
 
 def test_tables_come_whole_in_portions_and_by_filter(tmp_path):

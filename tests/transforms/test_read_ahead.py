@@ -8,6 +8,21 @@ from labelbeam.transforms.read_ahead import ReadAhead, ReadsHangError
 PATIENCE_S = 60  # for what must happen; nothing waits as long unless it is broken
 
 
+@pytest.fixture(autouse=True)
+def threads_end(monkeypatch):
+    """Those of a test don't outlive it: other tests count the threads that are left."""
+    made, init = [], ReadAhead.__init__
+
+    def noted(self, *args, **kwargs):
+        made.append(self)
+        init(self, *args, **kwargs)
+
+    monkeypatch.setattr(ReadAhead, "__init__", noted)
+    yield
+    for ahead in made:
+        ahead.close()
+
+
 def read_ahead(work, give_up=lambda item: ("given up", item), threads=4, max_bytes=1000, read_s=60.0):
     return ReadAhead(work, give_up, threads=threads, max_bytes=max_bytes, read_s=read_s)
 

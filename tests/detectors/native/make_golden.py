@@ -12,13 +12,13 @@ import numpy as np
 from labelbeam.detectors.native import networks, published, weights
 
 from ...standins import standin
+from .filled_networks import FILES, standin_variables
 from .golden_weights import GOLDEN, golden_variables
 from .photos import photo
 from .reference import CENTERNET_TENSORS, MASK_RCNN_TENSORS, fetch
 
 PHOTOS = {"centernet": ("coffee", "portrait", "panorama"), "mask_rcnn": ("coffee",)}
 TENSORS = {"centernet": CENTERNET_TENSORS, "mask_rcnn": MASK_RCNN_TENSORS}
-DETECTORS = {"centernet": "centernet_resnet50v2_512x512", "mask_rcnn": "mask_rcnn_inception_resnet_v2_1024x1024"}
 # Of large tensors a sample is kept: every so many cells and channels.
 SAMPLES = {
     "centernet": {"conv1_conv": (32, 8), "pool1_pool": (16, 8), "conv2_block3_out": (8, 32),
@@ -41,14 +41,15 @@ def sample(tensor: np.ndarray, every: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(tensor[:, ::cells, ::cells, ::channels])
 
 
-def make(name: str, packed: Path) -> None:
+def make(detector: str, packed: Path) -> None:
+    name = FILES[detector]
     recipe = json.loads((packed / name / "kernels.json").read_text())
     prefix = published.checkpoint_prefix(standin(name))
     names = published.full_names(prefix)
     hashed = {names[key]: kernel for key, kernel in recipe["kernels"].items()}
-    network = networks.build_network(DETECTORS[name])
+    network = networks.build_network(detector)
     needed = weights.needed_variables(network)
-    variables = published.matched(published.read_variables(standin(name)), needed, network.unused_variables, name)
+    variables = standin_variables(detector, network)
     kernels = sorted(hashed)
     content = {"seed": recipe["seed"], "kernels": kernels, "hash_keys": [hashed[k]["hash_key"] for k in kernels],
                "scales": np.float64([hashed[k]["scale"] for k in kernels]),
@@ -65,5 +66,5 @@ def make(name: str, packed: Path) -> None:
 
 
 if __name__ == "__main__":
-    for name in PHOTOS:
-        make(name, Path(sys.argv[1]))
+    for detector in FILES:
+        make(detector, Path(sys.argv[1]))

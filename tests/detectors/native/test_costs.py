@@ -18,7 +18,7 @@ def test_centernet(centernet):
 def test_mask_rcnn():
     from labelbeam.detectors.native.networks import build_network
 
-    from .golden_networks import MASK_RCNN
+    from .filled_networks import MASK_RCNN
     network = build_network(MASK_RCNN)
     parts = costs.mask_rcnn_parts(network, num_masks=10)
     first, rpn, _, tower, _, masks_tower, mask_head = parts

@@ -8,7 +8,7 @@ from labelbeam.detectors.native.mask_rcnn.preprocess import preprocess as mask_r
 from labelbeam.detectors.signature import read_signature
 
 from .comparison import assert_same_detections, rows
-from .golden_networks import CENTERNET
+from .filled_networks import CENTERNET
 from .golden_weights import golden_tensors
 from .photos import photo
 

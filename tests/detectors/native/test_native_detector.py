@@ -5,7 +5,7 @@ from labelbeam.detectors.errors import UsageError
 from labelbeam.detectors.native.detector import NativeDetector, padded_boxes, picture_share
 
 from .comparison import assert_same_detections, rows
-from .golden_networks import CENTERNET
+from .filled_networks import CENTERNET
 from .golden_weights import golden_tensors
 from .make_golden import PHOTOS
 from .photos import photo
@@ -21,10 +21,13 @@ def pictures():
     return [photo(name) for name in PHOTOS["centernet"]]
 
 
-def assert_equal(found, expected, tolerance=1e-5):
-    np.testing.assert_array_equal(found.class_ids, expected.class_ids)
-    np.testing.assert_allclose(found.scores, expected.scores, atol=tolerance, rtol=0)
-    np.testing.assert_allclose(found.boxes_yxyx, expected.boxes_yxyx, atol=tolerance, rtol=0)
+def as_rows(found):
+    return {"detection_scores": found.scores, "detection_classes": found.class_ids, "detection_boxes": found.boxes_yxyx}
+
+
+def assert_equal(found, expected):
+    """But for rounding: with AVX2, oneDNN adds up in another order for another batch size, and scores differ by 3e-5."""
+    assert_same_detections(as_rows(found), as_rows(expected), score_tolerance=2e-4, box_tolerance=2e-5)
 
 
 def test_is_a_detector_that_batches(detector):
@@ -38,8 +41,7 @@ def test_gives_the_published_graphs_detections(detector, centernet):
         expected = {k: v[:len(found)] for k, v in rows(golden).items()}
         kept = min(np.count_nonzero(golden["detection_scores"][0] >= 0.4), 60)
         assert len(found) == kept
-        assert_same_detections({"detection_scores": found.scores, "detection_classes": found.class_ids,
-                                "detection_boxes": found.boxes_yxyx}, expected, 2e-4, 2e-5)
+        assert_same_detections(as_rows(found), expected, 2e-4, 2e-5)
         assert found.masks is None
         assert found.extras["detection_multiclass_scores"].shape == (100, 90)
 
@@ -128,7 +130,7 @@ def test_mask_rcnn_makes_masks_of_the_kept_detections_only(mask_rcnn, tmp_path, 
     from labelbeam.detectors.native import weights
 
     from .checkpoints import mask_rcnn_zoo_keys, write_checkpoint
-    from .golden_networks import MASK_RCNN
+    from .filled_networks import MASK_RCNN
     write_checkpoint(tmp_path / "ckpt-0", mask_rcnn.variables, mask_rcnn_zoo_keys())
     file = str(tmp_path / "mask_rcnn.weights.h5")
     weights.import_weights(MASK_RCNN, str(tmp_path / "ckpt-0"), file)

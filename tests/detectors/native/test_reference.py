@@ -7,17 +7,15 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from labelbeam.detectors.native import crop_and_resize, published, weights
+from labelbeam.detectors.native import crop_and_resize
 from labelbeam.detectors.native.boxes import decode
 from labelbeam.detectors.native.compiled import compiled
 from labelbeam.detectors.native.mask_rcnn import box_classifier, network, region_proposal
-from labelbeam.detectors.native.networks import build_network
 from labelbeam.detectors.native.nms import greedy_nms
 
-from ...standins import standin
 from .comparison import assert_same_detections, greatest_difference, rows
+from .filled_networks import CENTERNET, MASK_RCNN, standin_network
 from .formulas import crop_positions
-from .golden_networks import CENTERNET, MASK_RCNN
 from .photos import CENTERNET_PHOTOS, MASK_RCNN_PHOTOS, photo
 from .reference import CENTERNET_TENSORS, MASK_RCNN_LARGE_TENSORS, MASK_RCNN_TENSORS, fetch
 
@@ -32,21 +30,14 @@ MASK_RCNN_LAYERS = {  # the reference's name -> the layer, the tolerance
     "block17_1_ac": ("block17_1_ac", 1e-4), "block17_20_ac": ("block17_20_ac", 3e-4)}
 
 
-def network_of_standin(detector, name):
-    built = build_network(detector)
-    weights.fill(built, published.matched(published.read_variables(standin(name)), weights.needed_variables(built),
-                                          built.unused_variables, name))
-    return built
-
-
 @pytest.fixture(scope="module")
 def centernet():
-    return network_of_standin(CENTERNET, "centernet")
+    return standin_network(CENTERNET)
 
 
 @pytest.fixture(scope="module")
 def mask_rcnn():
-    return network_of_standin(MASK_RCNN, "mask_rcnn")
+    return standin_network(MASK_RCNN)
 
 
 def check(record_property, name, found, expected, tolerance):

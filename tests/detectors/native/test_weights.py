@@ -8,7 +8,7 @@ from labelbeam.detectors.native import networks, published, weights
 
 from ...standins import standin
 from .checkpoints import centernet_zoo_keys, mask_rcnn_zoo_keys, write_checkpoint
-from .golden_networks import CENTERNET, MASK_RCNN
+from .filled_networks import CENTERNET, MASK_RCNN
 
 
 @pytest.fixture
