@@ -85,7 +85,7 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
         from .results.evaluate import run_evaluate
         return run_evaluate(args)
     if args.command == "compare":
-        from .results.compare import run_compare
+        from .results.compare_page import run_compare
         return run_compare(args)
     if args.command == "report":
         from .results.report import write_report

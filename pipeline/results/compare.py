@@ -1,10 +1,9 @@
-"""`labelbeam compare A B`: what differs between two labellings of the same images; whether one may take the other's place.
+"""What differs between two labellings of the same images; whether one may take the other's place.
 
 Detections of one image and one class that overlap are partners, the greatest overlap first, each detection once. What has no
 partner is lost (only in A) or new (only in B). Memory is bounded however many images there are: they are taken in ranges of
 their ids (see `label_columns.py`). Not for judging which of the two is right: see `evaluate.py`.
 """
-import argparse
 import heapq
 from collections import Counter
 from collections.abc import Iterator
@@ -19,10 +18,9 @@ from ...detectors.errors import UsageError
 from .coco_annotations import IouType
 from .label_columns import DetectionColumns, LabelColumns, id_ranges
 from .matching import box_iou, match_greedily, pairs_of_equal_keys
-from .result_files import check_result_file, write_json
 from .stored_labels import labelling_settings
 
-MAX_ROWS = {"bbox": 6_000_000, "segm": 2_000_000}  # of both labellings' images and detections in memory at a time
+MAX_ROWS = {"bbox": 6_000_000, "segm": 1_000_000}  # of both labellings' images and detections in memory at a time
 MAX_PAIRS = {"bbox": 2_000_000, "segm": 20_000}  # candidates measured at a time
 _BINS = 1000  # of |score shift|, which is at most 1: quantiles are exact to a thousandth
 MAX_NAMED = 5
@@ -72,24 +70,6 @@ def compare(a: str, b: str, *, iou: IouType = "bbox", min_iou: float = 0.5, min_
         "iou": iou, "min_iou": min_iou, "min_score": min_score,
         **tally.result(),
     }
-
-
-def run_compare(args: argparse.Namespace) -> int:
-    """Compares and prints; returns the exit code.
-
-    Raises:
-      UsageError: as `compare`, or if a result can't be written where it is to go.
-    """
-    from .compare_page import describe_comparison, write_page
-    check_result_file("--json", args.json)
-    check_result_file("--html", args.html)
-    result = compare(args.a, args.b, iou=args.iou, min_iou=args.min_iou, min_score=args.min_score)
-    print(describe_comparison(result))
-    if args.json:
-        write_json(args.json, result)
-    if args.html:
-        write_page(result, args.html)
-    return 0
 
 
 _COUNTS = ("in_a", "in_b", "in_both", "lost", "new", "fell_below", "rose_above")

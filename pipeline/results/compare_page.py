@@ -1,8 +1,9 @@
-"""What `labelbeam compare` shows: lines in the terminal, and a page with charts and pictures, all in one HTML file.
+"""`labelbeam compare A B`: lines in the terminal, and a page with charts and pictures, all in one HTML file.
 
 The page needs no network and no script. Pictures are read again from their URIs; one that can't be is said so. Not for
 figures: those come from `compare.py`.
 """
+import argparse
 import base64
 import io
 import json
@@ -14,8 +15,9 @@ from PIL import Image
 
 from ...transforms import output_files
 from ...transforms.elements import ImageError
-from .compare import ALONE, BELOW, FATES, IN_BOTH
+from .compare import ALONE, BELOW, FATES, IN_BOTH, compare
 from .drawing import Rgb, draw_labels
+from .result_files import check_result_file, write_json
 from .stored_labels import StoredLabels, read_labels
 
 _PICTURE_WH = (640, 640)
@@ -25,6 +27,23 @@ _SHARED: Rgb = (150, 150, 150)
 _ONLY: tuple[Rgb, Rgb] = ((213, 94, 0), (0, 158, 115))  # in A alone, in B alone; vermilion and green of Okabe and Ito
 _MAX_LISTED = 10  # differences named below a picture
 _MAX_CLASSES = 10  # in the terminal
+
+
+def run_compare(args: argparse.Namespace) -> int:
+    """Compares and prints; returns the exit code.
+
+    Raises:
+      UsageError: as `compare`, or if a result can't be written where it is to go.
+    """
+    check_result_file("--json", args.json)
+    check_result_file("--html", args.html)
+    result = compare(args.a, args.b, iou=args.iou, min_iou=args.min_iou, min_score=args.min_score)
+    print(describe_comparison(result))
+    if args.json:
+        write_json(args.json, result)
+    if args.html:
+        write_page(result, args.html)
+    return 0
 
 
 def describe_comparison(result: dict[str, Any]) -> str:

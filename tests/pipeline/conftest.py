@@ -26,6 +26,9 @@ limits: none
 """
 
 
+IMAGES, BAD = 300, 10  # of `save_pictures_some_bad`
+
+
 @pytest.fixture(scope="session")
 def fake_detector(tmp_path_factory):
     """A configuration file of a fake SavedModel with masks; its class 3 has no name."""
@@ -57,6 +60,15 @@ def save_picture(path, seed, size_hw=(48, 64)):
     rng = np.random.default_rng(seed)
     Image.fromarray(rng.integers(0, 256, (*size_hw, 3), dtype=np.uint8)).save(path, quality=90)
     return path
+
+
+def save_pictures_some_bad(folder):
+    """290 small pictures, and 10 that aren't or are cut short; returns the folder."""
+    for number in range(IMAGES):
+        path = save_picture(folder / f"{number:04}.jpg", number, (24 + number % 7, 20 + number % 11))
+        if number % (IMAGES // BAD) == 0:
+            path.write_bytes(path.read_bytes()[:60] if number % 60 else b"no picture")
+    return folder
 
 
 @pytest.fixture

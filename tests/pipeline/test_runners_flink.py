@@ -10,22 +10,16 @@ import pytest
 from ..fakes.flink_cluster import JOB_SERVER, session_cluster, why_none
 from ..fakes.processes import labelbeam, worker_pool
 from ..same_tables import read_tables
-from .conftest import save_picture
+from .conftest import BAD, IMAGES, save_pictures_some_bad
 
 pytestmark = [pytest.mark.heavy, pytest.mark.skipif(why_none() is not None, reason=str(why_none()))]
 
-IMAGES, BAD = 300, 10
 FLINK = ("--runner-config", "flink", "--flink_job_server_jar", str(JOB_SERVER))
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    for number in range(IMAGES):
-        path = save_picture(folder / f"{number:04}.jpg", number, (24 + number % 7, 20 + number % 11))
-        if number % (IMAGES // BAD) == 0:
-            path.write_bytes(path.read_bytes()[:60] if number % 60 else b"no picture")
-    return folder
+    return save_pictures_some_bad(tmp_path_factory.mktemp("pictures"))
 
 
 def label(pictures, output, detector, *options):

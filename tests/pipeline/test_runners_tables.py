@@ -17,11 +17,10 @@ from labelbeam.transforms.parts import list_parts
 
 from ..fakes.processes import labelbeam, wait_until, worker_pool, workers_below
 from ..same_tables import read_tables
-from .conftest import configured, save_picture
+from .conftest import BAD, IMAGES, configured, save_pictures_some_bad
 
 pytestmark = pytest.mark.heavy
 
-IMAGES, BAD = 300, 10
 PROCESSES = ("--runner-config", "multi_process")
 PRISM = ("--runner-config", "prism")
 
@@ -34,13 +33,7 @@ def prism():
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """290 pictures, 10 that aren't or are cut short."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for number in range(IMAGES):
-        path = save_picture(folder / f"{number:04}.jpg", number, (24 + number % 7, 20 + number % 11))
-        if number % (IMAGES // BAD) == 0:
-            path.write_bytes(path.read_bytes()[:60] if number % 60 else b"no picture")
-    return folder
+    return save_pictures_some_bad(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")
