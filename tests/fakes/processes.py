@@ -9,6 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 
+# `python -m apache_beam.runners.worker.worker_pool_main`, which says nothing unless somebody has set up logging.
+_POOL = """import logging, sys
+logging.basicConfig(level=logging.INFO)
+from apache_beam.runners.worker.worker_pool_main import main
+main(sys.argv)
+"""
+
+
 def labelbeam(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.Popen:
     """Starts the command line."""
     return subprocess.Popen([*prefix, sys.executable, "-m", "labelbeam.pipeline.cli", *arguments], stdout=subprocess.PIPE,
@@ -36,7 +44,7 @@ def worker_pool(log: Path, host: str = "localhost", prefix: Sequence[str] = (),
     port = port or free_port()
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*prefix, python, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"],
+            [*prefix, python, "-c", _POOL, f"--service_port={port}"],
             stdout=subprocess.DEVNULL, stderr=output, env={**environment(python), **variables})
         try:
             wait_until(lambda: "Started worker pool" in log.read_text(), process, log.read_text)
