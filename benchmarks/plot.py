@@ -47,7 +47,7 @@ def plot_ratios(figures: Sequence[Figure], files: Sequence[Path]) -> None:
         if legend:
             axes.legend(handles=legend, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
         axes.set_yticks(places, [f"{figure.what}\nagainst {figure.peer}" for figure in figures], fontsize=8)
-        axes.invert_yaxis()
+        axes.set_ylim(len(figures) - 0.3, -0.7)  # the first on top; no room for bars that aren't there
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
         axes.grid(axis="x", which="major", color=FAINT, alpha=0.35, linewidth=0.6)
         axes.set_axisbelow(True)
