@@ -34,7 +34,7 @@ from PIL import Image
 
 from .figures import Figure, arguments, in_own_process, publish
 from .free_detector import FreeDetector, free_labelling
-from .photos import crops
+from .photos import write_crops
 
 OPTIONS = ["--runner=FnApiRunner"]
 MIN_SCORE = 0.3
@@ -191,11 +191,7 @@ def main() -> None:
     weights = None if args.free else hub.resolve(args.saved_model or load_config("demo").weights)
     what = f"{'free model' if args.free else Path(weights).name}, {count} photos"
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name, "photos")
-        folder.mkdir()
-        for number, crop in enumerate(crops(count)):
-            Image.fromarray(crop).save(folder / f"{number:05d}.jpg", quality=90)
-        paths = sorted(map(str, folder.iterdir()))
+        paths = sorted(map(str, write_crops(Path(name, "photos"), count).iterdir()))
         measured = {}
         for way in (labelbeams_way, beams_way, od_apis_way):
             measured[way] = in_own_process(seconds_of, way, paths, weights)

@@ -15,10 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from .figures import Figure, arguments, publish
-from .photos import crops
+from .photos import write_crops
 
 CENTERNET = "centernet_resnet50v2_512x512"
 
@@ -33,13 +31,6 @@ class Round(NamedTuple):
     @property
     def ratio(self) -> float:
         return self.forecast_s / self.real_s
-
-
-def write_pictures(folder: Path, count: int) -> Path:
-    folder.mkdir()
-    for number, crop in enumerate(crops(count)):
-        Image.fromarray(crop).save(folder / f"{number:05d}.jpg", quality=85)
-    return folder
 
 
 def run_round(pictures: Path, work: Path, options: list[str], seed: int) -> Round:
@@ -61,7 +52,7 @@ def _run(*command: str) -> None:
 def measure(what: str, count: int, options: list[str], rounds: int) -> Figure:
     """Prints the rounds of one job."""
     with tempfile.TemporaryDirectory() as name:
-        pictures = write_pictures(Path(name, "pictures"), count)
+        pictures = write_crops(Path(name, "pictures"), count, quality=85)
         measured = [run_round(pictures, Path(name), options, seed) for seed in range(rounds)]
     for one in measured:
         print(f"{what}: forecast {one.forecast_s:.1f} s ± {one.uncertainty_s:.1f}, real {one.real_s:.1f} s, "

@@ -74,6 +74,12 @@ def peak_mib() -> float:
     raise RuntimeError("/proc/self/status has no VmHWM: benchmarks run on Linux")
 
 
+def processor_name() -> str | None:
+    """As /proc/cpuinfo has it; None if it has none."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+
+
 def publish(figures: Sequence[Figure], json_file: Path | None) -> None:
     """Prints the figures as a Markdown table; writes them to `json_file` if there is one."""
     print(figures_table([(None, figure) for figure in figures]))

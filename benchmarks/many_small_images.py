@@ -20,9 +20,8 @@ from PIL import Image
 
 from benchmarks.figures import Figure, arguments, in_own_process, publish
 from benchmarks.free_detector import run_free_job
-from benchmarks.photos import crops
+from benchmarks.photos import write_jpegs
 
-DISTINCT = 20  # pictures really drawn; the rest are links to them under names of their own
 PICTURE_WH = (128, 96)
 IMAGES_A_FOLDER = 10_000
 SAMPLE_EVERY_S = 0.1
@@ -38,16 +37,9 @@ class Cost(NamedTuple):
 
 
 def write_pictures(folder: Path, count: int) -> None:
-    """Small photographic JPEGs in folders of 10,000, linked from a few."""
-    drawn = []
-    for number, crop in enumerate(crops(DISTINCT)):
-        drawn.append(folder.parent / f"drawn-{number}.jpg")
-        Image.fromarray(crop).resize(PICTURE_WH).save(drawn[-1], quality=85)
-    for number in range(count):
-        picture = folder / f"{number // IMAGES_A_FOLDER:03d}" / f"{number:08d}.jpg"
-        if number % IMAGES_A_FOLDER == 0:
-            picture.parent.mkdir(parents=True)
-        os.link(drawn[number % DISTINCT], picture)
+    """Small photographic JPEGs in folders of 10,000."""
+    for first in range(0, count, IMAGES_A_FOLDER):
+        write_jpegs(folder / f"{first // IMAGES_A_FOLDER:03d}", min(IMAGES_A_FOLDER, count - first), PICTURE_WH)
 
 
 class Watch:

@@ -16,19 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from PIL import Image
-
 from .figures import Figure, arguments, publish
-from .photos import crops
+from .photos import write_crops
 
 SIDES = {"two processes": ("--runner-config", "multi_process", "--direct_num_workers", "2"), "one process": ()}
-
-
-def write_photos(folder: Path, count: int) -> Path:
-    folder.mkdir()
-    for number, pixels in enumerate(crops(count)):
-        Image.fromarray(pixels).save(folder / f"{number:04}.jpg", quality=90)
-    return folder
 
 
 def label(pictures: Path, output: Path, args, options) -> float:
@@ -56,7 +47,7 @@ def main() -> None:
     rounds = 1 if args.quick else args.rounds
     seconds = {side: {args.few: [], args.many: []} for side in SIDES}
     with tempfile.TemporaryDirectory() as work:
-        pictures = {count: write_photos(Path(work, f"photos-{count}"), count) for count in (args.few, args.many)}
+        pictures = {count: write_crops(Path(work, f"photos-{count}"), count) for count in (args.few, args.many)}
         for turn in range(rounds):
             for count, folder in pictures.items():
                 for side, options in SIDES.items():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from labelbeam.detectors.detector import DetectOptions
 
-from .figures import Figure, arguments, peak_mib, publish
+from .figures import Figure, arguments, peak_mib, processor_name, publish
 from .photos import photos
 
 
@@ -49,9 +49,8 @@ def start(*settings):
 
 def cpu_line():
     info = Path("/proc/cpuinfo").read_text()
-    names = [line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")]
     flags = ", ".join(f"{flag}: {flag in info}" for flag in ("avx512_bf16", "amx_bf16"))
-    return f"{names[0] if names else 'unknown CPU'}; {flags}; cores: {multiprocessing.cpu_count()}"
+    return f"{processor_name() or 'unknown CPU'}; {flags}; cores: {multiprocessing.cpu_count()}"
 
 
 def main():

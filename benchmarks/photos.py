@@ -27,6 +27,14 @@ def crops(count: int, seed: int = 0) -> list[np.ndarray]:
     return made
 
 
+def write_crops(folder: Path, count: int, quality: int = 90) -> Path:
+    """`crops` as JPEGs in a new folder, which is returned."""
+    folder.mkdir(parents=True)
+    for number, crop in enumerate(crops(count)):
+        Image.fromarray(crop).save(folder / f"{number:05d}.jpg", quality=quality)
+    return folder
+
+
 def write_jpegs(folder: Path, count: int, size_wh: tuple[int, int], distinct: int = 20, quality: int = 85) -> Path:
     """JPEGs of one size in a new folder, which is returned: a few really drawn, the rest links to them."""
     folder.mkdir(parents=True)

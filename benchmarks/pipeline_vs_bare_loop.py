@@ -29,7 +29,7 @@ from labelbeam.pipeline.labelling import Labelling
 from PIL import Image
 
 from .figures import Figure, arguments, in_own_process, publish
-from .photos import crops
+from .photos import write_crops
 
 CONCURRENT_CALLS = 2
 GOALS = {"centernet_resnet50v2_512x512": 1 / 1.05, "mask_rcnn_inception_resnet_v2_1024x1024": 1 / 1.02}
@@ -106,9 +106,7 @@ def main() -> None:
     count = args.images or (60 if args.quick else 200)
     rounds = []
     with tempfile.TemporaryDirectory() as name:
-        photos = Path(name)
-        for number, crop in enumerate(crops(count)):
-            Image.fromarray(crop).save(photos / f"{number:05d}.jpg", quality=90)
+        photos = write_crops(Path(name, "photos"), count)
         for _ in range(args.rounds):
             loop, loop_mib = in_own_process(bare_loop, photos, args.detector, args.saved_model)
             ours, ours_mib = in_own_process(pipeline, photos, args.detector, args.saved_model, args.concurrent_calls)

@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-from .figures import Figure, figures_table
+from .figures import Figure, figures_table, processor_name
 from .plot import plot_ratios
 
 PACKAGES = ("apache-beam", "tensorflow", "keras", "numpy", "pillow", "pyarrow", "urllib3")
@@ -132,10 +132,8 @@ def run_script(script: Script, quick: bool, given: dict[str, str], folder: Path,
 
 def machine_line() -> str:
     """Processor, cores, system and versions, and the date."""
-    info = Path("/proc/cpuinfo").read_text()
-    models = [line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")]
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
-    return (f"{models[0] if models else platform.machine()}, {len(os.sched_getaffinity(0))} cores; {platform.system()}, Python "
+    return (f"{processor_name() or platform.machine()}, {len(os.sched_getaffinity(0))} cores; {platform.system()}, Python "
             f"{platform.python_version()}; {versions}; {datetime.now(timezone.utc):%Y-%m-%d}")
 
 

@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from apache_beam.io.filesystems import FileSystems
@@ -109,11 +110,11 @@ def _config_text(spec: DetectorSpec, where: str) -> str:
     config = dataclasses.replace(
         spec.config, weights=_NATIVE if is_native else _SAVED_MODEL, weights_sha256=spec.fingerprint, engines=(spec.engine,),
         native_network=spec.config.native_network if is_native else None)
-    values = {name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(config).items()}
-    values["reference"] = values["reference"] and _given(values["reference"])
+    values = dataclasses.asdict(config, dict_factory=_plain)
     return (f"# labelbeam label --input … --output … --detector {where}{' --engine native' * is_native}\n"
-            + yaml.safe_dump(_given(values), sort_keys=False, allow_unicode=True, width=130))
+            + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=130))
 
 
-def _given(values: dict) -> dict:
-    return {name: value for name, value in values.items() if value is not None}
+def _plain(attributes: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dataclass's attributes as YAML has them: lists, and nothing for None."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in attributes if value is not None}

@@ -7,12 +7,12 @@ def add_status_and_settle(commands) -> None:
     status = commands.add_parser("status", allow_abbrev=False, help="what an output folder holds, and what its jobs did",
                                  description="Images, failures by kind with examples, detections, jobs, and what an "
                                              "interrupted job left behind. Changes nothing.")
-    status.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
+    _add_output(status)
     status.add_argument("--json", action="store_true", help="for programs")
     settle = commands.add_parser("settle", allow_abbrev=False, help="tidy up what dead jobs left in an output folder",
                                  description="Takes away unfinished parts, removes repeated rows, merges small parts. `labelbeam "
                                              "label` does so by itself; this is for folders that nothing is to be added to.")
-    settle.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
+    _add_output(settle)
 
 
 def add_evaluate_and_compare(commands) -> None:
@@ -20,7 +20,7 @@ def add_evaluate_and_compare(commands) -> None:
         "evaluate", allow_abbrev=False, help="average precision of a labelling, given annotations",
         description="COCO's average precision and recall of a labelling, by pycocotools (pip install 'labelbeam[evaluate]'). "
                     "Annotated images that failed or are missing count, and are named.")
-    evaluate.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
+    _add_output(evaluate)
     evaluate.add_argument("--annotations", required=True, metavar="FILE", help="instances.json in COCO's format")
     evaluate.add_argument("--per-class", action="store_true", help="a table of the classes as well")
     evaluate.add_argument("--match-classes", choices=["id", "name"], default="id",
@@ -54,14 +54,14 @@ def add_report_and_show(commands) -> None:
         description="One page that needs no network, at most 5 MB whatever the number of images: what was labelled with what, "
                     "charts, and a sample of pictures with their labels, which can be filtered by class and score. It holds "
                     "pictures and their URIs: pass it on as you would those.")
-    report.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
+    _add_output(report)
     report.add_argument("--output", dest="to_path", metavar="FILE.html", help="the page (default: OUT/report.html)")
     report.add_argument("--seed", type=int, default=0, metavar="N",
                         help="of the sample of pictures; the same one shows the same (default: %(default)s)")
     show = commands.add_parser(
         "show", allow_abbrev=False, help="one image with its labels drawn in",
         description="Draws one image's boxes, masks and names, and lists its detections.")
-    show.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
+    _add_output(show)
     show.add_argument("image", metavar="IMAGE", help="its URI as in the tables, its image_id, or the end of its URI after a /, "
                                                      "such as the file's name")
     show.add_argument("--output", dest="to_path", metavar="FILE.png",
@@ -74,7 +74,7 @@ def add_export(commands) -> None:
         "export", allow_abbrev=False, help="labels as files of other tools: COCO, YOLO, Pascal VOC, Label Studio, CVAT, …",
         description="Writes an output folder's labels in a format that labelling tools and training code import. Images that "
                     "failed are left out and counted; images without detections are kept. docs/export.md describes each format.")
-    export.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
+    _add_output(export)
     export.add_argument("--format", required=True, choices=list(FORMATS))
     export.add_argument("--to", required=True, dest="target", metavar="FOLDER_OR_FILE",
                         help="a new or empty folder, or a new file for formats that are one file; on this machine")
@@ -90,3 +90,7 @@ def add_export(commands) -> None:
                         help="leave out points of polygons that are so near to the line without them; makes masks easier to "
                              "edit (default: every pixel is kept)")
     add_verbose(export)
+
+
+def _add_output(parser) -> None:
+    parser.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`")
