@@ -5,6 +5,7 @@
 An image that fails anywhere travels on as an element with an `ImageFailure`, so that every reference ends as one row of
 `images`. Nothing here does work; what makes each element is the transform of that name.
 """
+import functools
 import hashlib
 import pickle
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ class ImageReference:
     location: MemberLocation | None = None
     boxes: GivenBoxes | None = None
 
-    @property
+    @functools.cached_property
     def image_id(self) -> str:
         return image_id(self.uri)
 

@@ -98,12 +98,13 @@ def build_table(name: str, images: Sequence[ImageRows], metadata: Mapping[str, s
       ValueError: if a column is missing or unknown, columns differ in length, or one that can't be null holds a null.
     """
     schema = TABLES[name].with_metadata(metadata)
+    names = set(schema.names)
     per_image = []
     for image in sorted(images, key=lambda image: image.image_id):
         columns = image.tables.get(name)
         if columns is None:
             continue
-        if columns.keys() != set(schema.names) or len(set(map(len, columns.values()))) != 1:
+        if columns.keys() != names or len(set(map(len, columns.values()))) != 1:
             lengths = {column: len(values) for column, values in columns.items()}
             raise ValueError(f"{name} of image {image.image_id}: expected the columns {schema.names}, all of one"
                              f" length, got {lengths}")

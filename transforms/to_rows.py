@@ -71,12 +71,13 @@ def image_rows(image: LabelledImage, options: RowOptions, labelled_at: datetime)
     Raises:
       ValueError: if a further output of the model that was asked for isn't numeric.
     """
-    rows = ImageRows(image.reference.image_id, {"images": _image_columns(image, labelled_at)})
+    uri = _as_text(without_user_info(image.reference.uri))
+    rows = ImageRows(image.reference.image_id, {"images": _image_columns(image, uri, labelled_at)})
     if image.failure is not None:
         return rows
     detections, height, width = image.detections, image.facts.height, image.facts.width
-    ids = [f"{rows.image_id}-{rank}" for rank in range(len(detections))]
-    mask_refs = [None] * len(ids)
+    ids = tuple(f"{rows.image_id}-{rank}" for rank in range(len(detections)))
+    mask_refs = (None,) * len(ids)
     if detections.masks is not None and options.mask_format != "none":
         masks = encode_box_masks(detections.masks, detections.boxes_yxyx, height, width)
         mask_refs = ids
@@ -85,7 +86,7 @@ def image_rows(image: LabelledImage, options: RowOptions, labelled_at: datetime)
             rows.files.update((ref, png_bytes(mask.counts, height, width)) for ref, mask in zip(mask_refs, masks))
             masks = [mask._replace(counts=None) for mask in masks]
         rows.tables["masks"] = {"mask_ref": mask_refs, **_mask_columns(rows.image_id, ids, masks, height, width)}
-    rows.tables["detections"] = {**_detection_columns(image, ids, options.class_names), "mask_ref": mask_refs}
+    rows.tables["detections"] = {**_detection_columns(image, uri, ids, options.class_names), "mask_ref": mask_refs}
     if detections.extras:
         rows.tables["tensors"] = _tensor_columns(rows.image_id, detections.extras)
     return rows
@@ -99,51 +100,53 @@ def rows_as_dicts(rows: ImageRows, table: str) -> Iterator[dict[str, Any]]:
     yield from build_table(table, [rows]).to_pylist()
 
 
-def _image_columns(image: LabelledImage, labelled_at: datetime) -> dict[str, list]:
+def _image_columns(image: LabelledImage, uri: str, labelled_at: datetime) -> dict[str, tuple]:
     facts, failure = image.facts, image.failure
     return {
-        "image_id": [image.reference.image_id],
-        "uri": [_as_text(without_user_info(image.reference.uri))],
-        "status": ["failed" if failure else "ok"],
-        "error_kind": [failure.kind if failure else None],
-        "error_message": [_shorten(redact(_as_text(failure.message))) if failure else None],
-        "attempts": [facts.attempts],
-        "width": [facts.width],
-        "height": [facts.height],
-        "num_bytes": [facts.num_bytes],
-        "sha256": [facts.sha256],
-        "num_detections": [None if failure else len(image.detections)],
-        "fetch_ms": [facts.fetch_ms],
-        "decode_ms": [facts.decode_ms],
-        "labelled_at": [labelled_at],
+        "image_id": (image.reference.image_id,),
+        "uri": (uri,),
+        "status": ("failed" if failure else "ok",),
+        "error_kind": (failure.kind if failure else None,),
+        "error_message": (_shorten(redact(_as_text(failure.message))) if failure else None,),
+        "attempts": (facts.attempts,),
+        "width": (facts.width,),
+        "height": (facts.height,),
+        "num_bytes": (facts.num_bytes,),
+        "sha256": (facts.sha256,),
+        "num_detections": (None if failure else len(image.detections),),
+        "fetch_ms": (facts.fetch_ms,),
+        "decode_ms": (facts.decode_ms,),
+        "labelled_at": (labelled_at,),
     }
 
 
-def _detection_columns(image: LabelledImage, ids: list[str], class_names: Mapping[int, str]) -> dict[str, Any]:
+def _detection_columns(image: LabelledImage, uri: str, ids: tuple[str, ...], class_names: Mapping[int, str]) -> dict[str, Any]:
     detections, facts = image.detections, image.facts
     ymin, xmin, ymax, xmax = detections.boxes_yxyx.T
     # In float64: the difference of two large coordinates would lose digits.
-    top, left, bottom, right = (detections.boxes_yxyx * np.float64([facts.height, facts.width] * 2)).T
+    in_pixels = detections.boxes_yxyx * np.float64([facts.height, facts.width] * 2)
+    in_pixels[:, 2:] -= in_pixels[:, :2]
+    y, x, h, w = in_pixels.astype(np.float32).T
     return {
         "detection_id": ids,
-        "image_id": [image.reference.image_id] * len(ids),
-        "uri": [_as_text(without_user_info(image.reference.uri))] * len(ids),
-        "rank": np.arange(len(ids), dtype=np.int32),
+        "image_id": (image.reference.image_id,) * len(ids),
+        "uri": (uri,) * len(ids),
+        "rank": range(len(ids)),
         "class_id": detections.class_ids,
-        "class_name": [class_names.get(class_id, f"class_{class_id}") for class_id in detections.class_ids.tolist()],
+        "class_name": tuple(class_names.get(class_id, f"class_{class_id}") for class_id in detections.class_ids.tolist()),
         "score": detections.scores,
         "ymin": ymin,
         "xmin": xmin,
         "ymax": ymax,
         "xmax": xmax,
-        "x": left.astype(np.float32),
-        "y": top.astype(np.float32),
-        "w": (right - left).astype(np.float32),
-        "h": (bottom - top).astype(np.float32),
+        "x": x,
+        "y": y,
+        "w": w,
+        "h": h,
     }
 
 
-def _mask_columns(image_id: str, ids: list[str], masks: list[EncodedMask], height: int, width: int) -> dict[str, list]:
+def _mask_columns(image_id: str, ids: tuple[str, ...], masks: list[EncodedMask], height: int, width: int) -> dict[str, list]:
     return {
         "detection_id": ids,
         "image_id": [image_id] * len(ids),
