@@ -9,6 +9,7 @@ Not a general client: GET only, no cookies, whole bodies in memory.
 """
 import base64
 import contextlib
+import functools
 import http.client
 import itertools
 import random
@@ -26,7 +27,7 @@ from urllib3.util import Url, parse_url
 from .elements import ImageError, ImageFacts
 from .fetch_options import ReadOptions
 from .host_limits import HostBusyError, HostLimits, HostRestsError, Slot
-from .http_connections import Deadline, current_deadline, pool_manager
+from .http_connections import Deadline, current_deadline, send_get
 from .image_errors import RETRIED_STATUS, kind_of_status
 from .read_policy import check_scheme
 
@@ -69,6 +70,7 @@ def get(url: str, options: ReadOptions, facts: ImageFacts) -> bytes:
         current_deadline.reset(token)
 
 
+@functools.lru_cache(1024)  # asked for when an image is submitted, and again when it is fetched
 def host_of(url: str) -> str:
     """The host and port by which requests are counted."""
     try:
@@ -167,9 +169,7 @@ def _request(url: Url, credentials: str | None, options: ReadOptions, deadline: 
     if credentials:
         headers["Authorization"] = "Basic " + base64.b64encode(unquote_to_bytes(credentials)).decode("ascii")
     timeout = urllib3.Timeout(total=left_s, connect=options.connect_timeout_s, read=options.read_timeout_s)
-    pools = pool_manager(url, options.public_hosts_only)
-    return pools.request("GET", url._replace(auth=None, fragment=None).url, headers=headers, timeout=timeout,
-                         redirect=False, retries=False, preload_content=False)
+    return send_get(url._replace(auth=None, fragment=None), headers, timeout, options.public_hosts_only)
 
 
 def _body(response: urllib3.BaseHTTPResponse, options: ReadOptions) -> bytes:
