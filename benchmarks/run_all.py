@@ -62,6 +62,7 @@ SCRIPTS = (
     Script("pipeline_vs_bare_loop"),
     Script("pipeline_vs_bare_loop", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models",
            variant="centernet"),
+    Script("busy_device"),
     Script("beams_own_way"),
     Script("beams_own_way", ("--free",), variant="free"),
     Script("multi_process", ("{saved_models}/centernet",), needs="saved_models"),

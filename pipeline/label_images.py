@@ -64,13 +64,14 @@ class LabelReferences(beam.PTransform):
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageRows]:
         detector = self._labelling.detector
+        rows = RowOptions(detector.config.labels, self._labelling.mask_format if detector.has_masks else "none")
         handler = DetectorHandler(StoredDetector(detector), self._pace.batch_size, self._pace.share_model, self._output,
                                   self._pace.model_copies)
         return (references
                 | beam.Filter(_UntilStopped(self._link)).with_output_types(ImageReference)
                 | FetchImages(self._pace.fetch, self._labelling.decode, output=self._output)
                 | Detect(handler)
-                | ToRows(RowOptions(detector.config.labels, self._labelling.mask_format)))
+                | ToRows(rows))
 
 
 class _UntilStopped:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -48,7 +49,7 @@ class SampleRun:
       images: how many.
       total_s: wall time of the pipeline, from its construction to its end.
       steps_s: of that, from the first image's being asked for until the last one's rows are in a file.
-      finished_s: for each image when its rows were made, in seconds from the start of the steps, in order.
+      finished_s: for each image when the model was done with it, in seconds from the start of the steps, in order.
       num_bytes: of each image's file; images that weren't read count 0.
       failures: failed images by error kind.
       table_bytes: of the tables' columns and of PNG masks, without the files' headers.
@@ -82,7 +83,7 @@ def run_sample(job: Job, references: Sequence[ImageReference], options: Pipeline
       Exception: whatever stops the pipeline, as a detector that can't be loaded.
     """
     with tempfile.TemporaryDirectory(prefix="labelbeam-estimate-") as folder:
-        output, began, made = (os.path.join(folder, name) for name in ("out", "began", "made"))
+        output, began, written = (os.path.join(folder, name) for name in ("out", "began", "written"))
         started = time.monotonic()
         with beam.Pipeline(options=options) as pipeline:
             _ = (pipeline
@@ -91,21 +92,21 @@ def run_sample(job: Job, references: Sequence[ImageReference], options: Pipeline
                  | GroupByChunk()
                  | "Began" >> beam.ParDo(_NoteTimes(began)).with_output_types(ImageReference)
                  | LabelReferences(job.labelling, job.pace, output)
-                 | "Made" >> beam.ParDo(_NoteTimes(made))
                  | WriteParts(output, job.job_id, job.labelling.tables, job.labelling.metadata, job.parts)
-                 | "Written" >> beam.ParDo(_NoteTimes(os.path.join(folder, "written"))))
+                 | "Written" >> beam.ParDo(_NoteTimes(written)))
         total_s = time.monotonic() - started
         start = _times(began)[0]
-        images = pq.read_table(os.path.join(output, "images"), columns=["num_bytes", "error_kind"])
+        images = pq.read_table(os.path.join(output, "images"), columns=["num_bytes", "error_kind", "labelled_at"])
+        labelled = np.sort(images.column("labelled_at").cast(pa.int64()).to_numpy()) / 1e6
         return SampleRun(
-            images=images.num_rows, total_s=total_s, steps_s=float(_times(os.path.join(folder, "written"))[-1] - start),
-            finished_s=(_times(made) - start).tolist(), num_bytes=images.column("num_bytes").fill_null(0).to_pylist(),
+            images=images.num_rows, total_s=total_s, steps_s=float(_times(written)[-1] - start),
+            finished_s=(labelled - start).tolist(), num_bytes=images.column("num_bytes").fill_null(0).to_pylist(),
             failures=dict(Counter(kind for kind in images.column("error_kind").to_pylist() if kind is not None)),
             table_bytes=sum(map(_content_bytes, Path(output).rglob("*.*"))))
 
 
 class _NoteTimes(beam.DoFn):
-    """Passes elements on, and writes to a file when each of them came by."""
+    """Passes elements on, and writes to a file when each of them came by, in seconds since 1970: tables tell times so."""
 
     def __init__(self, path: str):
         self._path = path
@@ -117,7 +118,7 @@ class _NoteTimes(beam.DoFn):
         self._file.close()
 
     def process(self, element):
-        self._file.write(np.float64(time.monotonic()).tobytes())
+        self._file.write(np.float64(time.time()).tobytes())
         yield element
 
     def finish_bundle(self):

@@ -1,17 +1,23 @@
 """ToRows: what a detector found in an image becomes the image's rows for every table, as columns.
 
-Boxes get the picture's pixels, classes their names, masks are pasted and encoded. Detections are taken as
-they are: the detector has applied the score's threshold and the limit already. The columns' types and meanings are in
-`schemas.py`. Not for writing: see `write_parts.py`.
+Boxes get the picture's pixels, classes their names, masks are pasted and encoded, in threads that go on while the model has the
+next pictures. Detections are taken as they are: the detector has applied the score's threshold and the limit already. The
+columns' types and meanings are in `schemas.py`. Not for writing: see `write_parts.py`.
 """
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.transforms.window import BoundedWindow
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
 
+from ..detectors.device_share import processors
 from .credentials import redact, without_user_info
 from .elements import ImageRows, LabelledImage
 from .masks import EncodedMask, encode_box_masks, png_bytes
@@ -21,6 +27,7 @@ MaskFormat = Literal["rle", "png", "none"]
 MASK_FORMATS: tuple[str, ...] = get_args(MaskFormat)
 
 MAX_MESSAGE_LENGTH = 500  # characters of `error_message`: a model's error may quote a whole graph
+MAX_WAITING_BYTES = 256 << 20  # of masks that aren't encoded yet: more than that, and the model waits for them
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ def _utc_now() -> datetime:
 
 
 class ToRows(beam.PTransform):
-    """LabelledImages in, ImageRows out, one for one: a failed image has one row, in `images`.
+    """LabelledImages in, ImageRows out, one for one: a failed image has one row, in `images`. Timestamps and windows are kept.
 
     Args:
       options: how rows are made.
@@ -59,7 +66,56 @@ class ToRows(beam.PTransform):
 
     def expand(self, images: beam.PCollection[LabelledImage]) -> beam.PCollection[ImageRows]:
         options, clock = self._options, self._clock
-        return images | beam.Map(lambda image: image_rows(image, options, clock())).with_output_types(ImageRows)
+        if options.mask_format == "none":  # other rows cost less than handing them over to threads
+            return images | beam.Map(lambda image: image_rows(image, options, clock())).with_output_types(ImageRows)
+        return images | beam.ParDo(_ToRowsFn(options, clock))
+
+
+class _Making(NamedTuple):
+    """Rows that a thread makes."""
+
+    rows: Future[ImageRows]
+    num_bytes: int  # that its masks take until then
+    timestamp: Timestamp
+    window: BoundedWindow
+
+
+@beam.typehints.with_input_types(LabelledImage)
+@beam.typehints.with_output_types(ImageRows)
+class _ToRowsFn(beam.DoFn):
+    """Puts out rows with a later image's, or with the bundle's last: until then the model has been given its next pictures."""
+
+    def __init__(self, options: RowOptions, clock: Callable[[], datetime]):
+        self._options = options
+        self._clock = clock
+        self._threads = None
+
+    def setup(self):
+        self._threads = ThreadPoolExecutor(processors(), thread_name_prefix="labelbeam-rows")
+
+    def start_bundle(self):
+        self._making: deque[_Making] = deque()  # in the order in which they came
+        self._waiting_bytes = 0
+
+    def process(self, image: LabelledImage, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
+        rows = self._threads.submit(image_rows, image, self._options, self._clock())
+        self._making.append(_Making(rows, image.num_bytes_in_memory, timestamp, window))
+        self._waiting_bytes += image.num_bytes_in_memory
+        yield from self._made(MAX_WAITING_BYTES)
+
+    def finish_bundle(self):
+        yield from self._made(-1)
+
+    def teardown(self):
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _made(self, waiting_bytes: int) -> Iterator[WindowedValue]:
+        """The first rows that are made; waits for them while more than `waiting_bytes` wait."""
+        while self._making and (self._waiting_bytes > waiting_bytes or self._making[0].rows.done()):
+            made = self._making.popleft()
+            self._waiting_bytes -= made.num_bytes
+            yield WindowedValue(made.rows.result(), made.timestamp, [made.window])
 
 
 def image_rows(image: LabelledImage, options: RowOptions, labelled_at: datetime) -> ImageRows:

@@ -1,4 +1,4 @@
-"""WriteParts: rows become Parquet files while the model works.
+"""WriteParts: rows become Parquet files while the model works, in a thread of their own.
 
 A part is one file a table with one stem, for the same images. Its `images` file is put in place last and makes the part
 exist: before that moment nothing of it counts, afterwards all of it is durable. So finished work survives whatever happens
@@ -7,8 +7,10 @@ next, on every runner, without a shuffle of rows. Not for collections of rows in
 """
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 
 import apache_beam as beam
 import pyarrow as pa
@@ -82,14 +84,19 @@ class _WritePartsFn(beam.DoFn):
         self._metadata = dict(metadata)
         self._limits = limits
         self._link = link
+        self._tally = self._writer = None
 
     def setup(self):
         self._tally = self._link.tally()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="labelbeam-write")
 
     def teardown(self):
-        self._tally.close()
+        if self._writer is not None:
+            self._writer.shutdown(wait=False)
+            self._tally.close()
 
     def start_bundle(self):
+        self._writing: Future[Part] | None = None  # one at a time: what waits to be written is bounded
         self._open: dict[str, ImageRows] = {}  # by image id: a runner may repeat an element
         self._open_bytes = 0
 
@@ -101,15 +108,25 @@ class _WritePartsFn(beam.DoFn):
         self._open_bytes += rows.num_bytes_in_memory
         if (len(self._open) >= self._limits.images or self._open_bytes >= self._limits.num_bytes
                 or time.monotonic() - self._opened_at >= self._limits.seconds):
-            yield self._close()
+            yield from self._close()
 
     def finish_bundle(self):
         self._tally.flush()
-        if self._open:
-            yield GlobalWindows.windowed_value_at_end_of_window(self._close())
+        for part in chain(self._close() if self._open else (), self._written()):
+            yield GlobalWindows.windowed_value_at_end_of_window(part)
 
-    def _close(self) -> Part:
+    def _close(self) -> Iterator[Part]:
+        """Begins to write what is open; gives the part before it."""
+        yield from self._written()
         rows, self._open, self._open_bytes = list(self._open.values()), {}, 0
+        self._writing = self._writer.submit(self._write, rows)
+
+    def _written(self) -> Iterator[Part]:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            yield writing.result()
+
+    def _write(self, rows: list[ImageRows]) -> Part:
         for image in rows:
             for path, data in image.files.items():
                 output_files.write_atomically(output_files.join(self._output, path), data)
