@@ -7,7 +7,7 @@ is engine `saved_model`.
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -76,8 +76,7 @@ class NativeDetector:
         Raises:
           InvalidDetections: if a picture can't be resized to the network's input.
         """
-        inputs = list(self._host.map(self._network.preprocess, images))
-        return self._detect_all([(pixels,) for pixels, _ in inputs] if self._network.has_proposals else inputs)
+        return self._detect_all([self._host.submit(self._inputs, image) for image in images])
 
     def detect_in_boxes(self, images: Sequence[np.ndarray], boxes_yxyx: Sequence[np.ndarray]) -> list[Detections]:
         """See `BoxClassifier.detect_in_boxes`.
@@ -88,17 +87,25 @@ class NativeDetector:
         if not self._network.has_proposals:
             raise UsageError(f"boxes: {self._network.name} has no proposals whose place boxes could take; use Mask R-CNN")
         padded = [padded_boxes(boxes) for boxes in boxes_yxyx]  # first: wrong ones cost no work
-        inputs = self._host.map(self._network.preprocess, images)
-        return self._detect_all([(pixels, *boxes) for (pixels, _), boxes in zip(inputs, padded, strict=True)])
+        return self._detect_all([self._host.submit(self._inputs, image, boxes)
+                                 for image, boxes in zip(images, padded, strict=True)])
 
-    def _detect_all(self, inputs: list[tuple[np.ndarray, ...]]) -> list[Detections]:
-        """Detections of each picture, of the network's inputs."""
+    def _inputs(self, image: np.ndarray, boxes: tuple[np.ndarray, ...] | None = None) -> tuple[np.ndarray, ...]:
+        """What the network takes of one picture."""
+        pixels, size = self._network.preprocess(image)
+        if boxes is not None:
+            return pixels, *boxes
+        return (pixels,) if self._network.has_proposals else (pixels, size)
+
+    def _detect_all(self, inputs: list[Future[tuple[np.ndarray, ...]]]) -> list[Detections]:
+        """Detections of each picture, of the network's inputs: later ones are made while it has the first."""
         found, start = [], 0
         while start < len(inputs):
             size = min(self._batch_size.size, len(inputs) - start)
+            batch = [one.result() for one in inputs[start:start + size]]
             began = time.perf_counter()
             try:
-                found += self._detect_batch(inputs[start:start + size])
+                found += self._detect_batch(batch)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
