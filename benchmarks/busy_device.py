@@ -114,9 +114,9 @@ def seconds_of(way: Callable[[Path, int, Path], Any], folder: Path, count: int) 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--images", type=int, help="photos (1,000; 400 with --quick)")
+    parser.add_argument("--images", type=int, help="photos (1,000; 300 with --quick)")
     args = parser.parse_args()
-    count = args.images or (400 if args.quick else 1000)
+    count = args.images or (300 if args.quick else 1000)
     images = count - Pace().batch_size
     with tempfile.TemporaryDirectory() as name:
         folder = write_jpegs(Path(name, "photos"), count, PICTURE_WH)

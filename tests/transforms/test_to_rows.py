@@ -1,15 +1,19 @@
 import io
+import time
 from datetime import datetime, timezone
 
 import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.window import FixedWindows, GlobalWindow, TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
 from labelbeam.detectors.detector import Detections
+from labelbeam.transforms import to_rows
 from labelbeam.transforms.elements import ImageFacts, ImageFailure, ImageReference, LabelledImage
 from labelbeam.transforms.masks import decode_rle
 from labelbeam.transforms.schemas import TABLES, build_table
-from labelbeam.transforms.to_rows import MAX_MESSAGE_LENGTH, RowOptions, ToRows, image_rows, rows_as_dicts
+from labelbeam.transforms.to_rows import MAX_MESSAGE_LENGTH, RowOptions, ToRows, _ToRowsFn, image_rows, rows_as_dicts
 from PIL import Image
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=timezone.utc)
@@ -154,6 +158,33 @@ def test_the_transform_makes_every_table_for_every_image():
         ]), label="Summary")
         times = rows | beam.FlatMap(rows_as_dicts, "images") | beam.Map(lambda row: row["labelled_at"])
         assert_that(times, equal_to([NOON] * 3), label="Times")
+
+
+@pytest.mark.parametrize("mask_format", ["rle", "none"])
+def test_timestamps_and_windows_are_kept(mask_format):
+    class Placed(beam.DoFn):
+        def process(self, rows, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
+            yield rows.tables["images"]["uri"][0], float(timestamp), float(window.start)
+
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        placed = (pipeline | beam.Create(range(30))
+                  | beam.Map(lambda i: TimestampedValue(labelled(f"{i}.jpg"), i)).with_output_types(LabelledImage)
+                  | beam.WindowInto(FixedWindows(10)) | ToRows(RowOptions(NAMES, mask_format)) | beam.ParDo(Placed()))
+        assert_that(placed, equal_to([(f"{i}.jpg", float(i), float(i // 10 * 10)) for i in range(30)]))
+
+
+def test_masks_that_wait_to_be_encoded_are_bounded(monkeypatch):
+    encode = to_rows.encode_box_masks
+    monkeypatch.setattr(to_rows, "encode_box_masks", lambda *args: time.sleep(0.01) or encode(*args))
+    monkeypatch.setattr(to_rows, "MAX_WAITING_BYTES", 3 * labelled().num_bytes_in_memory)
+    fn, waiting, most = _ToRowsFn(RowOptions(NAMES), lambda: NOON), 0, 0
+    fn.setup()
+    fn.start_bundle()
+    for i in range(50):
+        waiting += 1 - len(list(fn.process(labelled(f"{i}.jpg"), Timestamp(0), GlobalWindow())))
+        most = max(most, waiting)
+    assert most <= 3 and len(list(fn.finish_bundle())) == waiting
+    fn.teardown()
 
 
 def test_the_clock_is_in_utc_by_default():
