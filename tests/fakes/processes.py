@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-
 # `python -m apache_beam.runners.worker.worker_pool_main`, which says nothing unless somebody has set up logging.
 _POOL = """import logging, sys
 logging.basicConfig(level=logging.INFO)
