@@ -31,7 +31,6 @@ import urllib3
 from labelbeam.pipeline.label_images import Pace
 from labelbeam.transforms import http_client
 from labelbeam.transforms.elements import ImageFacts, ImageReference
-from labelbeam.transforms.fetch_images import HAND_OVERS
 from labelbeam.transforms.fetch_options import FetchOptions
 from labelbeam.transforms.read_ahead import ReadAhead
 from labelbeam.transforms.read_bytes import read_bytes
@@ -81,7 +80,7 @@ def ahead(urls: list[str]) -> Iterator[Picture]:
         return Picture(url, hashlib.sha256(data).hexdigest(), data)
 
     fetching = ReadAhead(fetch, _give_up, threads=OPTIONS.read_threads, max_bytes=OPTIONS.max_ahead_bytes,
-                         read_s=OPTIONS.deadline_s, at_once=OPTIONS.max_ahead // HAND_OVERS, lane_of=http_client.host_of,
+                         read_s=OPTIONS.deadline_s, at_once=OPTIONS.handed_on_at_once, lane_of=http_client.host_of,
                          may_start=lambda host: http_client.admit(host, OPTIONS))
     for url in urls:
         fetching.submit(url)

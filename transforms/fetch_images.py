@@ -33,10 +33,6 @@ __all__ = ["DecodeOptions", "FetchImages", "FetchOptions"]
 # object stores), it is given up from outside: a little later, so that whoever can tell more of the cause comes first.
 _GIVE_UP_FACTOR = 1.25
 
-# The images under way are handed on in so many portions: one by one, the taker and the threads that decode would wait for each
-# other all the time (`benchmarks/pipeline_overhead.py`).
-HAND_OVERS = 8
-
 _log = logging.getLogger(__name__)
 
 ReadBytes = Callable[[ImageReference, ReadOptions, ImageFacts], bytes]
@@ -89,7 +85,7 @@ class _FetchDoFn(beam.DoFn):
         # Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again.
         self._ahead = ReadAhead(self._fetch, self._give_up, threads=options.read_threads,
                                 makers=options.decode_threads or processors(), max_bytes=options.max_ahead_bytes,
-                                max_made=options.max_decoded, at_once=max(1, options.max_ahead // HAND_OVERS),
+                                max_made=options.max_decoded, at_once=options.handed_on_at_once,
                                 read_s=options.deadline_s * _GIVE_UP_FACTOR, lane_of=_host_of, may_start=self._may_start)
 
     def start_bundle(self):

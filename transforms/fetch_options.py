@@ -7,6 +7,8 @@ from typing import Literal
 
 MIB = 1024 * 1024
 
+_HAND_OVERS = 8  # portions in which the images under way are handed on
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -121,6 +123,12 @@ class FetchOptions(ReadOptions):
         _positive(self, "read_threads", "max_ahead", "max_decoded", "max_ahead_bytes")
         if self.decode_threads is not None:
             _positive(self, "decode_threads")
+
+    @property
+    def handed_on_at_once(self) -> int:
+        """Images that the taker waits for together. One by one, it and the threads that decode would wait for each other all the
+        time (`benchmarks/pipeline_overhead.py`)."""
+        return max(1, self.max_ahead // _HAND_OVERS)
 
 
 def _positive(options, *names: str) -> None:
