@@ -1,4 +1,4 @@
-# `make demo` labels the pictures in this repository, `make test` runs the tests, `make bench` the benchmarks. All make .venv when it's
+# `make demo` labels the images in this repository, `make test` runs the tests, `make bench` the benchmarks. All make .venv when it's
 # missing.
 PYTHON ?= python3
 VENV := .venv
@@ -51,7 +51,7 @@ build/export-readers/%:
 	$@.part/bin/python -m pip install --quiet --disable-pip-version-check $*
 	mv $@.part $@
 
-# The demo pictures on a Flink that Beam's job server starts inside itself, and the same tables as in-process.
+# The demo images on a Flink that Beam's job server starts inside itself, and the same tables as in-process.
 flink-smoke: $(VENV)/.installed build/$(FLINK_JAR)
 	@command -v java >/dev/null || { echo "make flink-smoke: there's no java in PATH; Beam's job server needs Java 11 or newer"; exit 1; }
 	rm -rf build/flink-smoke

@@ -3,16 +3,17 @@
 The folders lie at the top of the repository; they are installed below one name, `labelbeam`, so that words as common as
 `transforms` never collide with another distribution's. Beam's `--setup_file ./setup.py` ships the same distribution to workers.
 """
+
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-ROOTS = ("pipeline", "transforms", "detectors", "configs")
+ROOMS = ("pipeline", "results", "transforms", "labelset", "detectors", "storage", "configs")
 
-packages = []
-for root in ROOTS:
-    packages.append(f"labelbeam.{root}")
-    packages.extend(f"labelbeam.{root}.{name}" for name in find_packages(root))
+packages = ["labelbeam"]
+for room in ROOMS:
+    packages.append(f"labelbeam.{room}")
+    packages.extend(f"labelbeam.{room}.{name}" for name in find_packages(room))
 
 setup(
     name="labelbeam",
@@ -23,12 +24,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=packages,
-    package_dir={f"labelbeam.{root}": root for root in ROOTS},
+    package_dir={"labelbeam": "labelbeam", **{f"labelbeam.{room}": room for room in ROOMS}},
     package_data={
         "labelbeam.configs": ["**/*.yaml"],
         "labelbeam.detectors": ["demo/model/**/*"],
         "labelbeam.pipeline": ["demo_images/*.jpg"],
-        "labelbeam.pipeline.results": ["templates/*.j2"],
+        "labelbeam.results": ["templates/*.j2"],
     },
     install_requires=[
         "apache-beam>=2.77,<3",
@@ -51,10 +52,23 @@ setup(
         "export": ["scikit-image>=0.24"],
         "gcp": ["apache-beam[gcp]>=2.77,<3", "google-cloud-storage>=3,<4"],
         # Of apache-beam[gcp] what builds a Dataflow job offline; all of it would be 150 MB more.
-        "test": ["boto3>=1.36", "duckdb>=1", "google-apitools>=0.5.31", "google-auth-httplib2>=0.1",
-                 "google-cloud-dataflow-client>=0.8.6", "google-cloud-storage>=3,<4", "jax>=0.6", "matplotlib>=3.9",
-                 "moto[server]>=5", "pandas>=2", "playwright>=1.50", "pycocotools>=2.0.8", "pytest>=8", "scikit-image>=0.24",
-                 "supervision>=0.26"],
+        "test": [
+            "boto3>=1.36",
+            "duckdb>=1",
+            "google-apitools>=0.5.31",
+            "google-auth-httplib2>=0.1",
+            "google-cloud-dataflow-client>=0.8.6",
+            "google-cloud-storage>=3,<4",
+            "jax>=0.6",
+            "matplotlib>=3.9",
+            "moto[server]>=5",
+            "pandas>=2",
+            "playwright>=1.50",
+            "pycocotools>=2.0.8",
+            "pytest>=8",
+            "scikit-image>=0.24",
+            "supervision>=0.26",
+        ],
     },
     entry_points={"console_scripts": ["labelbeam = labelbeam.pipeline.cli:main"]},
 )

@@ -3,12 +3,13 @@
 The same photos, the same SavedModel, the same runner (FnApiRunner), each way in a process of its own:
 
     labelbeam    a job without masks, as `labelbeam label --mask-format none` runs it
-    Beam's       read and decode in a Map, RunInference with a plain handler (a call a picture), WriteToParquet
-    the OD API's one element, one picture, one call, as in its own Beam pipelines: TFRecord of tf.Example in, the same out
+    Beam's       read and decode in a Map, RunInference with a plain handler (a call an image), WriteToParquet
+    the OD API's one element, one image, one call, as in its own Beam pipelines: TFRecord of tf.Example in, the same out
 
 Without masks, since neither peer encodes any. With `--free` the model costs nothing, and what is compared is everything else.
 The time is what a job of all photos takes longer than a job of one, both less the time of loading the model.
 """
+
 import io
 import os
 import tempfile
@@ -23,23 +24,29 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
-from labelbeam.detectors import hub
 from labelbeam.detectors.config import load_config
-from labelbeam.detectors.detector import DetectOptions
 from labelbeam.detectors.load import prepare
+from labelbeam.detectors.protocol import DetectOptions
 from labelbeam.detectors.signature import SIGNATURE, read_signature
+from labelbeam.detectors.weights import hub
 from labelbeam.pipeline.job import Job, run_job
-from labelbeam.pipeline.labelling import Labelling
+from labelbeam.pipeline.label_config import LabelConfig
 from PIL import Image
 
 from .figures import Figure, arguments, in_own_process, publish
-from .free_detector import FreeDetector, free_labelling
+from .free_detector import FreeDetector, free_label_config
 from .photos import write_crops
 
 OPTIONS = ["--runner=FnApiRunner"]
 MIN_SCORE = 0.3
-SCHEMA = pa.schema([("uri", pa.string()), ("class_id", pa.int32()), ("score", pa.float32()),
-                    *((edge, pa.float32()) for edge in ("ymin", "xmin", "ymax", "xmax"))])
+SCHEMA = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("class_id", pa.int32()),
+        ("score", pa.float32()),
+        *((edge, pa.float32()) for edge in ("ymin", "xmin", "ymax", "xmax")),
+    ]
+)
 
 _load_seconds: list[float] = []  # of this process: FnApiRunner's workers are threads of it
 
@@ -48,16 +55,21 @@ CallModel = Callable[[np.ndarray], Outputs]
 
 
 def load_model(weights: str | None) -> CallModel:
-    """A function from one picture to the OD API's outputs; `weights` None for a model that costs nothing."""
+    """A function from one image to the OD API's outputs; `weights` None for a model that costs nothing."""
     started = time.monotonic()
     if weights is None:
         found = FreeDetector().detect([None])[0]
-        outputs = {"detection_boxes": found.boxes_yxyx, "detection_scores": found.scores, "detection_classes": found.class_ids}
+        outputs = {
+            "detection_boxes": found.boxes_yxyx,
+            "detection_scores": found.scores,
+            "detection_classes": found.class_ids,
+        }
 
         def call(pixels: np.ndarray) -> Outputs:
             return outputs
     else:
         import tensorflow as tf
+
         model = tf.saved_model.load(weights)
         call = partial(_call, model, read_signature(weights).input_name)
     _load_seconds.append(time.monotonic() - started)
@@ -79,7 +91,9 @@ class PlainHandler(ModelHandler[tuple[str, np.ndarray], PredictionResult, Any]):
     def load_model(self):
         return Callee(self._weights)
 
-    def run_inference(self, batch: Sequence[tuple[str, np.ndarray]], model, inference_args=None) -> Iterable[PredictionResult]:
+    def run_inference(
+        self, batch: Sequence[tuple[str, np.ndarray]], model, inference_args=None
+    ) -> Iterable[PredictionResult]:
         return [PredictionResult(path, model.call(pixels)) for path, pixels in batch]
 
 
@@ -98,14 +112,24 @@ def rows_of(result: PredictionResult) -> Iterator[dict[str, Any]]:
     outputs = result.inference
     for box, score, class_id in zip(*(outputs[f"detection_{name}"] for name in ("boxes", "scores", "classes"))):
         if score >= MIN_SCORE:
-            yield {"uri": result.example, "class_id": int(class_id), "score": float(score),
-                   **dict(zip(("ymin", "xmin", "ymax", "xmax"), map(float, box)))}
+            yield {
+                "uri": result.example,
+                "class_id": int(class_id),
+                "score": float(score),
+                **dict(zip(("ymin", "xmin", "ymax", "xmax"), map(float, box))),
+            }
 
 
 def beams_way(paths: list[str], weights: str | None, output: str) -> None:
     with beam.Pipeline(options=PipelineOptions(OPTIONS)) as p:
-        _ = (p | beam.Create(paths) | "Decode" >> beam.Map(read_and_decode) | RunInference(PlainHandler(weights))
-             | beam.FlatMap(rows_of) | beam.io.WriteToParquet(os.path.join(output, "detections"), SCHEMA))
+        _ = (
+            p
+            | beam.Create(paths)
+            | "Decode" >> beam.Map(read_and_decode)
+            | RunInference(PlainHandler(weights))
+            | beam.FlatMap(rows_of)
+            | beam.io.WriteToParquet(os.path.join(output, "detections"), SCHEMA)
+        )
 
 
 class DetectExample(beam.DoFn):
@@ -116,6 +140,7 @@ class DetectExample(beam.DoFn):
 
     def setup(self):
         import tensorflow as tf
+
         self._tf = tf
         self._call = load_model(self._weights)
 
@@ -136,17 +161,24 @@ class DetectExample(beam.DoFn):
 def write_examples(paths: list[str], file: str) -> None:
     """The input of the OD API's way; not timed."""
     import tensorflow as tf
+
     with tf.io.TFRecordWriter(file) as writer:
         for path in paths:
             values = {"image/filename": path.encode(), "image/encoded": Path(path).read_bytes()}
-            features = {key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for key, value in values.items()}
+            features = {
+                key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for key, value in values.items()
+            }
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
 
 
 def od_apis_way(paths: list[str], weights: str | None, output: str) -> None:
     with beam.Pipeline(options=PipelineOptions(OPTIONS)) as p:
-        _ = (p | beam.io.ReadFromTFRecord(_examples(paths)) | beam.ParDo(DetectExample(weights))
-             | beam.io.WriteToTFRecord(os.path.join(output, "detections")))
+        _ = (
+            p
+            | beam.io.ReadFromTFRecord(_examples(paths))
+            | beam.ParDo(DetectExample(weights))
+            | beam.io.WriteToTFRecord(os.path.join(output, "detections"))
+        )
 
 
 def _examples(paths: list[str]) -> str:
@@ -155,12 +187,12 @@ def _examples(paths: list[str]) -> str:
 
 def labelbeams_way(paths: list[str], weights: str | None, output: str) -> None:
     if weights is None:
-        labelling = free_labelling()
+        label_config = free_label_config()
     else:
         spec = prepare(load_config("demo"), weights=weights, options=DetectOptions(min_score=MIN_SCORE, masks=False))
-        labelling = Labelling(spec, mask_format="none")
+        label_config = LabelConfig(spec, mask_format="none")
     folder = os.path.dirname(paths[0])
-    result = run_job(Job([folder], output, labelling, limit=len(paths)), PipelineOptions(OPTIONS))
+    result = run_job(Job([folder], output, label_config, limit=len(paths)), PipelineOptions(OPTIONS))
     _load_seconds.append(result.metrics["model_load_ms"] / 1000)
     if result.record["rows"]["images"] != len(paths) or result.record["failures"]:
         raise AssertionError(f"not all were labelled: {result.record}")
@@ -168,6 +200,7 @@ def labelbeams_way(paths: list[str], weights: str | None, output: str) -> None:
 
 def seconds_of(way: Callable[[list[str], str | None, str], None], paths: list[str], weights: str | None) -> float:
     """Seconds, as in the module's docstring; for a fresh process."""
+
     def one_job(paths: list[str]) -> float:
         if way is od_apis_way:
             write_examples(paths, _examples(paths))
@@ -176,6 +209,7 @@ def seconds_of(way: Callable[[list[str], str | None, str], None], paths: list[st
             started = time.monotonic()
             way(paths, weights, output)
             return time.monotonic() - started - sum(_load_seconds)
+
     one_job(paths[:1])  # what a process does once, as importing, belongs to none
     first = one_job(paths[:1])
     return one_job(paths) - first
@@ -196,9 +230,16 @@ def main() -> None:
         for way in (labelbeams_way, beams_way, od_apis_way):
             measured[way] = in_own_process(seconds_of, way, paths, weights)
     ours, ours_mib = measured[labelbeams_way]
-    publish([Figure(what, peer, "images/s", count / ours, count / measured[way][0], True, ours_mib, measured[way][1])
-             for way, peer in ((beams_way, "Beam's RunInference, plain handler, WriteToParquet"),
-                               (od_apis_way, "the OD API's way, TFRecord in and out"))], args.json)
+    publish(
+        [
+            Figure(what, peer, "images/s", count / ours, count / measured[way][0], True, ours_mib, measured[way][1])
+            for way, peer in (
+                (beams_way, "Beam's RunInference, plain handler, WriteToParquet"),
+                (od_apis_way, "the OD API's way, TFRecord in and out"),
+            )
+        ],
+        args.json,
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Does a device wait for labelbeam?  python -m benchmarks.busy_device
 
-A stand-in for a GPU: each picture keeps it busy for 20 ms, which cost no processor, and gives 20 masks. Photos of 1.2 megapixels
+A stand-in for a GPU: each image keeps it busy for 20 ms, which cost no processor, and gives 20 masks. Photos of 1.2 megapixels
 are read, decoded, labelled, their masks encoded, and rows and masks written. Peers: the device's time alone, which nothing can be
 faster than; and the same steps with the same functions as Beam's documentation has them, one after the other: a Map that decodes,
 RunInference, a Map that makes rows, WriteToParquet. Time is what a job of all photos takes longer than a job of one batch.
 """
+
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,22 +18,22 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
-from labelbeam.detectors.detector import Detections
 from labelbeam.detectors.load import DetectorSpec
+from labelbeam.detectors.protocol import Detections
+from labelbeam.labelset.schemas import TABLES
 from labelbeam.pipeline.job import Job, run_job
-from labelbeam.pipeline.label_images import Pace
+from labelbeam.pipeline.label_images import ExecutionOptions
 from labelbeam.transforms.elements import ImageFacts, ImageReference, LabelledImage
+from labelbeam.transforms.fetch.options import DecodeOptions, FetchOptions
 from labelbeam.transforms.fetch_images import ImageFetcher
-from labelbeam.transforms.fetch_options import DecodeOptions, FetchOptions
-from labelbeam.transforms.schemas import TABLES
 from labelbeam.transforms.to_rows import RowOptions, image_rows, rows_as_dicts
 
 from .figures import Figure, arguments, in_own_process, publish
-from .free_detector import free_labelling
+from .free_detector import free_label_config
 from .photos import write_jpegs
 
 OPTIONS = ["--runner=FnApiRunner"]
-PICTURE_WH = (1280, 960)
+IMAGE_WH = (1280, 960)
 BUSY_S = 0.02
 MASKS = 20
 GOAL = 1 / 1.05  # of the device's own time
@@ -40,16 +41,19 @@ ROW_OPTIONS = RowOptions({1: "thing"})
 
 
 class BusyDevice:
-    """Takes its time for each picture, and finds the same ellipses in all of them."""
+    """Takes its time for each image, and finds the same ellipses in all of them."""
 
     batches = True
 
     def __init__(self):
         top_left = np.linspace(0, 0.6, MASKS, dtype=np.float32)
         y, x = np.mgrid[-1:1:33j, -1:1:33j].astype(np.float32)
-        self._found = Detections(boxes_yxyx=np.stack([top_left, top_left, top_left + 0.3, top_left + 0.2], axis=1),
-                                 class_ids=np.ones(MASKS, np.int32), scores=np.linspace(0.9, 0.5, MASKS, dtype=np.float32),
-                                 masks=np.repeat(np.clip(1.4 - x * x - y * y, 0, 1)[np.newaxis], MASKS, axis=0))
+        self._found = Detections(
+            boxes_yxyx=np.stack([top_left, top_left, top_left + 0.3, top_left + 0.2], axis=1),
+            class_ids=np.ones(MASKS, np.int32),
+            scores=np.linspace(0.9, 0.5, MASKS, dtype=np.float32),
+            masks=np.repeat(np.clip(1.4 - x * x - y * y, 0, 1)[np.newaxis], MASKS, axis=0),
+        )
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         time.sleep(BUSY_S * len(images))
@@ -65,9 +69,11 @@ class BusyDeviceSpec(DetectorSpec):
 
 
 def labelbeams_way(folder: Path, count: int, output: Path) -> None:
-    labelling = free_labelling()
-    labelling = replace(labelling, mask_format="rle", detector=BusyDeviceSpec(**{**vars(labelling.detector), "has_masks": True}))
-    result = run_job(Job([str(folder)], str(output), labelling, limit=count), PipelineOptions(OPTIONS))
+    label_config = free_label_config()
+    label_config = replace(
+        label_config, mask_format="rle", detector=BusyDeviceSpec(**{**vars(label_config.detector), "has_masks": True})
+    )
+    result = run_job(Job([str(folder)], str(output), label_config, limit=count), PipelineOptions(OPTIONS))
     if result.record["rows"] != {"images": count, "detections": count * MASKS, "masks": count * MASKS}:
         raise AssertionError(f"not all was written: {result.record}")
 
@@ -91,22 +97,31 @@ def beams_way(folder: Path, count: int, output: Path) -> None:
         return image.reference, image.facts, image.pixels
 
     with beam.Pipeline(options=PipelineOptions(OPTIONS)) as p:
-        rows = (p | beam.Create(sorted(map(str, folder.iterdir()))[:count]) | "Decode" >> beam.Map(decoded)
-                | RunInference(PlainHandler())
-                | "Rows" >> beam.Map(lambda image: image_rows(image, ROW_OPTIONS, datetime.now(timezone.utc))))
+        rows = (
+            p
+            | beam.Create(sorted(map(str, folder.iterdir()))[:count])
+            | "Decode" >> beam.Map(decoded)
+            | RunInference(PlainHandler())
+            | "Rows" >> beam.Map(lambda image: image_rows(image, ROW_OPTIONS, datetime.now(timezone.utc)))
+        )
         for table in ("images", "detections", "masks"):
-            _ = (rows | f"Dicts of {table}" >> beam.FlatMap(rows_as_dicts, table)
-                 | f"Write {table}" >> beam.io.WriteToParquet(str(output / table / "part"), TABLES[table]))
+            _ = (
+                rows
+                | f"Dicts of {table}" >> beam.FlatMap(rows_as_dicts, table)
+                | f"Write {table}" >> beam.io.WriteToParquet(str(output / table / "part"), TABLES[table])
+            )
 
 
 def seconds_of(way: Callable[[Path, int, Path], Any], folder: Path, count: int) -> float:
     """Seconds, as in the module's docstring; for a fresh process."""
+
     def one_job(count: int) -> float:
         with tempfile.TemporaryDirectory() as output:
             started = time.monotonic()
             way(folder, count, Path(output))
             return time.monotonic() - started
-    batch = Pace().batch_size
+
+    batch = ExecutionOptions().batch_size
     one_job(batch)  # what a process does once, as importing, belongs to neither
     first = one_job(batch)
     return one_job(count) - first
@@ -117,15 +132,30 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="photos (1,000; 300 with --quick)")
     args = parser.parse_args()
     count = args.images or (300 if args.quick else 1000)
-    images = count - Pace().batch_size
+    images = count - ExecutionOptions().batch_size
     with tempfile.TemporaryDirectory() as name:
-        folder = write_jpegs(Path(name, "photos"), count, PICTURE_WH)
+        folder = write_jpegs(Path(name, "photos"), count, IMAGE_WH)
         ours, ours_mib = in_own_process(seconds_of, labelbeams_way, folder, count)
         beams, beams_mib = in_own_process(seconds_of, beams_way, folder, count)
-    what = f"a device that takes {BUSY_S * 1000:g} ms a picture, {MASKS} masks, {count:,} photos of 1.2 MP"
-    publish([Figure(what, "the device alone", "ms an image", ours / images * 1000, BUSY_S * 1000, False, ours_mib, goal=GOAL),
-             Figure(what, "the same steps in Beam's own way", "ms an image", ours / images * 1000, beams / images * 1000, False,
-                    ours_mib, beams_mib)], args.json)
+    what = f"a device that takes {BUSY_S * 1000:g} ms an image, {MASKS} masks, {count:,} photos of 1.2 MP"
+    publish(
+        [
+            Figure(
+                what, "the device alone", "ms an image", ours / images * 1000, BUSY_S * 1000, False, ours_mib, goal=GOAL
+            ),
+            Figure(
+                what,
+                "the same steps in Beam's own way",
+                "ms an image",
+                ours / images * 1000,
+                beams / images * 1000,
+                False,
+                ours_mib,
+                beams_mib,
+            ),
+        ],
+        args.json,
+    )
 
 
 if __name__ == "__main__":

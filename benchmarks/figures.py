@@ -4,6 +4,7 @@ A script measures each side with `in_own_process`, makes one `Figure` a comparis
 script for its shortest run that still means something (a minute or two); `--json FILE` is for `python -m benchmarks.run_all`, which
 puts all scripts' figures in one table and one plot. Not for tests: they assert no times.
 """
+
 import argparse
 import dataclasses
 import json
@@ -91,15 +92,25 @@ def figures_table(named: Sequence[tuple[str | None, Figure]]) -> str:
     """A Markdown table of figures, each with the name of what measured it; no column for the names where all are None."""
     titles = ["what", "peer", "labelbeam", "peer's", "times as good", "goal", "peak memory, MiB"]
     with_names = any(name is not None for name, _ in named)
-    rows = [[*["measured by"] * with_names, *titles], ["---"] * (len(titles) + with_names),
-            *([*[name or ""] * with_names, *_cells(figure)] for name, figure in named)]
+    rows = [
+        [*["measured by"] * with_names, *titles],
+        ["---"] * (len(titles) + with_names),
+        *([*[name or ""] * with_names, *_cells(figure)] for name, figure in named),
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _cells(figure: Figure) -> list[str]:
     memory = [f"{mib:,.0f}" for mib in (figure.ours_mib, figure.theirs_mib) if mib is not None]
-    return [figure.what, figure.peer, f"{_number(figure.ours)} {figure.unit}", f"{_number(figure.theirs)} {figure.unit}",
-            f"{figure.times_as_good:.2f}×", "" if figure.goal is None else f"≥ {figure.goal:g}×", " against ".join(memory)]
+    return [
+        figure.what,
+        figure.peer,
+        f"{_number(figure.ours)} {figure.unit}",
+        f"{_number(figure.theirs)} {figure.unit}",
+        f"{figure.times_as_good:.2f}×",
+        "" if figure.goal is None else f"≥ {figure.goal:g}×",
+        " against ".join(memory),
+    ]
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,5 @@
 """A detector that costs nothing, so that what is left of a job is labelbeam; and a job of it, as `labelbeam label` runs it."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,23 +8,26 @@ from typing import Any
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 from labelbeam.detectors.config import load_config
-from labelbeam.detectors.detector import Detections, DetectOptions
 from labelbeam.detectors.load import DetectorSpec
+from labelbeam.detectors.protocol import Detections, DetectOptions
 from labelbeam.pipeline.job import Job, JobResult, run_job
-from labelbeam.pipeline.labelling import Labelling
+from labelbeam.pipeline.label_config import LabelConfig
 
 BOXES = 5
 
 
 class FreeDetector:
-    """Finds the same boxes in every picture, without looking."""
+    """Finds the same boxes in every image, without looking."""
 
     batches = True
 
     def __init__(self, boxes: int = BOXES):
         corners = np.linspace(0, 0.5, boxes, dtype=np.float32)
-        self._found = Detections(boxes_yxyx=np.stack([corners, corners, corners + 0.4, corners + 0.4], axis=1),
-                                 class_ids=np.ones(boxes, np.int32), scores=np.linspace(0.9, 0.5, boxes, dtype=np.float32))
+        self._found = Detections(
+            boxes_yxyx=np.stack([corners, corners, corners + 0.4, corners + 0.4], axis=1),
+            class_ids=np.ones(boxes, np.int32),
+            scores=np.linspace(0.9, 0.5, boxes, dtype=np.float32),
+        )
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         return [self._found] * len(images)
@@ -37,17 +41,25 @@ class FreeDetectorSpec(DetectorSpec):
         return FreeDetector()
 
 
-def free_labelling() -> Labelling:
+def free_label_config() -> LabelConfig:
     """With the demo detector's names of classes."""
-    spec = FreeDetectorSpec(load_config("demo"), engine="saved_model", precision="float32", weights="", fingerprint="",
-                            has_masks=False, takes_boxes=False, options=DetectOptions())
-    return Labelling(spec, mask_format="none")
+    spec = FreeDetectorSpec(
+        load_config("demo"),
+        engine="saved_model",
+        precision="float32",
+        weights="",
+        fingerprint="",
+        has_masks=False,
+        takes_boxes=False,
+        options=DetectOptions(),
+    )
+    return LabelConfig(spec, mask_format="none")
 
 
-def run_free_job(pictures: Path, output: Path, count: int, **settings: Any) -> JobResult:
-    """Labels a folder or list of `count` pictures on the FnApiRunner; `settings` are a `Job`'s."""
-    job = Job([str(pictures)], str(output), free_labelling(), **settings)
+def run_free_job(images: Path, output: Path, count: int, **settings: Any) -> JobResult:
+    """Labels a folder or list of `count` images on the FnApiRunner; `settings` are a `Job`'s."""
+    job = Job([str(images)], str(output), free_label_config(), **settings)
     result = run_job(job, PipelineOptions(["--runner=FnApiRunner"]))
     if result.record["rows"] != {"images": count, "detections": count * BOXES}:
-        raise AssertionError(f"not every picture was labelled: {result.record}")
+        raise AssertionError(f"not every image was labelled: {result.record}")
     return result

@@ -1,12 +1,13 @@
-"""What do faulty servers cost a job? 10,000 pictures over HTTP with 5 % faults in all, against the same without faults.
+"""What do faulty servers cost a job? 10,000 images over HTTP with 5 % faults in all, against the same without faults.
 
     python -m benchmarks.http_faults
 
 Runs FetchImages in a pipeline without a detector, with its own defaults but for the deadline, against a real server in another
-process; checks that each picture ends as it must, and exits with 1 if one doesn't. Peer: the job without faults. The ratio holds
+process; checks that each image ends as it must, and exits with 1 if one doesn't. Peer: the job without faults. The ratio holds
 for this list, in which few servers hang: one that does keeps a connection of the sixteen that its host may have until the
 deadline, and a list of nothing else would measure just that.
 """
+
 import io
 import multiprocessing
 import os
@@ -28,16 +29,16 @@ from benchmarks.figures import Figure, arguments, publish
 from tests.fakes.http_server import MisbehavingServer
 
 DEADLINE_S = 5.0
-PICTURES, QUICK_PICTURES = 10_000, 2_000
+IMAGES, QUICK_IMAGES = 10_000, 2_000
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A route of the server that misbehaves, how many of 10,000 pictures lie there, and how they must end."""
+    """A route of the server that misbehaves, how many of 10,000 images lie there, and how they must end."""
 
     route: str
     of_10_000: int
-    ends_as: tuple[str, ...]  # error kinds that are right, "ok" for a picture
+    ends_as: tuple[str, ...]  # error kinds that are right, "ok" for an image
     attempts: int
 
 
@@ -55,23 +56,23 @@ GOOD = "/files/a.jpg"
 
 @dataclass(frozen=True)
 class Run:
-    """What one job took, in seconds, and how its pictures ended: (route, status or error kind, attempts) -> pictures."""
+    """What one job took, in seconds, and how its images ended: (route, status or error kind, attempts) -> images."""
 
     seconds: float
     ends: Counter
 
 
-def routes(pictures: int, faults: tuple[Fault, ...]) -> list[str]:
-    """A route for each picture, in random order, the same each time. What ends by its deadline lies in the first half: at the
+def routes(images: int, faults: tuple[Fault, ...]) -> list[str]:
+    """A route for each image, in random order, the same each time. What ends by its deadline lies in the first half: at the
     list's end, it would be the deadline that is measured."""
-    faulty = {fault.route: fault.of_10_000 * pictures // 10_000 for fault in faults}
+    faulty = {fault.route: fault.of_10_000 * images // 10_000 for fault in faults}
     hanging = [fault.route for fault in faults if fault.ends_as == ("timeout",) for _ in range(faulty.pop(fault.route))]
     others = [route for route, count in faulty.items() for _ in range(count)]
-    others += [GOOD] * (pictures - len(hanging) - len(others))
+    others += [GOOD] * (images - len(hanging) - len(others))
     random = np.random.default_rng(0)
     others = random.permutation(others).tolist()
-    half = random.permutation(hanging + others[:pictures // 2]).tolist()
-    return half + others[pictures // 2:]
+    half = random.permutation(hanging + others[: images // 2]).tolist()
+    return half + others[images // 2 :]
 
 
 @contextmanager
@@ -101,17 +102,19 @@ def _small_jpeg() -> bytes:
 
 
 def fetch(url: str, paths: list[str]) -> Run:
-    """Fetches a picture from each path; a query tells them apart."""
+    """Fetches an image from each path; a query tells them apart."""
     with tempfile.TemporaryDirectory() as folder:
         ends = os.path.join(folder, "ends")
         references = [ImageReference(f"{url}{path}?n={number}") for number, path in enumerate(paths)]
         started = time.monotonic()
         with beam.Pipeline(runner="FnApiRunner") as pipeline:
-            _ = (pipeline
-                 | beam.Create(references, reshuffle=False)
-                 | FetchImages(FetchOptions(deadline_s=DEADLINE_S))
-                 | beam.Map(_end_of, url)
-                 | beam.io.WriteToText(ends, shard_name_template=""))
+            _ = (
+                pipeline
+                | beam.Create(references, reshuffle=False)
+                | FetchImages(FetchOptions(deadline_s=DEADLINE_S))
+                | beam.Map(_end_of, url)
+                | beam.io.WriteToText(ends, shard_name_template="")
+            )
         seconds = time.monotonic() - started
         with open(ends) as lines:
             return Run(seconds, Counter(tuple(line.split()) for line in lines))
@@ -123,31 +126,40 @@ def _end_of(image: FetchedImage, url: str) -> str:
 
 
 def wrong_ends(run: Run) -> list[str]:
-    """The pictures that didn't end as they must, with how they did."""
+    """The images that didn't end as they must, with how they did."""
     right = {fault.route: (fault.ends_as, fault.attempts) for fault in FAULTS} | {GOOD: (("ok",), 1)}
-    return [f"{count} × {route}: {end} after {attempts} attempts" for (route, end, attempts), count in run.ends.items()
-            if end not in right[route][0] or int(attempts) != right[route][1]]
+    return [
+        f"{count} × {route}: {end} after {attempts} attempts"
+        for (route, end, attempts), count in run.ends.items()
+        if end not in right[route][0] or int(attempts) != right[route][1]
+    ]
 
 
-def measure(pictures: int = PICTURES) -> tuple[Run, Run]:
+def measure(images: int = IMAGES) -> tuple[Run, Run]:
     """The job without faults, then with them."""
     with server() as url:
         fetch(url, [GOOD] * 500)  # warm up
-        return fetch(url, routes(pictures, ())), fetch(url, routes(pictures, FAULTS))
+        return fetch(url, routes(images, ())), fetch(url, routes(images, FAULTS))
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--pictures", type=int, help=f"default: {PICTURES}, with --quick {QUICK_PICTURES}")
+    parser.add_argument("--images", type=int, help=f"default: {IMAGES}, with --quick {QUICK_IMAGES}")
     args = parser.parse_args()
-    pictures = args.pictures or (QUICK_PICTURES if args.quick else PICTURES)
-    clean, faulty = measure(pictures)
-    print("| job | seconds | pictures/s |\n|---|---|---|")
+    images = args.images or (QUICK_IMAGES if args.quick else IMAGES)
+    clean, faulty = measure(images)
+    print("| job | seconds | images/s |\n|---|---|---|")
     for name, run in (("without faults", clean), ("5 % faults", faulty)):
-        print(f"| {name} | {run.seconds:.1f} | {pictures / run.seconds:.0f} |")
+        print(f"| {name} | {run.seconds:.1f} | {images / run.seconds:.0f} |")
     print(f"\nWall time with faults, against without: {faulty.seconds / clean.seconds:.2f}×\n")
-    publish([Figure(f"{pictures:,} pictures over HTTP, 5 % faults", "without faults", "s", faulty.seconds, clean.seconds, False)],
-            args.json)
+    publish(
+        [
+            Figure(
+                f"{images:,} images over HTTP, 5 % faults", "without faults", "s", faulty.seconds, clean.seconds, False
+            )
+        ],
+        args.json,
+    )
     if wrong := wrong_ends(clean) + wrong_ends(faulty):
         sys.exit("\n".join(f"wrong: {line}" for line in wrong))
 

@@ -4,6 +4,7 @@ Lists 1,000,000 URIs, from a `.txt` and from a `.parquet` list, and leaves out 9
 steps of a job do, on the FnApiRunner; prints seconds and peak memory, and how much memory a URI more takes (the slope between two
 sizes). Peer: a set of ids in a bare loop over the same files.
 """
+
 import itertools
 import tempfile
 import time
@@ -17,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from labelbeam.transforms.elements import image_id
 from labelbeam.transforms.group_by_chunk import GroupByChunk
-from labelbeam.transforms.inputs import ListOptions
 from labelbeam.transforms.list_images import ListImages
 from labelbeam.transforms.skip_labelled import SkipLabelled
-from labelbeam.transforms.uri_lists import read_entries
+from labelbeam.transforms.sources.inputs import ListOptions
+from labelbeam.transforms.sources.uri_lists import read_entries
 
 from .figures import Figure, arguments, in_own_process, peak_mib, publish
 
@@ -41,7 +42,7 @@ def uris(count: int) -> Iterator[str]:
     rng = np.random.default_rng(0)
     for start in range(0, count, 1 << 16):
         for name in rng.integers(1 << 62, size=min(1 << 16, count - start)):
-            yield f"https://pictures.example.com/train/{name:016x}.jpg"
+            yield f"https://images.example.com/train/{name:016x}.jpg"
 
 
 def write_inputs(folder: Path, count: int) -> dict[str, Path]:
@@ -59,7 +60,9 @@ def write_inputs(folder: Path, count: int) -> dict[str, Path]:
     for number in itertools.count():
         if not (ids := list(itertools.islice(labelled, IMAGES_A_PART))):
             return lists
-        pq.write_table(pa.table({"image_id": ids}), images / f"part-benchmark-{number:012x}.parquet", compression="zstd")
+        pq.write_table(
+            pa.table({"image_id": ids}), images / f"part-benchmark-{number:012x}.parquet", compression="zstd"
+        )
 
 
 def through_beam(uri_list: Path, folder: Path) -> int:
@@ -67,10 +70,12 @@ def through_beam(uri_list: Path, folder: Path) -> int:
     counted = folder / f"counted-{uri_list.suffix}"
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         todo = pipeline | ListImages([str(uri_list)]) | SkipLabelled(str(folder / "labels"))
-        _ = (todo["references"]
-             | GroupByChunk()
-             | beam.combiners.Count.Globally()
-             | beam.io.WriteToText(str(counted), shard_name_template=""))
+        _ = (
+            todo["references"]
+            | GroupByChunk()
+            | beam.combiners.Count.Globally()
+            | beam.io.WriteToText(str(counted), shard_name_template="")
+        )
     return int(counted.read_text())
 
 
@@ -100,7 +105,9 @@ def main() -> None:
     for count in (args.few, args.many):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            for (form, uri_list), way in itertools.product(write_inputs(folder, count).items(), ("labelbeam", "bare loop")):
+            for (form, uri_list), way in itertools.product(
+                write_inputs(folder, count).items(), ("labelbeam", "bare loop")
+            ):
                 costs[form, way, count], peaks_mib[form, way, count] = in_own_process(measure, way, uri_list, folder)
     print("| list | way | URIs | left | seconds | memory grew by, MiB |\n|---|---|---|---|---|---|")
     for (form, way, count), cost in costs.items():
@@ -111,10 +118,22 @@ def main() -> None:
         slope = (many.grown_mib - few.grown_mib) * (1 << 20) / (args.many - args.few)
         print(f".{form}, {way}: {slope:.0f} bytes a URI more, {many.seconds / args.many * 1e6:.1f} µs a URI")
     print()
-    publish([Figure(f"listing {args.many:,} URIs (.{form}), nine tenths labelled", "a set of ids in a bare loop", "s",
-                    costs[form, "labelbeam", args.many].seconds, costs[form, "bare loop", args.many].seconds, False,
-                    peaks_mib[form, "labelbeam", args.many], peaks_mib[form, "bare loop", args.many])
-             for form in ("txt", "parquet")], args.json)
+    publish(
+        [
+            Figure(
+                f"listing {args.many:,} URIs (.{form}), nine tenths labelled",
+                "a set of ids in a bare loop",
+                "s",
+                costs[form, "labelbeam", args.many].seconds,
+                costs[form, "bare loop", args.many].seconds,
+                False,
+                peaks_mib[form, "labelbeam", args.many],
+                peaks_mib[form, "bare loop", args.many],
+            )
+            for form in ("txt", "parquet")
+        ],
+        args.json,
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Labels 100,000 small JPEGs end to end, as `labelbeam label` does, with a detector that costs nothing, on the FnApiRunner; prints
 images/s and peak memory in each tenth of the way. Peer: a bare loop that reads and decodes the same files with Pillow.
 """
+
 import functools
 import hashlib
 import io
@@ -22,7 +23,7 @@ from benchmarks.figures import Figure, arguments, in_own_process, publish
 from benchmarks.free_detector import run_free_job
 from benchmarks.photos import write_jpegs
 
-PICTURE_WH = (128, 96)
+IMAGE_WH = (128, 96)
 IMAGES_A_FOLDER = 10_000
 SAMPLE_EVERY_S = 0.1
 
@@ -36,10 +37,10 @@ class Cost(NamedTuple):
     peaks_mib: list[float]
 
 
-def write_pictures(folder: Path, count: int) -> None:
+def write_images(folder: Path, count: int) -> None:
     """Small photographic JPEGs in folders of 10,000."""
     for first in range(0, count, IMAGES_A_FOLDER):
-        write_jpegs(folder / f"{first // IMAGES_A_FOLDER:03d}", min(IMAGES_A_FOLDER, count - first), PICTURE_WH)
+        write_jpegs(folder / f"{first // IMAGES_A_FOLDER:03d}", min(IMAGES_A_FOLDER, count - first), IMAGE_WH)
 
 
 class Watch:
@@ -79,13 +80,13 @@ def resident_mib() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-def through_labelbeam(pictures: Path, count: int) -> Cost:
+def through_labelbeam(images: Path, count: int) -> Cost:
     """To be called in a fresh process."""
-    output, parts = pictures.parent / "labels", PartLimits()
+    output, parts = images.parent / "labels", PartLimits()
     written = functools.partial(_parts_in, output / "images")
     started, cpu_started = time.monotonic(), time.process_time()
     with Watch(lambda: written() * parts.images, count) as peaks:
-        run_free_job(pictures, output, count, parts=parts)
+        run_free_job(images, output, count, parts=parts)
     return Cost(time.monotonic() - started, time.process_time() - cpu_started, peaks)
 
 
@@ -93,12 +94,12 @@ def _parts_in(folder: Path) -> int:
     return sum(name.startswith("part-") for name in os.listdir(folder)) if folder.is_dir() else 0
 
 
-def bare_loop(pictures: Path, count: int) -> Cost:
+def bare_loop(images: Path, count: int) -> Cost:
     """What can't be left out: every file read, its SHA-256, its pixels."""
     done, started, cpu_started = 0, time.monotonic(), time.process_time()
     with Watch(lambda: done, count) as peaks:
-        for picture in pictures.rglob("*.jpg"):
-            data = picture.read_bytes()
+        for image in images.rglob("*.jpg"):
+            data = image.read_bytes()
             hashlib.sha256(data).hexdigest()
             np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
             done += 1
@@ -114,24 +115,41 @@ def main() -> None:
         parser.error("--images: expected 10,000 or more, so that each tenth has parts of its own")
     costs, peaks_mib = {}, {}
     with tempfile.TemporaryDirectory() as name:
-        pictures = Path(name, "pictures")
-        write_pictures(pictures, args.images)
+        images = Path(name, "images")
+        write_images(images, args.images)
         for way in (bare_loop, through_labelbeam):
-            costs[way.__name__], peaks_mib[way.__name__] = in_own_process(way, pictures, args.images)
-    print("| way | seconds | CPU seconds | images/s | peak MiB in each tenth | after | last tenth against first |\n"
-          "|---|---|---|---|---|---|---|")
+            costs[way.__name__], peaks_mib[way.__name__] = in_own_process(way, images, args.images)
+    print(
+        "| way | seconds | CPU seconds | images/s | peak MiB in each tenth | after | last tenth against first |\n"
+        "|---|---|---|---|---|---|---|"
+    )
     for way, cost in costs.items():
         *tenths, after = (f"{peak:.0f}" for peak in cost.peaks_mib)
-        print(f"| {way} | {cost.seconds:.1f} | {cost.cpu_seconds:.1f} | {args.images / cost.seconds:,.0f} | {', '.join(tenths)} "
-              f"| {after} | {cost.peaks_mib[9] / cost.peaks_mib[0]:.2f}× |")
+        print(
+            f"| {way} | {cost.seconds:.1f} | {cost.cpu_seconds:.1f} | {args.images / cost.seconds:,.0f} | {', '.join(tenths)} "
+            f"| {after} | {cost.peaks_mib[9] / cost.peaks_mib[0]:.2f}× |"
+        )
     bare, ours = costs["bare_loop"], costs["through_labelbeam"]
     cpu_ms = (ours.cpu_seconds - bare.cpu_seconds) / args.images * 1000
-    print(f"\n{ours.seconds / bare.seconds:.2f}× the time of the bare loop, "
-          f"{cpu_ms:.2f} ms of a processor an image on top of it\n")
-    publish([Figure(f"{args.images:,} JPEGs of {PICTURE_WH[0]} × {PICTURE_WH[1]} pixels, a detector that costs nothing",
-                    "reading and decoding alone, in a loop", "images/s",
-                    args.images / ours.seconds, args.images / bare.seconds, higher_is_better=True,
-                    ours_mib=peaks_mib["through_labelbeam"], theirs_mib=peaks_mib["bare_loop"])], args.json)
+    print(
+        f"\n{ours.seconds / bare.seconds:.2f}× the time of the bare loop, "
+        f"{cpu_ms:.2f} ms of a processor an image on top of it\n"
+    )
+    publish(
+        [
+            Figure(
+                f"{args.images:,} JPEGs of {IMAGE_WH[0]} × {IMAGE_WH[1]} pixels, a detector that costs nothing",
+                "reading and decoding alone, in a loop",
+                "images/s",
+                args.images / ours.seconds,
+                args.images / bare.seconds,
+                higher_is_better=True,
+                ours_mib=peaks_mib["through_labelbeam"],
+                theirs_mib=peaks_mib["bare_loop"],
+            )
+        ],
+        args.json,
+    )
 
 
 if __name__ == "__main__":

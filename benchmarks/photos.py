@@ -1,4 +1,5 @@
 """Real photos for benchmarks, from scikit-image's wheel: the photos themselves, then crops of them."""
+
 import os
 from pathlib import Path
 
@@ -9,20 +10,21 @@ PHOTOS = ("coffee", "astronaut", "chelsea", "rocket")
 
 
 def photos(count: int) -> list[np.ndarray]:
-    """RGB pictures, uint8 `[H, W, 3]`: the four photos over and over."""
+    """RGB images, uint8 `[H, W, 3]`: the four photos over and over."""
     from skimage import data
+
     originals = [getattr(data, name)() for name in PHOTOS]
     return [originals[i % len(originals)] for i in range(count)]
 
 
 def crops(count: int, seed: int = 0) -> list[np.ndarray]:
-    """Different pictures: random windows of the photos, at least 200 pixels wide and high, some mirrored."""
+    """Different images: random windows of the photos, at least 200 pixels wide and high, some mirrored."""
     rng = np.random.default_rng(seed)
     made = []
-    for picture in photos(count):
-        height, width = (int(rng.integers(200, side + 1)) for side in picture.shape[:2])
-        top, left = (int(rng.integers(0, whole - part + 1)) for whole, part in zip(picture.shape[:2], (height, width)))
-        window = picture[top:top + height, left:left + width]
+    for image in photos(count):
+        height, width = (int(rng.integers(200, side + 1)) for side in image.shape[:2])
+        top, left = (int(rng.integers(0, whole - part + 1)) for whole, part in zip(image.shape[:2], (height, width)))
+        window = image[top : top + height, left : left + width]
         made.append(np.ascontiguousarray(window[:, ::-1] if rng.random() < 0.5 else window))
     return made
 

@@ -5,6 +5,7 @@ and decoding the same files, by the same decoder in as many threads, and nothing
 counts is the slope of time over size, so that starting Python and Beam doesn't, and listing, closing and merging do. Of several
 rounds, in which the sides take turns, the fastest of each size counts: whatever else a machine does only adds to times.
 """
+
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,16 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 from labelbeam.detectors.device_share import processors
-from labelbeam.transforms.decode import decode
-from labelbeam.transforms.fetch_options import DecodeOptions
-from labelbeam.transforms.malloc import keep_large_blocks
+from labelbeam.transforms.decode.decoding import decode
+from labelbeam.transforms.fetch.options import DecodeOptions
+from labelbeam.transforms.workers.malloc import keep_large_blocks
 
 from .figures import Figure, arguments, in_own_process, publish
 from .free_detector import run_free_job
 from .photos import write_jpegs
 
 SIZES = (1000, 2000, 4000)
-PICTURE_WH = (640, 480)
+IMAGE_WH = (640, 480)
 GOAL_MS = 0.25
 
 
@@ -47,7 +48,9 @@ def decoding_alone(folder: Path, count: int) -> Cost:
     paths = [str(path) for path in folder.iterdir()]
     assert len(paths) == count
     with ThreadPoolExecutor(processors()) as threads:
-        shares = threads.map(lambda share: _decode_all(share, options), [paths[i::processors()] for i in range(processors())])
+        shares = threads.map(
+            lambda share: _decode_all(share, options), [paths[i :: processors()] for i in range(processors())]
+        )
         list(shares)
     return Cost(time.monotonic() - started, time.process_time() - cpu_started)
 
@@ -66,7 +69,9 @@ def slope_ms(sizes: list[int], costs: list[float]) -> float:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="the fastest of so many is taken (%(default)s; 2 with --quick)")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="the fastest of so many is taken (%(default)s; 2 with --quick)"
+    )
     args = parser.parse_args()
     sizes = SIZES[::2] if args.quick else SIZES
     rounds = 2 if args.quick else args.rounds
@@ -74,7 +79,7 @@ def main() -> None:
     costs = {(way, size): [] for way in ways for size in sizes}
     peaks = dict.fromkeys(ways, 0.0)
     with tempfile.TemporaryDirectory() as name:
-        folders = {size: write_jpegs(Path(name, str(size)), size, PICTURE_WH) for size in sizes}
+        folders = {size: write_jpegs(Path(name, str(size)), size, IMAGE_WH) for size in sizes}
         for _ in range(rounds):
             for (way, size), seen in costs.items():
                 cost, peak = in_own_process(way, folders[size], size)
@@ -86,16 +91,30 @@ def main() -> None:
     slopes = {}
     for way in ways:
         for field in Cost._fields:
-            slopes[way, field] = slope_ms(sizes, [min(getattr(cost, field) for cost in costs[way, size]) for size in sizes])
+            slopes[way, field] = slope_ms(
+                sizes, [min(getattr(cost, field) for cost in costs[way, size]) for size in sizes]
+            )
     print()
     for field, what in (("seconds", "wall time"), ("cpu_seconds", "processors' time")):
         ours, theirs = slopes[through_labelbeam, field], slopes[decoding_alone, field]
         print(f"Overhead in {what}: {ours - theirs:.3f} ms an image (goal for wall time: at most {GOAL_MS})")
     print()
-    publish([Figure(f"whole job, 640×480 JPEGs, free detector, {what}", f"decoding alone, {processors()} threads", "ms an image",
-                    slopes[through_labelbeam, field], slopes[decoding_alone, field], False, peaks[through_labelbeam],
-                    peaks[decoding_alone])
-             for field, what in (("seconds", "wall time"), ("cpu_seconds", "processors' time"))], args.json)
+    publish(
+        [
+            Figure(
+                f"whole job, 640×480 JPEGs, free detector, {what}",
+                f"decoding alone, {processors()} threads",
+                "ms an image",
+                slopes[through_labelbeam, field],
+                slopes[decoding_alone, field],
+                False,
+                peaks[through_labelbeam],
+                peaks[decoding_alone],
+            )
+            for field, what in (("seconds", "wall time"), ("cpu_seconds", "processors' time"))
+        ],
+        args.json,
+    )
 
 
 if __name__ == "__main__":

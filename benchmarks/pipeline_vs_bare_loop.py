@@ -3,13 +3,14 @@
     python -m benchmarks.pipeline_vs_bare_loop [SAVED_MODEL] [--detector demo] [--images 200] [--concurrent-calls 2]
 
 Both sides label the same photos with the same SavedModel, each in a process of its own. Peers: a bare loop
-(`tf.saved_model.load`, then read, decode and call, one picture after the other), of which once the model's calls alone are counted
+(`tf.saved_model.load`, then read, decode and call, one image after the other), of which once the model's calls alone are counted
 and once all of it.
 
 The pipeline's time is what a job of all photos takes longer than a job of one, both less the time of loading the detector:
 reading, decoding, masks, tables, closing and merging are in it, while starting Beam and the model's first call are in both. The
 bare loop's first call isn't counted either.
 """
+
 import io
 import tempfile
 import time
@@ -19,13 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
-from labelbeam.detectors import hub
 from labelbeam.detectors.config import load_config
-from labelbeam.detectors.detector import Detector
 from labelbeam.detectors.load import DetectorSpec, prepare
+from labelbeam.detectors.protocol import Detector
 from labelbeam.detectors.signature import SIGNATURE, read_signature
+from labelbeam.detectors.weights import hub
 from labelbeam.pipeline.job import Job, run_job
-from labelbeam.pipeline.labelling import Labelling
+from labelbeam.pipeline.label_config import LabelConfig
 from PIL import Image
 
 from .figures import Figure, arguments, in_own_process, publish
@@ -50,11 +51,13 @@ class SpecWithCalls(DetectorSpec):
 
     def load(self) -> Detector:
         from labelbeam.detectors.saved_model import SavedModelDetector
+
         return SavedModelDetector(hub.resolve(self.weights), self.options, concurrent_calls=self.concurrent_calls)
 
 
 def bare_loop(photos: Path, detector: str, weights: str | None) -> Loop:
     import tensorflow as tf
+
     folder = hub.resolve(weights or load_config(detector).weights)
     call, name = tf.saved_model.load(folder).signatures[SIGNATURE], read_signature(folder).input_name
     paths = sorted(photos.iterdir())
@@ -79,14 +82,14 @@ def _call(call, name: str, pixels: np.ndarray) -> dict[str, np.ndarray]:
 def pipeline(photos: Path, detector: str, weights: str | None, concurrent_calls: int) -> float:
     """Seconds, as in the module's docstring."""
     spec = prepare(load_config(detector), weights=weights)
-    labelling = Labelling(SpecWithCalls(**vars(spec), concurrent_calls=concurrent_calls), mask_format="rle")
-    _job_seconds(photos, labelling, 1)  # what a process does once, as importing, belongs to neither
-    return -_job_seconds(photos, labelling, 1) + _job_seconds(photos, labelling, None)
+    label_config = LabelConfig(SpecWithCalls(**vars(spec), concurrent_calls=concurrent_calls), mask_format="rle")
+    _job_seconds(photos, label_config, 1)  # what a process does once, as importing, belongs to neither
+    return -_job_seconds(photos, label_config, 1) + _job_seconds(photos, label_config, None)
 
 
-def _job_seconds(photos: Path, labelling: Labelling, limit: int | None) -> float:
+def _job_seconds(photos: Path, label_config: LabelConfig, limit: int | None) -> float:
     with tempfile.TemporaryDirectory() as output:
-        job = Job([str(photos)], output, labelling, limit=limit)
+        job = Job([str(photos)], output, label_config, limit=limit)
         started = time.monotonic()
         result = run_job(job, PipelineOptions(["--runner=FnApiRunner"]))
         seconds = time.monotonic() - started
@@ -101,7 +104,9 @@ def main() -> None:
     parser.add_argument("--detector", default="demo", help="name of its configuration (%(default)s)")
     parser.add_argument("--images", type=int, help="photos (200; 60 with --quick)")
     parser.add_argument("--concurrent-calls", type=int, default=CONCURRENT_CALLS, help="of the model (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=1, help="both sides so often; the median ratio counts (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="both sides so often; the median ratio counts (%(default)s)"
+    )
     args = parser.parse_args()
     count = args.images or (60 if args.quick else 200)
     rounds = []
@@ -115,8 +120,16 @@ def main() -> None:
     ours, loop, ours_mib, loop_mib = sorted(rounds, key=lambda r: r[0] / r[1].calls)[len(rounds) // 2]
     goal, what = GOALS.get(args.detector), f"{args.detector}, {count} photos"
     ms = 1000 / (count - 1)
-    publish([Figure(what, peer, "ms an image", ours * ms, theirs * ms, False, ours_mib, loop_mib, goal) for peer, theirs, goal in
-             (("the bare loop's model calls alone", loop.calls, goal), ("bare loop: decode, call", loop.whole, None))], args.json)
+    publish(
+        [
+            Figure(what, peer, "ms an image", ours * ms, theirs * ms, False, ours_mib, loop_mib, goal)
+            for peer, theirs, goal in (
+                ("the bare loop's model calls alone", loop.calls, goal),
+                ("bare loop: decode, call", loop.whole, None),
+            )
+        ],
+        args.json,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """A plot of figures: one bar for each, on a logarithmic axis, as many times as good as its peer, with its goal."""
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,9 +22,19 @@ def plot_ratios(figures: Sequence[Figure], files: Sequence[Path]) -> None:
     matplotlib.use("Agg")
     from matplotlib import patches, pyplot
 
-    with pyplot.rc_context({"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-                            "svg.fonttype": "none"}):
-        canvas, axes = pyplot.subplots(figsize=(WIDTH_INCHES, 1.3 + BAR_INCHES * len(figures)), layout="constrained", facecolor=PAPER)
+    with pyplot.rc_context(
+        {
+            "font.size": 9,
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "svg.fonttype": "none",
+        }
+    ):
+        canvas, axes = pyplot.subplots(
+            figsize=(WIDTH_INCHES, 1.3 + BAR_INCHES * len(figures)), layout="constrained", facecolor=PAPER
+        )
         ratios = [figure.times_as_good for figure in figures]
         goals = [figure.goal for figure in figures if figure.goal is not None]
         places = range(len(figures))
@@ -35,13 +46,20 @@ def plot_ratios(figures: Sequence[Figure], files: Sequence[Path]) -> None:
         axes.axvline(1, color=INK, linewidth=1)
         for place, figure in enumerate(figures):
             right = max(figure.times_as_good, figure.goal or 0, 1)
-            axes.annotate(f"{figure.times_as_good:.3g}×", (right, place), xytext=(6, 0), textcoords="offset points", va="center",
-                          fontweight="bold")
+            axes.annotate(
+                f"{figure.times_as_good:.3g}×",
+                (right, place),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontweight="bold",
+            )
         legend = []
         marked = [(figure.goal, place) for place, figure in enumerate(figures) if figure.goal is not None]
         if marked:
-            legend += axes.plot(*zip(*marked), linestyle="none", marker="|", markersize=17, markeredgewidth=2, color=INK,
-                                label="goal")
+            legend += axes.plot(
+                *zip(*marked), linestyle="none", marker="|", markersize=17, markeredgewidth=2, color=INK, label="goal"
+            )
         if MISSED in colours:
             legend.append(patches.Patch(color=MISSED, label="short of the goal; of the peer, where there is no goal"))
         if legend:

@@ -1,10 +1,11 @@
 """What does looking at a million labelled images cost?  python -m benchmarks.reading_at_scale
 
-Generates a labelling of 1,000,000 images with 7 detections each, in merged parts of 64 MiB, and a second one of the same images
+Generates a label set of 1,000,000 images with 7 detections each, in merged parts of 64 MiB, and a second one of the same images
 with other scores; then runs each command that reads output folders in a process of its own: seconds and peak memory. Peers:
 DuckDB, which reads the same tables for the same answer, pandas with whole tables in memory, and pycocotools on a JSON file of
 the same detections.
 """
+
 import contextlib
 import json
 import os
@@ -19,22 +20,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from labelbeam.pipeline.cli import main as labelbeam
-from labelbeam.pipeline.results.export import FORMATS
+from labelbeam.results.export import FORMATS
 
 from benchmarks.figures import Figure, arguments, in_own_process, publish
-from tests.fakes.generated_labellings import SIZE_HW, generate_labelling
+from tests.fakes.generated_label_sets import SIZE_HW, generate_label_set
 
 PART_IMAGES = 92_000  # about 64 MiB
 ANNOTATED = 5_000  # as many as COCO's val2017
-BOXES_A_PICTURE = 7
+BOXES_A_IMAGE = 7
 QUICK_FORMATS = ("coco", "coco-results", "fiftyone")  # the others decode each mask, or write a file an image
 GOAL_MIB = 2_000
 
 
 def generate(folder: Path, num_images: int) -> None:
-    """`folder/out`, `folder/pictures`; `folder/b`, with scores that another precision might give, and a hundredth missing;
+    """`folder/out`, `folder/images`; `folder/b`, with scores that another precision might give, and a hundredth missing;
     `folder/instances.json`."""
-    output = generate_labelling(folder, num_images, mean_detections=BOXES_A_PICTURE, part_images=PART_IMAGES, num_shapes=20_000)
+    output = generate_label_set(
+        folder, num_images, mean_detections=BOXES_A_IMAGE, part_images=PART_IMAGES, num_shapes=20_000
+    )
     rng, other = np.random.default_rng(1), folder / "b"
     shutil.copytree(output, other, copy_function=os.link)
     for path in (other / "detections").iterdir():
@@ -48,16 +51,34 @@ def generate(folder: Path, num_images: int) -> None:
 
 
 def annotations(rng: np.random.Generator) -> dict[str, Any]:
-    """Random boxes in COCO's format, for the first pictures."""
+    """Random boxes in COCO's format, for the first images."""
     height, width = SIZE_HW
-    images = [{"id": number, "file_name": f"{number:07d}.jpg", "height": height, "width": width} for number in range(ANNOTATED)]
-    boxes = rng.uniform([0, 0, 20, 20], [0.7 * width, 0.7 * height, 0.3 * width, 0.3 * height], (ANNOTATED, BOXES_A_PICTURE, 4))
-    rows = [{"image_id": image["id"], "category_id": int(category), "bbox": box, "area": box[2] * box[3], "iscrowd": 0,
-             "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]]}
-            for image, of_image in zip(images, boxes.tolist())
-            for box, category in zip(of_image, rng.integers(1, 81, len(of_image))) for x, y, w, h in [box]]
+    images = [
+        {"id": number, "file_name": f"{number:07d}.jpg", "height": height, "width": width}
+        for number in range(ANNOTATED)
+    ]
+    boxes = rng.uniform(
+        [0, 0, 20, 20], [0.7 * width, 0.7 * height, 0.3 * width, 0.3 * height], (ANNOTATED, BOXES_A_IMAGE, 4)
+    )
+    rows = [
+        {
+            "image_id": image["id"],
+            "category_id": int(category),
+            "bbox": box,
+            "area": box[2] * box[3],
+            "iscrowd": 0,
+            "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
+        }
+        for image, of_image in zip(images, boxes.tolist())
+        for box, category in zip(of_image, rng.integers(1, 81, len(of_image)))
+        for x, y, w, h in [box]
+    ]
     rows = [{"id": number, **row} for number, row in enumerate(rows, start=1)]
-    return {"images": images, "annotations": rows, "categories": [{"id": i, "name": f"class {i}"} for i in range(1, 81)]}
+    return {
+        "images": images,
+        "annotations": rows,
+        "categories": [{"id": i, "name": f"class {i}"} for i in range(1, 81)],
+    }
 
 
 def run(*arguments: str) -> float:
@@ -72,6 +93,7 @@ def run(*arguments: str) -> float:
 def query(folder: str, sql: str) -> float:
     """Seconds of a DuckDB query."""
     import duckdb
+
     started = time.perf_counter()
     with duckdb.connect(config={"temp_directory": folder}) as connection:
         for table in ("images", "detections", "masks"):
@@ -84,10 +106,15 @@ def query(folder: str, sql: str) -> float:
 def whole_tables(folder: str) -> float:
     """Seconds of pandas with the columns of a report: counts by class, histograms, images over time."""
     import pandas as pd
+
     started = time.perf_counter()
     images = pd.read_parquet(f"{folder}/out/images", columns=["error_kind", "num_detections", "labelled_at"])
     found = pd.read_parquet(f"{folder}/out/detections", columns=["image_id", "class_name", "score", "w", "h"])
-    images.error_kind.value_counts(), images.num_detections.value_counts(), images.labelled_at.dt.floor("s").value_counts()
+    (
+        images.error_kind.value_counts(),
+        images.num_detections.value_counts(),
+        images.labelled_at.dt.floor("s").value_counts(),
+    )
     found.groupby("class_name").score.apply(lambda scores: np.histogram(scores, 20, (0, 1)))
     np.histogram(np.sqrt(found.w * found.h), 10)
     found.groupby("image_id").score.mean().nlargest(6)
@@ -98,6 +125,7 @@ def direct_pycocotools(folder: str, iou: str) -> float:
     """Seconds of pycocotools on a JSON file of the annotated images' detections, made beforehand."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
+
     started = time.perf_counter()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         truth = COCO(f"{folder}/instances.json")
@@ -108,11 +136,15 @@ def direct_pycocotools(folder: str, iou: str) -> float:
     return time.perf_counter() - started
 
 
-_RESULT = ("class_id AS category_id, [d.x, d.y, d.w, d.h] AS bbox, score, struct_pack(size := [height, width], counts := counts) "
-           "AS segmentation FROM detections d JOIN masks USING (mask_ref)")
+_RESULT = (
+    "class_id AS category_id, [d.x, d.y, d.w, d.h] AS bbox, score, struct_pack(size := [height, width], counts := counts) "
+    "AS segmentation FROM detections d JOIN masks USING (mask_ref)"
+)
 _NUMBER = "CAST(regexp_extract(uri, '([0-9]+).jpg$', 1) AS INTEGER)"
-_AREA = ("greatest(0, least(a.x + a.w, b.x + b.w) - greatest(a.x, b.x)) * "
-         "greatest(0, least(a.y + a.h, b.y + b.h) - greatest(a.y, b.y))")
+_AREA = (
+    "greatest(0, least(a.x + a.w, b.x + b.w) - greatest(a.x, b.x)) * "
+    "greatest(0, least(a.y + a.h, b.y + b.h) - greatest(a.y, b.y))"
+)
 _QUERIES = {
     "status": "SELECT status, error_kind, count(*), sum(num_detections) FROM images GROUP BY ALL",
     "show": f"""SELECT * FROM detections LEFT JOIN masks USING (mask_ref)
@@ -129,13 +161,18 @@ _QUERIES = {
 def measure(folder: Path, quick: bool, formats: Sequence[str]) -> list[Figure]:
     """Each command beside its peer."""
     out, other, truth, target = (str(folder / name) for name in ("out", "b", "instances.json", "target"))
-    query(str(folder), f"COPY (SELECT {_NUMBER} AS image_id, {_RESULT} "
-                       f"WHERE {_NUMBER} < {ANNOTATED}) TO '{folder}/results.json' (FORMAT json, ARRAY true)")
+    query(
+        str(folder),
+        f"COPY (SELECT {_NUMBER} AS image_id, {_RESULT} "
+        f"WHERE {_NUMBER} < {ANNOTATED}) TO '{folder}/results.json' (FORMAT json, ARRAY true)",
+    )
     of_query = {name: in_own_process(query, str(folder), sql.format(folder=folder)) for name, sql in _QUERIES.items()}
     (folder / "export.json").unlink()
     figures = []
 
-    def add(what: str, peer: str, theirs: tuple[float, float], *command: str, function: Callable[..., float] = run) -> None:
+    def add(
+        what: str, peer: str, theirs: tuple[float, float], *command: str, function: Callable[..., float] = run
+    ) -> None:
         ours = in_own_process(function, *command)
         figures.append(Figure(what, peer, "s", ours[0], theirs[0], False, ours[1], theirs[1]))
         print(f"{what}: {ours[0]:.1f} s, {ours[1]:,.0f} MiB", flush=True)
@@ -143,27 +180,64 @@ def measure(folder: Path, quick: bool, formats: Sequence[str]) -> list[Figure]:
             shutil.rmtree(target)
 
     add("status", "DuckDB", of_query["status"], "status", out)
-    add("show", "DuckDB, without drawing", of_query["show"], "show", out, f"{ANNOTATED:07d}.jpg", "--output", f"{target}.png")
-    add("report", "pandas, whole tables, figures alone", in_own_process(whole_tables, str(folder)), "report", out, "--output",
-        f"{target}.html")
+    add(
+        "show",
+        "DuckDB, without drawing",
+        of_query["show"],
+        "show",
+        out,
+        f"{ANNOTATED:07d}.jpg",
+        "--output",
+        f"{target}.png",
+    )
+    add(
+        "report",
+        "pandas, whole tables, figures alone",
+        in_own_process(whole_tables, str(folder)),
+        "report",
+        out,
+        "--output",
+        f"{target}.html",
+    )
     for iou in ("bbox", "segm"):
-        add(f"evaluate --iou {iou}, {ANNOTATED:,} of them annotated", "pycocotools, detections of these alone",
-            in_own_process(direct_pycocotools, str(folder), iou), "evaluate", out, "--annotations", truth, "--iou", iou)
+        add(
+            f"evaluate --iou {iou}, {ANNOTATED:,} of them annotated",
+            "pycocotools, detections of these alone",
+            in_own_process(direct_pycocotools, str(folder), iou),
+            "evaluate",
+            out,
+            "--annotations",
+            truth,
+            "--iou",
+            iou,
+        )
     add("compare", "DuckDB, boxes alone", of_query["compare"], "compare", out, other)
     if not quick:
         add("compare --iou segm", "DuckDB, boxes alone", of_query["compare"], "compare", out, other, "--iou", "segm")
     for format in formats:
-        add(f"export --format {format}", "DuckDB, to JSON", of_query["export"], "export", out, "--format", format, "--to",
-            target)
+        add(
+            f"export --format {format}",
+            "DuckDB, to JSON",
+            of_query["export"],
+            "export",
+            out,
+            "--format",
+            format,
+            "--to",
+            target,
+        )
     return figures
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--images", type=int, metavar="N", help="default: 1,000,000; with --quick 100,000")
-    parser.add_argument("--data", type=Path, metavar="FOLDER",
-                        help="where to generate, or what was generated there before; it stays")
-    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=QUICK_FORMATS, help="of the exports to measure")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="where to generate, or what was generated there before; it stays"
+    )
+    parser.add_argument(
+        "--formats", nargs="+", choices=list(FORMATS), default=QUICK_FORMATS, help="of the exports to measure"
+    )
     args = parser.parse_args()
     num_images = args.images or (100_000 if args.quick else 1_000_000)
     with tempfile.TemporaryDirectory() as temporary:

@@ -5,6 +5,7 @@ programs; `figures.png` and `.svg`, a plot of the ratios; and what each script p
 the published detectors, a GPU) is left out, and named with the reason. One that fails is named, the others' figures are kept,
 and the exit code is 1. --quick takes less than 20 minutes on 2 cores.
 """
+
 import argparse
 import json
 import os
@@ -60,8 +61,12 @@ MISSING = {
 SCRIPTS = (
     Script("pipeline_overhead"),
     Script("pipeline_vs_bare_loop"),
-    Script("pipeline_vs_bare_loop", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models",
-           variant="centernet"),
+    Script(
+        "pipeline_vs_bare_loop",
+        ("{saved_models}/centernet", "--detector", CENTERNET),
+        needs="saved_models",
+        variant="centernet",
+    ),
     Script("busy_device"),
     Script("beams_own_way"),
     Script("beams_own_way", ("--free",), variant="free"),
@@ -77,11 +82,11 @@ SCRIPTS = (
     Script("many_small_images"),
     Script("memory_against_images"),
     Script("estimate"),
-    Script("native_costs"),
+    Script("keras_costs"),
     Script("saved_model_on_cpus", ("{saved_models}/centernet",), needs="saved_models"),
-    Script("native_vs_saved_model", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models"),
-    Script("native_precision", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models"),
-    Script("native_on_accelerator", (CENTERNET,), needs="accelerator"),
+    Script("keras_vs_saved_model", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models"),
+    Script("keras_precision", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models"),
+    Script("keras_on_accelerator", (CENTERNET,), needs="accelerator"),
 )
 
 
@@ -109,14 +114,23 @@ def run_script(script: Script, quick: bool, given: dict[str, str], folder: Path,
             left_out = MISSING[wanted]
     figures_file, log_file = folder / f"{script.title}.json", folder / f"{script.title}.log"
     figures_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", f"benchmarks.{script.name}", *(argument.format(**given) for argument in arguments),
-               "--json", str(figures_file), *["--quick"] * quick]
+    command = [
+        sys.executable,
+        "-m",
+        f"benchmarks.{script.name}",
+        *(argument.format(**given) for argument in arguments),
+        "--json",
+        str(figures_file),
+        *["--quick"] * quick,
+    ]
     environment = dict(os.environ)
     if given.get("saved_models"):
         environment["LABELBEAM_STANDINS"] = given["saved_models"]
     started = time.monotonic()
     with log_file.open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
         try:
             code = process.wait(limit_s)
             problem = f"exit code {code}, see {log_file}" if code else None
@@ -126,22 +140,36 @@ def run_script(script: Script, quick: bool, given: dict[str, str], folder: Path,
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)  # with the servers and sides that it has started
                 process.wait()
-    figures = tuple(Figure(**figure) for figure in json.loads(figures_file.read_text())) if figures_file.exists() else ()
-    return Outcome(script, figures, problem or (None if figures else f"gave no figures, see {log_file}"), left_out,
-                   time.monotonic() - started)
+    figures = (
+        tuple(Figure(**figure) for figure in json.loads(figures_file.read_text())) if figures_file.exists() else ()
+    )
+    return Outcome(
+        script,
+        figures,
+        problem or (None if figures else f"gave no figures, see {log_file}"),
+        left_out,
+        time.monotonic() - started,
+    )
 
 
 def machine_line() -> str:
     """Processor, cores, system and versions, and the date."""
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
-    return (f"{processor_name() or platform.machine()}, {len(os.sched_getaffinity(0))} cores; {platform.system()}, Python "
-            f"{platform.python_version()}; {versions}; {datetime.now(timezone.utc):%Y-%m-%d}")
+    return (
+        f"{processor_name() or platform.machine()}, {len(os.sched_getaffinity(0))} cores; {platform.system()}, Python "
+        f"{platform.python_version()}; {versions}; {datetime.now(timezone.utc):%Y-%m-%d}"
+    )
 
 
 def report(outcomes: Sequence[Outcome], machine: str, quick: bool) -> str:
     """The page: the machine, the table, what is missing."""
-    lines = ["# Figures", "", f"{machine}{'; shortest runs (--quick)' if quick else ''}", "",
-             figures_table([(f"`{outcome.script.title}`", figure) for outcome in outcomes for figure in outcome.figures])]
+    lines = [
+        "# Figures",
+        "",
+        f"{machine}{'; shortest runs (--quick)' if quick else ''}",
+        "",
+        figures_table([(f"`{outcome.script.title}`", figure) for outcome in outcomes for figure in outcome.figures]),
+    ]
     for title, attribute in (("Left out", "left_out"), ("Failed", "problem")):
         named = [f"- `{outcome.script.title}`: {why}" for outcome in outcomes if (why := getattr(outcome, attribute))]
         lines += ["", f"{title}:", "", *named] if named else []
@@ -151,16 +179,30 @@ def report(outcomes: Sequence[Outcome], machine: str, quick: bool) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the shortest runs that still mean something")
-    parser.add_argument("--output", type=Path, default=Path("build/bench"), metavar="FOLDER", help="default: %(default)s")
-    parser.add_argument("--only", nargs="+", choices=sorted({script.name for script in SCRIPTS}), metavar="NAME",
-                        help="only these scripts")
-    parser.add_argument("--saved-models", default=os.environ.get("LABELBEAM_STANDINS", ""), metavar="FOLDER",
-                        help="SavedModels of the published detectors, in centernet/ and mask_rcnn/ (default: $LABELBEAM_STANDINS)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/bench"), metavar="FOLDER", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=sorted({script.name for script in SCRIPTS}),
+        metavar="NAME",
+        help="only these scripts",
+    )
+    parser.add_argument(
+        "--saved-models",
+        default=os.environ.get("LABELBEAM_STANDINS", ""),
+        metavar="FOLDER",
+        help="SavedModels of the published detectors, in centernet/ and mask_rcnn/ (default: $LABELBEAM_STANDINS)",
+    )
     parser.add_argument("--img2dataset-python", default="", metavar="PYTHON", help="of an environment with img2dataset")
     parser.add_argument("--accelerator", action="store_true", help="there is a GPU, and Keras has a backend for it")
     args = parser.parse_args()
-    given = {"saved_models": args.saved_models and os.path.abspath(args.saved_models), "img2dataset": args.img2dataset_python,
-             "accelerator": "yes" if args.accelerator else ""}
+    given = {
+        "saved_models": args.saved_models and os.path.abspath(args.saved_models),
+        "img2dataset": args.img2dataset_python,
+        "accelerator": "yes" if args.accelerator else "",
+    }
     args.output.mkdir(parents=True, exist_ok=True)
     outcomes, machine, started = [], machine_line(), time.monotonic()
     for script in SCRIPTS:
@@ -170,18 +212,32 @@ def main() -> int:
         limit_s = max(1.0, min(QUICK_LIMIT_S, left_s)) if args.quick else LIMIT_S
         outcome = run_script(script, args.quick, given, args.output.resolve(), limit_s)
         outcomes.append(outcome)
-        print(f"{script.title}: {len(outcome.figures)} figures in {outcome.seconds:.0f} s"
-              + "".join(f"; {what}" for what in (outcome.problem, outcome.left_out) if what), flush=True)
+        print(
+            f"{script.title}: {len(outcome.figures)} figures in {outcome.seconds:.0f} s"
+            + "".join(f"; {what}" for what in (outcome.problem, outcome.left_out) if what),
+            flush=True,
+        )
     figures = [figure for outcome in outcomes for figure in outcome.figures]
-    content = {"machine": machine, "quick": args.quick,
-               "scripts": [{"name": outcome.script.title, "problem": outcome.problem, "left_out": outcome.left_out,
-                            "seconds": round(outcome.seconds, 1),
-                            "figures": [vars(figure) | {"times_as_good": figure.times_as_good} for figure in outcome.figures]}
-                           for outcome in outcomes]}
+    content = {
+        "machine": machine,
+        "quick": args.quick,
+        "scripts": [
+            {
+                "name": outcome.script.title,
+                "problem": outcome.problem,
+                "left_out": outcome.left_out,
+                "seconds": round(outcome.seconds, 1),
+                "figures": [vars(figure) | {"times_as_good": figure.times_as_good} for figure in outcome.figures],
+            }
+            for outcome in outcomes
+        ],
+    }
     (args.output / "figures.json").write_text(json.dumps(content, indent=1) + "\n")
     (args.output / "figures.md").write_text(report(outcomes, machine, args.quick))
     plot_ratios(figures, [args.output / "figures.png", args.output / "figures.svg"])
-    print(f"\n{report(outcomes, machine, args.quick)}\nWritten to {args.output}/figures.md, figures.json, figures.png, figures.svg")
+    print(
+        f"\n{report(outcomes, machine, args.quick)}\nWritten to {args.output}/figures.md, figures.json, figures.png, figures.svg"
+    )
     return 1 if any(outcome.problem for outcome in outcomes) else 0
 
 

@@ -1,8 +1,9 @@
-"""What does reading pictures from S3 cost, against Beam's own filesystem?  python -m benchmarks.s3_reads
+"""What does reading images from S3 cost, against Beam's own filesystem?  python -m benchmarks.s3_reads
 
 Reads the same objects of 100 KB through our client and through `FileSystems.open`, each in a process of its own, from a moto
 server on this machine, with as many threads as a job has; prints images/s, peak memory and both ratios. Peer: Beam's filesystem.
 """
+
 import functools
 import os
 import time
@@ -11,16 +12,16 @@ from typing import Literal, NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
-from labelbeam.transforms import object_stores
+from labelbeam.storage import object_stores
+from labelbeam.storage.s3_client import _client
 from labelbeam.transforms.elements import ImageFacts
-from labelbeam.transforms.fetch_options import FetchOptions
-from labelbeam.transforms.s3_client import _client
+from labelbeam.transforms.fetch.options import FetchOptions
 
 from benchmarks.figures import Figure, arguments, in_own_process, peak_mib, publish
 from tests.fakes.store_servers import moto_server
 
-BUCKET = "pictures"
-PICTURE_BYTES = 100_000
+BUCKET = "images"
+IMAGE_BYTES = 100_000
 
 Way = Literal["labelbeam", "beam"]
 
@@ -32,12 +33,12 @@ class Cost(NamedTuple):
     grown_mib: float
 
 
-def fill(port: int, pictures: int) -> list[str]:
+def fill(port: int, images: int) -> list[str]:
     _set_options(port)
     _client(object_stores.PATIENCE).create_bucket(Bucket=BUCKET)
-    uris = [f"s3://{BUCKET}/{i}.jpg" for i in range(pictures)]
+    uris = [f"s3://{BUCKET}/{i}.jpg" for i in range(images)]
     for uri in uris:
-        object_stores.write(uri, os.urandom(PICTURE_BYTES))
+        object_stores.write(uri, os.urandom(IMAGE_BYTES))
     return uris
 
 
@@ -49,7 +50,7 @@ def measure(way: Way, port: int, uris: list[str], threads: int) -> Cost:
     before_mib, started = peak_mib(), time.monotonic()
     with ThreadPoolExecutor(threads) as pool:
         for num_bytes in pool.map(read, uris):
-            assert num_bytes == PICTURE_BYTES
+            assert num_bytes == IMAGE_BYTES
     return Cost(len(uris) / (time.monotonic() - started), peak_mib() - before_mib)
 
 
@@ -63,27 +64,50 @@ def _read_through_beam(uri: str) -> int:
 
 
 def _set_options(port: int) -> None:
-    FileSystems.set_options(PipelineOptions([f"--s3_endpoint_url=http://127.0.0.1:{port}", "--s3_access_key_id=a",
-                                             "--s3_secret_access_key=b", "--s3_region_name=us-east-1"]))
+    FileSystems.set_options(
+        PipelineOptions(
+            [
+                f"--s3_endpoint_url=http://127.0.0.1:{port}",
+                "--s3_access_key_id=a",
+                "--s3_secret_access_key=b",
+                "--s3_region_name=us-east-1",
+            ]
+        )
+    )
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--threads", type=int, default=FetchOptions().read_threads)
     args = parser.parse_args()
     costs, peaks_mib = {}, {}
     with moto_server() as port:
-        uris = fill(port, args.pictures)
+        uris = fill(port, args.images)
         for way in ("labelbeam", "beam"):
             costs[way], peaks_mib[way] = cost, _ = in_own_process(measure, way, port, uris, args.threads)
             print(f"{way:10} {cost.images_per_s:7.1f} images/s, memory grew by {cost.grown_mib:6.1f} MiB")
     ours, beams = costs["labelbeam"], costs["beam"]
-    print(f"{ours.images_per_s / beams.images_per_s:.1f}× the images/s of Beam's filesystem, "
-          f"{ours.grown_mib / beams.grown_mib:.3f}× its memory\n")
-    publish([Figure(f"{args.pictures} objects of {PICTURE_BYTES // 1000} KB from S3", "Beam's filesystem", "images/s",
-                    ours.images_per_s, beams.images_per_s, higher_is_better=True,
-                    ours_mib=peaks_mib["labelbeam"], theirs_mib=peaks_mib["beam"], goal=30)], args.json)
+    print(
+        f"{ours.images_per_s / beams.images_per_s:.1f}× the images/s of Beam's filesystem, "
+        f"{ours.grown_mib / beams.grown_mib:.3f}× its memory\n"
+    )
+    publish(
+        [
+            Figure(
+                f"{args.images} objects of {IMAGE_BYTES // 1000} KB from S3",
+                "Beam's filesystem",
+                "images/s",
+                ours.images_per_s,
+                beams.images_per_s,
+                higher_is_better=True,
+                ours_mib=peaks_mib["labelbeam"],
+                theirs_mib=peaks_mib["beam"],
+                goal=30,
+            )
+        ],
+        args.json,
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ side in a process of its own: labelbeam's parts of 500 images (Arrow tables, Par
 (one object a row, one file a table), the same with gzip, and TFRecord files of tf.Example, one an image, as the Object Detection
 API writes them. Each side is handed the rows in the form that it likes best. Prints detections/s and bytes a detection.
 """
+
 import gzip
 import json
 import os
@@ -16,10 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from labelbeam.detectors.detector import Detections
+from labelbeam.detectors.protocol import Detections
+from labelbeam.labelset.parts import new_stem, write_part
+from labelbeam.labelset.schemas import build_table
 from labelbeam.transforms.elements import ImageFacts, ImageReference, ImageRows, LabelledImage
-from labelbeam.transforms.parts import new_stem, write_part
-from labelbeam.transforms.schemas import build_table
 from labelbeam.transforms.to_rows import RowOptions, image_rows, rows_as_dicts
 from labelbeam.transforms.write_parts import PartLimits
 
@@ -28,7 +29,9 @@ from .masks import detections
 
 SIZE_HW = (480, 640)
 PER_IMAGE = 20
-CLASS_NAMES = {number: name for number, name in enumerate(("person", "bicycle", "car", "dog", "chair", "bottle"), start=1)}
+CLASS_NAMES = {
+    number: name for number, name in enumerate(("person", "bicycle", "car", "dog", "chair", "bottle"), start=1)
+}
 LABELLED_AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
@@ -42,17 +45,30 @@ class Measured(NamedTuple):
 def labelled(images: int, with_masks: bool) -> list[ImageRows]:
     """Rows as `ToRows` makes them."""
     rng = np.random.default_rng(0)
-    masks, boxes = detections(200, whole_picture=False)
+    masks, boxes = detections(200, whole_image=False)
     rows = []
     for number in range(images):
         chosen = rng.choice(len(boxes), PER_IMAGE, replace=False)
         jittered = np.clip(boxes[chosen] + rng.normal(0, 0.01, (PER_IMAGE, 4)), 0, 1).astype(np.float32)
         scores = np.sort(rng.uniform(0.3, 1, PER_IMAGE).astype(np.float32))[::-1]
-        found = Detections(jittered, rng.integers(1, len(CLASS_NAMES) + 1, PER_IMAGE, dtype=np.int32), scores,
-                           masks[chosen] if with_masks else None)
-        facts = ImageFacts(1, SIZE_HW[1], SIZE_HW[0], int(rng.integers(50_000, 200_000)), rng.bytes(32).hex(),
-                           float(rng.uniform(5, 50)), float(rng.uniform(1, 2)))
-        image = LabelledImage(ImageReference(f"s3://collection/photos/2026/{number // 1000:04d}/{number:08d}.jpg"), facts, found)
+        found = Detections(
+            jittered,
+            rng.integers(1, len(CLASS_NAMES) + 1, PER_IMAGE, dtype=np.int32),
+            scores,
+            masks[chosen] if with_masks else None,
+        )
+        facts = ImageFacts(
+            1,
+            SIZE_HW[1],
+            SIZE_HW[0],
+            int(rng.integers(50_000, 200_000)),
+            rng.bytes(32).hex(),
+            float(rng.uniform(5, 50)),
+            float(rng.uniform(1, 2)),
+        )
+        image = LabelledImage(
+            ImageReference(f"s3://collection/photos/2026/{number // 1000:04d}/{number:08d}.jpg"), facts, found
+        )
         rows.append(image_rows(image, RowOptions(CLASS_NAMES), LABELLED_AT))
     return rows
 
@@ -60,8 +76,9 @@ def labelled(images: int, with_masks: bool) -> list[ImageRows]:
 def write_parquet(rows: list[ImageRows], folder: str, tables: Sequence[str]) -> Callable[[], None]:
     def write() -> None:
         for start in range(0, len(rows), PartLimits.images):
-            part = rows[start:start + PartLimits.images]
+            part = rows[start : start + PartLimits.images]
             write_part(folder, new_stem("benchmark"), {name: build_table(name, part) for name in tables})
+
     return write
 
 
@@ -70,7 +87,9 @@ def write_json_lines(rows: list[ImageRows], folder: str, tables: Sequence[str]) 
 
 
 def write_gzipped_json_lines(rows: list[ImageRows], folder: str, tables: Sequence[str]) -> Callable[[], None]:
-    return _json_writer(rows, folder, tables, lambda path: gzip.open(path, "wt", compresslevel=6, encoding="utf-8"), "jsonl.gz")
+    return _json_writer(
+        rows, folder, tables, lambda path: gzip.open(path, "wt", compresslevel=6, encoding="utf-8"), "jsonl.gz"
+    )
 
 
 def _json_writer(rows, folder, tables, open_file, suffix) -> Callable[[], None]:
@@ -83,13 +102,22 @@ def _json_writer(rows, folder, tables, open_file, suffix) -> Callable[[], None]:
             with open_file(os.path.join(folder, f"{name}.{suffix}")) as file:
                 for row in table:
                     file.write(json.dumps(row) + "\n")
+
     return write
 
 
 def write_tfrecord(rows: list[ImageRows], folder: str, tables: Sequence[str]) -> Callable[[], None]:
     import tensorflow as tf
-    columns = [{f"{table}/{name}": list(values) for table in tables for name, values in image.tables[table].items()
-                if name != "image_id" or table == "images"} for image in rows]
+
+    columns = [
+        {
+            f"{table}/{name}": list(values)
+            for table in tables
+            for name, values in image.tables[table].items()
+            if name != "image_id" or table == "images"
+        }
+        for image in rows
+    ]
     for image in columns:
         image["images/labelled_at"] = [LABELLED_AT.isoformat()]
 
@@ -104,13 +132,20 @@ def write_tfrecord(rows: list[ImageRows], folder: str, tables: Sequence[str]) ->
     def write() -> None:
         with tf.io.TFRecordWriter(os.path.join(folder, "labels.tfrecord")) as file:
             for image in columns:
-                example = tf.train.Example(features=tf.train.Features(feature={n: feature(v) for n, v in image.items()}))
+                example = tf.train.Example(
+                    features=tf.train.Features(feature={n: feature(v) for n, v in image.items()})
+                )
                 file.write(example.SerializeToString())
+
     return write
 
 
-WRITERS = {"Parquet": write_parquet, "JSON lines": write_json_lines, "JSON lines, gzip": write_gzipped_json_lines,
-           "TFRecord of tf.Example": write_tfrecord}
+WRITERS = {
+    "Parquet": write_parquet,
+    "JSON lines": write_json_lines,
+    "JSON lines, gzip": write_gzipped_json_lines,
+    "TFRecord of tf.Example": write_tfrecord,
+}
 
 
 def measure(writer: str, images: int, with_masks: bool, rounds: int) -> Measured:
@@ -137,10 +172,28 @@ def main() -> None:
         found = {writer: in_own_process(measure, writer, images, with_masks, rounds) for writer in WRITERS}
         mine, mine_mib = found.pop("Parquet")
         for peer, (other, other_mib) in found.items():
-            figures.append(Figure(f"writing {what}", peer, "detections/s", mine.detections_per_s, other.detections_per_s,
-                                  higher_is_better=True, ours_mib=mine_mib, theirs_mib=other_mib))
-            figures.append(Figure(f"size of {what}", peer, "bytes a detection", mine.bytes_per_detection,
-                                  other.bytes_per_detection, higher_is_better=False))
+            figures.append(
+                Figure(
+                    f"writing {what}",
+                    peer,
+                    "detections/s",
+                    mine.detections_per_s,
+                    other.detections_per_s,
+                    higher_is_better=True,
+                    ours_mib=mine_mib,
+                    theirs_mib=other_mib,
+                )
+            )
+            figures.append(
+                Figure(
+                    f"size of {what}",
+                    peer,
+                    "bytes a detection",
+                    mine.bytes_per_detection,
+                    other.bytes_per_detection,
+                    higher_is_better=False,
+                )
+            )
     publish(figures, args.json)
 
 

@@ -3,15 +3,16 @@
 A name such as `demo` finds `configs/detectors/demo.yaml` of the package; a path to one's own YAML file works as well.
 Not for settings of a job (thresholds, batch size): those are options of the command.
 """
+
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from .errors import ConfigError
+from ..storage.errors import ConfigError
 from .shipped_configs import find_config
 from .strict_yaml import build, parse_mapping, read_mapping
 
-Engine = Literal["saved_model", "native"]
+Engine = Literal["saved_model", "keras"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 
 
@@ -36,8 +37,8 @@ class DetectorConfig:
       weights: TF Hub handle or folder of a SavedModel (a relative path starts at the YAML file's folder).
       weights_sha256: fingerprint of these weights, as the engine gives it: others are refused. None takes what is there.
       engines: engines that can run it.
-      native_network: name of the network in `detectors/native` that engine native runs it with; None if there's none.
-      input_size_hw: (height, width) in pixels to which the network itself resizes a picture; None if that isn't known, or
+      native_network: name of the network in `detectors/native` that engine keras runs it with; None if there's none.
+      input_size_hw: (height, width) in pixels to which the network itself resizes an image; None if that isn't known, or
         differs.
       resize: how: `stretch` (aspect ratio not kept) or `letterbox` (kept, padded); goes with `input_size_hw`.
       masks: whether the detector gives instance masks.
@@ -62,17 +63,23 @@ class DetectorConfig:
     input_size_hw: tuple[int, int] | None = None
     resize: Literal["stretch", "letterbox"] | None = None
     reference: Reference | None = None
-    native_network: str | None = None
+    keras_network: str | None = None
     weights_sha256: str | None = None
 
     def __post_init__(self):
-        if ("native" in self.engines) != (self.native_network is not None):
-            raise ConfigError(f"detector {self.name}: engine native and the key native_network go together; the file has "
-                              f"engines {list(self.engines)} and native_network {self.native_network}")
+        if ("keras" in self.engines) != (self.keras_network is not None):
+            raise ConfigError(
+                f"detector {self.name}: engine keras and the key native_network go together; the file has "
+                f"engines {list(self.engines)} and native_network {self.native_network}"
+            )
         if (self.input_size_hw is None) != (self.resize is None):
-            raise ConfigError(f"detector {self.name}: the keys input_size_hw and resize go together; give both, or neither")
+            raise ConfigError(
+                f"detector {self.name}: the keys input_size_hw and resize go together; give both, or neither"
+            )
         if self.input_size_hw is not None and min(self.input_size_hw) < 1:
-            raise ConfigError(f"detector {self.name}: input_size_hw: expected numbers of pixels, got {list(self.input_size_hw)}")
+            raise ConfigError(
+                f"detector {self.name}: input_size_hw: expected numbers of pixels, got {list(self.input_size_hw)}"
+            )
 
 
 def load_config(name_or_yaml: str) -> DetectorConfig:
@@ -102,8 +109,11 @@ def parse_config(text: str, where: str) -> DetectorConfig:
         values["labels"] = _label_map(values["labels"], where)
     config = build(DetectorConfig, values, where)
     if "://" not in config.weights and not config.weights.startswith("/"):
-        weights = f"{where.rpartition('/')[0]}/{config.weights}" if "://" in where else str(
-            (Path(where).parent / config.weights).resolve())
+        weights = (
+            f"{where.rpartition('/')[0]}/{config.weights}"
+            if "://" in where
+            else str((Path(where).parent / config.weights).resolve())
+        )
         config = replace(config, weights=weights)
     return config
 

@@ -6,6 +6,7 @@ small file in the temporary folder, which the system lets go of when the process
 GPUs, they share: then memory is taken as it is needed. Not for JAX or PyTorch beneath Keras: those have settings of their own,
 such as CUDA_VISIBLE_DEVICES.
 """
+
 import fcntl
 import functools
 import logging
@@ -40,8 +41,12 @@ def take_share(processes: int) -> None:
             tf.config.set_visible_devices(gpu, "GPU")
             if processes > len(gpus):
                 tf.config.experimental.set_memory_growth(gpu, True)
-    except RuntimeError as error:  # TensorFlow computes already: somebody's own pipeline uses it, and has its own settings
-        _log.warning("TensorFlow was in use before the detector was loaded, so its threads and GPUs stay as they are: %s", error)
+    except (
+        RuntimeError
+    ) as error:  # TensorFlow computes already: somebody's own pipeline uses it, and has its own settings
+        _log.warning(
+            "TensorFlow was in use before the detector was loaded, so its threads and GPUs stay as they are: %s", error
+        )
 
 
 def take_slot(names: Sequence[str], processes: int, folder: Path | None = None) -> int:

@@ -3,15 +3,16 @@
 `prepare` runs before the job: it resolves and checks everything and gives a small picklable `DetectorSpec`, which travels to
 the workers. `DetectorSpec.load` runs there, once per process or device.
 """
+
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from ..storage.errors import UsageError, WeightsError
 from .config import DetectorConfig, Engine
-from .detector import DetectOptions, Detector
-from .errors import UsageError, WeightsError
+from .protocol import DetectOptions, Detector
 
 Precision = Literal["float32", "bfloat16"]
-SAVED_MODEL_BATCH_SIZE = 8  # with `auto`, where the signature takes several pictures: they are to have one size
+SAVED_MODEL_BATCH_SIZE = 8  # with `auto`, where the signature takes several images: they are to have one size
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class DetectorSpec:
       has_masks: whether masks are wanted and the model gives them.
       takes_boxes: whether the loaded detector is a `BoxClassifier`.
       options: what is wanted of the detector.
-      max_batch_size: pictures a call of the model at most, where it takes several; `auto` leaves it to the engine.
+      max_batch_size: images a call of the model at most, where it takes several; `auto` leaves it to the engine.
       processes: processes that load a detector on one machine, each with its share of processors and GPUs.
     """
 
@@ -50,15 +51,24 @@ class DetectorSpec:
         """
         # TensorFlow and Keras: imported where a detector runs, not where a job is put together.
         from .device_share import take_share
+
         take_share(self.processes)
-        if self.engine == "native":
-            from .native.detector import NativeDetector
-            from .native.weights import find_weights_file
-            detector = NativeDetector(self.config.native_network, find_weights_file(self.config.native_network, self.weights),
-                                      self.options, precision=self.precision, max_batch_size=self.max_batch_size)
+        if self.engine == "keras":
+            from .keras.detector import KerasDetector
+            from .keras.weights import find_weights_file
+
+            detector = KerasDetector(
+                self.config.keras_network,
+                find_weights_file(self.config.keras_network, self.weights),
+                self.options,
+                precision=self.precision,
+                max_batch_size=self.max_batch_size,
+            )
             self._check_fingerprint(detector.fingerprint)
             return detector
-        from . import hub, saved_model
+        from . import saved_model
+        from .weights import hub
+
         folder = hub.resolve(self.weights)
         self._check_fingerprint(hub.fingerprint(folder))
         size = SAVED_MODEL_BATCH_SIZE if self.max_batch_size == "auto" else self.max_batch_size
@@ -66,13 +76,22 @@ class DetectorSpec:
 
     def _check_fingerprint(self, found: str) -> None:
         if found != self.fingerprint:
-            raise WeightsError(f"weights {self.weights}: not those that the job was started with (SHA-256 {found[:16]}…, "
-                               f"expected {self.fingerprint[:16]}…); labels of both would be mixed. Start the job again")
+            raise WeightsError(
+                f"weights {self.weights}: not those that the job was started with (SHA-256 {found[:16]}…, "
+                f"expected {self.fingerprint[:16]}…); labels of both would be mixed. Start the job again"
+            )
 
 
-def prepare(config: DetectorConfig, *, engine: Engine = "saved_model", precision: Precision = "float32",
-            weights: str | None = None, options: DetectOptions = DetectOptions(),
-            max_batch_size: int | Literal["auto"] = "auto", processes: int = 1) -> DetectorSpec:
+def prepare(
+    config: DetectorConfig,
+    *,
+    engine: Engine = "saved_model",
+    precision: Precision = "float32",
+    weights: str | None = None,
+    options: DetectOptions = DetectOptions(),
+    max_batch_size: int | Literal["auto"] = "auto",
+    processes: int = 1,
+) -> DetectorSpec:
     """Checks that this detector can do what is asked, without loading it.
 
     Args:
@@ -85,17 +104,31 @@ def prepare(config: DetectorConfig, *, engine: Engine = "saved_model", precision
     if engine not in config.engines:
         raise UsageError(f"--engine {engine}: detector {config.name} runs on {', '.join(config.engines)}")
     if engine == "saved_model" and precision != "float32":
-        raise UsageError(f"--precision {precision}: a published graph runs in the precision it was exported in; "
-                         f"use --precision float32{', or --engine native' * ('native' in config.engines)}")
+        raise UsageError(
+            f"--precision {precision}: a published graph runs in the precision it was exported in; "
+            f"use --precision float32{', or --engine keras' * ('keras' in config.engines)}"
+        )
     expected, weights = None if weights else config.weights_sha256, weights or config.weights
-    inspect = _inspect_native if engine == "native" else _inspect_saved_model
+    inspect = _inspect_keras if engine == "keras" else _inspect_saved_model
     found = inspect(config, weights, options)
     if expected not in (None, found.fingerprint):
-        raise WeightsError(f"weights {weights}: not those that {config.name} was configured with (SHA-256 "
-                           f"{found.fingerprint[:16]}…, expected {expected[:16]}…). Fetch or stage them again, or take weights_sha256 "
-                           "out of its file")
-    return DetectorSpec(config, engine, precision, weights, found.fingerprint, options.masks and found.has_masks,
-                        found.takes_boxes, options, max_batch_size, processes)
+        raise WeightsError(
+            f"weights {weights}: not those that {config.name} was configured with (SHA-256 "
+            f"{found.fingerprint[:16]}…, expected {expected[:16]}…). Fetch or stage them again, or take weights_sha256 "
+            "out of its file"
+        )
+    return DetectorSpec(
+        config,
+        engine,
+        precision,
+        weights,
+        found.fingerprint,
+        options.masks and found.has_masks,
+        found.takes_boxes,
+        options,
+        max_batch_size,
+        processes,
+    )
 
 
 class _Found(NamedTuple):
@@ -107,18 +140,21 @@ class _Found(NamedTuple):
 
 
 def _inspect_saved_model(config: DetectorConfig, weights: str, options: DetectOptions) -> _Found:
-    from . import hub, signature
+    from . import signature
+    from .weights import hub
+
     folder = hub.resolve(weights)
     found = signature.read_signature(folder)
     signature.check_outputs(found, options, config.masks, where=f"weights {weights}")
     return _Found(hub.fingerprint(folder), found.has_masks, takes_boxes=False)
 
 
-def _inspect_native(config: DetectorConfig, weights: str, options: DetectOptions) -> _Found:
+def _inspect_keras(config: DetectorConfig, weights: str, options: DetectOptions) -> _Found:
     """Published weights are imported here, once, so that wrong ones are refused before the job starts."""
-    from .native import networks
-    from .native.weights import find_weights_file, read_fingerprint
-    network = networks.find_network(config.native_network)
-    networks.check_outputs(config.native_network, options.keep)
-    fingerprint = read_fingerprint(find_weights_file(config.native_network, weights), config.native_network)
+    from .keras import networks
+    from .keras.weights import find_weights_file, read_fingerprint
+
+    network = networks.find_network(config.keras_network)
+    networks.check_outputs(config.keras_network, options.keep)
+    fingerprint = read_fingerprint(find_weights_file(config.keras_network, weights), config.keras_network)
     return _Found(fingerprint, network.mask_size_hw is not None, network.has_proposals)

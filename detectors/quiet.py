@@ -4,6 +4,7 @@ TensorFlow 2.21 writes half a dozen lines to stderr while it is imported and loo
 is read; a person who waits for a job's summary shouldn't have to tell them from errors. Python's own exceptions and warnings
 come through. Not needed where TensorFlow is imported already.
 """
+
 import contextlib
 import os
 import sys
@@ -22,6 +23,7 @@ def import_tensorflow() -> ModuleType:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its warnings and errors stay
         with _stderr_of_libraries_closed():
             import tensorflow
+
             tensorflow.config.list_physical_devices()
         return tensorflow
 

@@ -1,13 +1,14 @@
 """The YAML files that labelbeam ships in `configs/`, found by name; a path finds one's own.
 
-What a file must say is the business of those who read it: `config.py` for detectors, `pipeline/runner_config.py` for runners.
+What a file must say is the business of those who read it: `config.py` for detectors, `pipeline/running/runner_config.py` for runners.
 """
+
 import difflib
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import ConfigError
+from ..storage.errors import ConfigError
 
 Kind = Literal["detectors", "labels", "runners"]
 
@@ -34,8 +35,10 @@ def find_config(kind: Kind, name_or_yaml: str, what: str) -> Any:
     known = shipped_names(kind)
     if name_or_yaml not in known:
         near = difflib.get_close_matches(name_or_yaml, known, n=1)
-        raise ConfigError(f"{what} {name_or_yaml}: not known{f'; did you mean {near[0]}?' if near else '.'} "
-                          f"Known: {', '.join(known)}; or give the path of a .yaml file")
+        raise ConfigError(
+            f"{what} {name_or_yaml}: not known{f'; did you mean {near[0]}?' if near else '.'} "
+            f"Known: {', '.join(known)}; or give the path of a .yaml file"
+        )
     return _folder(kind) / f"{name_or_yaml}.yaml"
 
 

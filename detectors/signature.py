@@ -2,11 +2,12 @@
 
 So a model that can't do the job is refused before the job starts.
 """
+
 import os
 from dataclasses import dataclass
 
-from .detector import DetectOptions
-from .errors import WeightsError
+from ..storage.errors import WeightsError
+from .protocol import DetectOptions
 from .quiet import import_tensorflow
 
 SIGNATURE = "serving_default"
@@ -20,7 +21,7 @@ class Signature:
 
     Attributes:
       input_name: keyword of the signature's only input.
-      fixed_batch: True if one call takes exactly one picture, False if any number.
+      fixed_batch: True if one call takes exactly one image, False if any number.
       outputs: names of the outputs, sorted.
     """
 
@@ -49,26 +50,47 @@ def read_signature(folder: str) -> Signature:
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             proto.ParseFromString(file.read())
-        signatures = {name: s for graph in proto.meta_graphs if "serve" in graph.meta_info_def.tags
-                      for name, s in graph.signature_def.items()}
+        signatures = {
+            name: s
+            for graph in proto.meta_graphs
+            if "serve" in graph.meta_info_def.tags
+            for name, s in graph.signature_def.items()
+        }
     except (DecodeError, tf.errors.OpError) as error:
-        raise WeightsError(f"weights {folder}: saved_model.pb can't be read ({error}); fetch the SavedModel again") from error
+        raise WeightsError(
+            f"weights {folder}: saved_model.pb can't be read ({error}); fetch the SavedModel again"
+        ) from error
     if SIGNATURE not in signatures:
-        raise WeightsError(f"weights {folder}: expected a signature {SIGNATURE!r}; the SavedModel has "
-                           f"{sorted(n for n in signatures if not n.startswith('__')) or 'none'}")
+        raise WeightsError(
+            f"weights {folder}: expected a signature {SIGNATURE!r}; the SavedModel has "
+            f"{sorted(n for n in signatures if not n.startswith('__')) or 'none'}"
+        )
     inputs, outputs = signatures[SIGNATURE].inputs, signatures[SIGNATURE].outputs
     missing = [name for name in REQUIRED_OUTPUTS if name not in outputs]
     if missing:
-        raise WeightsError(f"weights {folder}: the SavedModel lacks {', '.join(missing)}, which a detector of the TF Object "
-                           f"Detection API gives; it has {', '.join(sorted(outputs))}")
-    shapes = {name: (None if i.tensor_shape.unknown_rank else [d.size for d in i.tensor_shape.dim], i.dtype)
-              for name, i in inputs.items()}
+        raise WeightsError(
+            f"weights {folder}: the SavedModel lacks {', '.join(missing)}, which a detector of the TF Object "
+            f"Detection API gives; it has {', '.join(sorted(outputs))}"
+        )
+    shapes = {
+        name: (None if i.tensor_shape.unknown_rank else [d.size for d in i.tensor_shape.dim], i.dtype)
+        for name, i in inputs.items()
+    }
     name, (shape, dtype) = next(iter(shapes.items()), ("", (None, 0)))
-    if (len(inputs) != 1 or dtype != tf.uint8.as_datatype_enum or shape is None or len(shape) != 4
-            or shape[0] not in (1, -1) or shape[1:3] != [-1, -1] or shape[3] != 3):
+    if (
+        len(inputs) != 1
+        or dtype != tf.uint8.as_datatype_enum
+        or shape is None
+        or len(shape) != 4
+        or shape[0] not in (1, -1)
+        or shape[1:3] != [-1, -1]
+        or shape[3] != 3
+    ):
         have = "; ".join(f"{n}: {tf.as_dtype(d).name} {s}" for n, (s, d) in shapes.items())
-        raise WeightsError(f"weights {folder}: expected one input, uint8 [1, height, width, 3] of any height and width; the "
-                           f"SavedModel takes {have or 'nothing'}")
+        raise WeightsError(
+            f"weights {folder}: expected one input, uint8 [1, height, width, 3] of any height and width; the "
+            f"SavedModel takes {have or 'nothing'}"
+        )
     return Signature(name, fixed_batch=shape[0] == 1, outputs=tuple(sorted(outputs)))
 
 
@@ -83,5 +105,7 @@ def check_outputs(signature: Signature, options: DetectOptions, masks_promised: 
         if name not in signature.outputs:
             raise WeightsError(f"--keep {name}: {where} has no such output; it has {have}")
     if masks_promised and options.masks and not signature.has_masks:
-        raise WeightsError(f"{where}: the configuration promises masks, but there's no output {MASKS_OUTPUT}; it has {have}. "
-                           "Use --mask-format none, or a configuration with `masks: false`")
+        raise WeightsError(
+            f"{where}: the configuration promises masks, but there's no output {MASKS_OUTPUT}; it has {have}. "
+            "Use --mask-format none, or a configuration with `masks: false`"
+        )

@@ -2,13 +2,14 @@
 
 Only for small configuration files written by people; lists of images have their own readers.
 """
+
 import difflib
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from .errors import ConfigError
+from ..storage.errors import ConfigError
 
 
 def read_mapping(path) -> dict:
@@ -49,10 +50,15 @@ def build(cls, values: dict, where: str):
     for key in values:
         if key not in allowed:
             near = difflib.get_close_matches(str(key), allowed, n=1)
-            raise ConfigError(f"{where}: unknown key {key!r}{f', did you mean {near[0]!r}?' if near else ''}; "
-                              f"allowed: {', '.join(allowed)}")
-    missing = [name for name, f in allowed.items()
-               if name not in values and f.default is MISSING and f.default_factory is MISSING]
+            raise ConfigError(
+                f"{where}: unknown key {key!r}{f', did you mean {near[0]!r}?' if near else ''}; "
+                f"allowed: {', '.join(allowed)}"
+            )
+    missing = [
+        name
+        for name, f in allowed.items()
+        if name not in values and f.default is MISSING and f.default_factory is MISSING
+    ]
     if missing:
         raise ConfigError(f"{where}: missing key {', '.join(map(repr, missing))}")
     return cls(**{key: _convert(value, allowed[key].type, key, where) for key, value in values.items()})

@@ -4,6 +4,7 @@
 
 What a command does is in a module of its own; heavy imports (Beam, TensorFlow) wait until a command needs them.
 """
+
 import argparse
 import json
 import logging
@@ -12,26 +13,32 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from ..detectors.errors import UsageError
-from ..transforms.credentials import redact
-from .arguments.detectors import add_stage, add_weights
-from .arguments.jobs import add_demo, add_estimate, add_label
-from .arguments.results import add_evaluate_and_compare, add_export, add_report_and_show, add_status_and_settle
+from ..storage.errors import UsageError
+from ..storage.redaction import redact
+from .commands.options.detectors import add_stage, add_weights
+from .commands.options.jobs import add_demo, add_estimate, add_label
+from .commands.options.results import add_evaluate_and_compare, add_export, add_report_and_show, add_status_and_settle
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command, with the help that teaches."""
     parser = argparse.ArgumentParser(
-        prog="labelbeam", allow_abbrev=False,
+        prog="labelbeam",
+        allow_abbrev=False,
         description="Labels images at scale, offline: image URIs in, Parquet tables of detections and masks out.",
-        epilog="`labelbeam COMMAND --help` explains a command. Start with `labelbeam demo`.")
+        epilog="`labelbeam COMMAND --help` explains a command. Start with `labelbeam demo`.",
+    )
     parser.add_argument("--version", action="version", version=f"labelbeam {metadata.version('labelbeam')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_label(commands)
     add_estimate(commands)
     add_demo(commands)
-    commands.add_parser("detectors", allow_abbrev=False, help="list the detectors that labelbeam has configurations for",
-                        description="Lists the configurations: input size, classes, engines, published accuracy.")
+    commands.add_parser(
+        "detectors",
+        allow_abbrev=False,
+        help="list the detectors that labelbeam has configurations for",
+        description="Lists the configurations: input size, classes, engines, published accuracy.",
+    )
     add_weights(commands)
     add_stage(commands)
     add_status_and_settle(commands)
@@ -46,8 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow, which is very talkative
     parser = build_parser()
     args, rest = parser.parse_known_args(arguments)
-    logging.basicConfig(level=logging.INFO if getattr(args, "verbose", False) else logging.ERROR,
-                        format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO if getattr(args, "verbose", False) else logging.ERROR,
+        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
+    )
     if rest and args.command not in ("label", "stage", "estimate"):  # whose further options are Beam's
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
@@ -56,58 +65,77 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"labelbeam: {redact(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("labelbeam: interrupted. What finished parts hold is kept; the same command goes on from there.",
-              file=sys.stderr)
+        print(
+            "labelbeam: interrupted. What finished parts hold is kept; the same command goes on from there.",
+            file=sys.stderr,
+        )
         return 130
 
 
 def _run(args: argparse.Namespace, rest: list[str]) -> int:
     if args.command == "detectors":
-        from .list_detectors import list_detectors
+        from .commands.detectors import list_detectors
+
         print(list_detectors())
         return 0
     if args.command == "demo":
-        from .demo import run_demo
+        from .commands.demo import run_demo
+
         return run_demo(args.output)
     if args.command == "estimate":
-        from .estimate import run_estimate
+        from .commands.estimate import run_estimate
+
         return run_estimate(args, rest)
     if args.command == "status":
-        from .status import collect_status, describe_status
+        from .commands.status import collect_status, describe_status
+
         status = collect_status(args.output)
         print(json.dumps(status, indent=1) if args.json else describe_status(status))
         return 0
     if args.command == "settle":
-        from .settle import settle
+        from .commands.repair import settle
+
         print(settle(args.output))
         return 0
     if args.command == "evaluate":
-        from .results.evaluate import run_evaluate
+        from ..results.evaluate.evaluation import run_evaluate
+
         return run_evaluate(args)
     if args.command == "compare":
-        from .results.compare_page import run_compare
+        from ..results.compare.page import run_compare
+
         return run_compare(args)
     if args.command == "report":
-        from .results.report import write_report
+        from ..results.report.report import write_report
+
         print(write_report(args.output, args.to_path, args.seed))
         return 0
     if args.command == "show":
-        from .results.show import show
+        from ..results.drawing.show import show
+
         show(args.output, args.image, args.to_path)
         return 0
     if args.command == "weights":
-        from .convert_weights import run_weights
+        from .commands.weights import run_weights
+
         return run_weights(args)
     if args.command == "stage":
-        from .stage import run_stage
+        from .commands.stage import run_stage
+
         return run_stage(args, rest)
     if args.command == "export":
-        from .results.export.run import ExportOptions, export
-        summary = export(args.output, ExportOptions(args.format, args.target, args.min_score, args.classes, args.pictures,
-                                                    args.polygon_tolerance_px))
+        from ..results.export.run import ExportOptions, export
+
+        summary = export(
+            args.output,
+            ExportOptions(
+                args.format, args.target, args.min_score, args.classes, args.images, args.polygon_tolerance_px
+            ),
+        )
         print(summary.describe())
         return 1 if summary.num_missing else 0
-    from .label import run_label
+    from .commands.label import run_label
+
     return run_label(args, rest)
 
 

@@ -1,15 +1,16 @@
 """From what a command says of a detector to one that is prepared; its configuration and its weights may lie in a store.
 
 The configuration is read here, once. The weights are looked at here, in the machine's cache, and named to the workers as they
-were given, so that each machine fetches them itself (`transforms/stored_weights.py`).
+were given, so that each machine fetches them itself (`detectors/weights/stores.py`).
 """
+
 from dataclasses import replace
 
 from ..detectors.config import DetectorConfig, load_config, parse_config
-from ..detectors.errors import ConfigError
 from ..detectors.load import DetectorSpec, prepare
-from ..transforms import output_files
-from ..transforms.stored_weights import local_weights
+from ..detectors.weights.stores import local_weights
+from ..storage import files as output_files
+from ..storage.errors import ConfigError
 
 
 def find_detector(name_or_yaml: str, *, weights: str | None = None, **options) -> DetectorSpec:

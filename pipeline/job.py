@@ -2,6 +2,7 @@
 
 `build_graph` is the whole pipeline on one screen. Not for use inside another pipeline: see `label_images.py`.
 """
+
 import _thread
 import contextlib
 import time
@@ -16,24 +17,24 @@ import apache_beam as beam
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from ..transforms import object_stores
+from ..labelset.clean_up import sweep
+from ..labelset.job_records import read_record, utc_now, write_record
+from ..labelset.lease import holding
+from ..storage import object_stores
+from ..storage.redaction import redact
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message, is_incomplete
-from ..transforms.crash_notes import remove_notes
-from ..transforms.credentials import redact
-from ..transforms.driver_link import DriverLink
 from ..transforms.elements import METRICS_NAMESPACE, ErrorKind
 from ..transforms.group_by_chunk import GroupByChunk
-from ..transforms.inputs import ListOptions
-from ..transforms.job_records import read_record, utc_now, write_record
 from ..transforms.list_images import ListImages
 from ..transforms.skip_labelled import SkipLabelled
-from ..transforms.sweep import sweep
+from ..transforms.sources.inputs import ListOptions
+from ..transforms.workers.driver_link import DriverLink
+from ..transforms.workers.in_flight import remove_notes
 from ..transforms.write_parts import PartLimits, WriteParts
-from .label_images import LabelReferences, Pace
-from .labelling import Labelling, claim_output
-from .lease import holding
-from .missing import find_missing
-from .progress import following
+from .label_config import LabelConfig, claim_output
+from .label_images import ExecutionOptions, LabelReferences
+from .running.missing import find_missing
+from .running.progress import following
 
 PACKAGES = ("labelbeam", "apache-beam", "tensorflow", "keras", "numpy", "pillow", "pyarrow")
 
@@ -60,9 +61,9 @@ class Job:
 
     inputs: Sequence[str]
     output: str
-    labelling: Labelling
+    label_config: LabelConfig
     listing: ListOptions = ListOptions()
-    pace: Pace = Pace()
+    execution: ExecutionOptions = ExecutionOptions()
     parts: PartLimits = PartLimits()
     limit: int | None = None
     retry_failed: Collection[ErrorKind] | None = None
@@ -78,29 +79,34 @@ class JobResult:
     seconds: float
 
 
-def build_graph(pipeline: beam.Pipeline, job: Job, facts: Mapping[str, Any],
-                link: DriverLink = DriverLink()) -> beam.PCollection[dict]:
+def build_graph(
+    pipeline: beam.Pipeline, job: Job, facts: Mapping[str, Any], link: DriverLink = DriverLink()
+) -> beam.PCollection[dict]:
     """The whole flow. `facts` are what the record says of the job beyond its figures; `link` is told of progress."""
-    todo = (pipeline
-            | ListImages(job.inputs, job.listing)
-            | SkipLabelled(job.output, job.limit, job.labelling.boxes, job.retry_failed or (), link))
-    return (todo["references"]
-            | GroupByChunk()
-            | LabelReferences(job.labelling, job.pace, job.output, link)
-            | WriteParts(job.output, job.job_id, job.labelling.tables, job.labelling.metadata, job.parts, link)
-            | CloseJob(todo["counts"], job.output, facts, link))
+    todo = (
+        pipeline
+        | ListImages(job.inputs, job.listing)
+        | SkipLabelled(job.output, job.limit, job.label_config.boxes, job.retry_failed or (), link)
+    )
+    return (
+        todo["references"]
+        | GroupByChunk()
+        | LabelReferences(job.label_config, job.execution, job.output, link)
+        | WriteParts(job.output, job.job_id, job.label_config.tables, job.label_config.metadata, job.parts, link)
+        | CloseJob(todo["counts"], job.output, facts, link)
+    )
 
 
 def run_job(job: Job, options: PipelineOptions) -> JobResult:
     """Runs a job to its end.
 
     Raises:
-      UsageError: if the output folder holds another labelling, or another job is at work on it.
+      UsageError: if the output folder holds another label set, or another job is at work on it.
       JobIncompleteError: if the figures of what was listed and what was written don't agree.
       Exception: whatever else stopped the pipeline. What finished parts hold stays; the same command goes on from there.
     """
     with holding(job.output, job.job_id, on_lost=_thread.interrupt_main):
-        claim_output(job.output, job.labelling)
+        claim_output(job.output, job.label_config)
         sweep(job.output)
         with following(job.output, job.job_id) as link:
             return _run_with_record(job, options, link)
@@ -111,7 +117,7 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
     facts = {
         "job_id": job.job_id,
         "status": "running",
-        "labelling": job.labelling.fingerprint,
+        "labelling": job.label_config.fingerprint,
         "inputs": [redact(uri) for uri in job.inputs],
         "limit": job.limit,
         "retry_failed": None if job.retry_failed is None else sorted(job.retry_failed),
@@ -144,8 +150,11 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
     metrics = _metrics(result)
     record = read_record(job.output, job.job_id)
     if loads := metrics.get("model_loads"):  # known only now: runners tell of metrics when all is done
-        record["detector_loads"] = {"count": loads, "seconds": metrics["model_load_ms"] / 1000,
-                                    "resident_bytes": metrics["model_resident_bytes"]}
+        record["detector_loads"] = {
+            "count": loads,
+            "seconds": metrics["model_load_ms"] / 1000,
+            "resident_bytes": metrics["model_resident_bytes"],
+        }
         write_record(job.output, record)
     return JobResult(record, metrics, time.monotonic() - started)
 

@@ -1,7 +1,8 @@
 """Whether two output folders hold the same rows, timings aside: for tests of runners, and by hand
 
-    python -m tests.same_tables OUT OTHER
+python -m tests.same_tables OUT OTHER
 """
+
 import sys
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """Where the tests find the stand-ins of the published detectors, and real photos."""
+
 import os
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """What `setup.py` builds works outside the repository: from the wheel and from the sdist, in an environment of its own; and on
 workers, which have Beam alone and install the sdist, as they do with `--setup_file`.
 """
+
 import os
 import shutil
 import subprocess
@@ -10,15 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from .fakes.processes import worker_pool
-from .same_tables import read_tables
+from tests.fakes.processes import worker_pool
+from tests.same_tables import read_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(*command, cwd, timeout_s=1200, **variables):
-    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=timeout_s,
-                          env={**os.environ, **variables})
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env={**os.environ, **variables},
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -54,12 +61,28 @@ def test_the_demo_works_from_sdist_and_wheel_in_an_empty_environment(distributio
     wheel, _ = distributions
     for number, installs in enumerate(((), (wheel,))):
         if installs:
-            run(worker_environment, "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", *installs, cwd=tmp_path)
-        where = run(worker_environment, "-c", "import labelbeam.pipeline.cli as c; print(c.__file__)", cwd=tmp_path,
-                    PYTHONPATH="")
+            run(
+                worker_environment,
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--force-reinstall",
+                "--no-deps",
+                *installs,
+                cwd=tmp_path,
+            )
+        where = run(
+            worker_environment,
+            "-c",
+            "import labelbeam.pipeline.cli as c; print(c.__file__)",
+            cwd=tmp_path,
+            PYTHONPATH="",
+        )
         assert str(worker_environment.parents[1]) in where
-        summary = run(worker_environment.parent / "labelbeam", "demo", "--output", f"out{number}", cwd=tmp_path,
-                      PYTHONPATH="")
+        summary = run(
+            worker_environment.parent / "labelbeam", "demo", "--output", f"out{number}", cwd=tmp_path, PYTHONPATH=""
+        )
         assert "failed      0" in summary and (tmp_path / f"out{number}" / "contact_sheet.png").is_file()
 
 
@@ -67,8 +90,16 @@ def test_the_demo_works_from_sdist_and_wheel_in_an_empty_environment(distributio
 def test_a_job_on_workers_that_installed_the_sdist(worker_environment, tmp_path):
     if not (Path(sys.executable).parent / "prism").is_file():
         pytest.skip("there's no Prism beside python: make prism")
-    job = (sys.executable, "-m", "labelbeam.pipeline.cli", "label", "--input", ROOT / "pipeline" / "demo_images",
-           "--detector", "demo")
+    job = (
+        sys.executable,
+        "-m",
+        "labelbeam.pipeline.cli",
+        "label",
+        "--input",
+        ROOT / "pipeline" / "demo_images",
+        "--detector",
+        "demo",
+    )
     run(*job, "--output", "here", cwd=tmp_path)
     with worker_pool(tmp_path / "pool.log", python=str(worker_environment), PYTHONPATH="") as pool:
         summary = run(*job, "--output", tmp_path / "there", "--runner-config", "prism", *pool.options, cwd=tmp_path)

@@ -5,18 +5,19 @@ listed and not skipped, by their number and by the sum of their ids. If they are
 themselves counted; if that doesn't help, the job fails. All of it is part of the pipeline, so that it holds on a cluster when
 the machine that submitted the job is long gone.
 """
+
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import apache_beam as beam
 
-from .driver_link import DriverLink
-from .job_records import mark_settled, unclosed_jobs, utc_now, write_record
-from .merge_parts import merge_parts, plan_merges
-from .parts import finished_parts, job_of, read_part
-from .settle_repeats import settle_repeats
+from ..labelset.compact import merge_parts, plan_merges
+from ..labelset.deduplicate import settle_repeats
+from ..labelset.job_records import mark_settled, unclosed_jobs, utc_now, write_record
+from ..labelset.parts import finished_parts, job_of, read_part
 from .skip_labelled import ListedCounts
+from .workers.driver_link import DriverLink
 from .write_parts import Part, part_of_tables
 
 _EXPECTED = "rows were expected in images"
@@ -29,12 +30,18 @@ class JobIncompleteError(RuntimeError):
 def incomplete_message(record: Mapping[str, Any]) -> str:
     """What a person reads when the figures of a job's record don't agree."""
     expected = record["listed"] - record["skipped"]
-    what = f"but {record['written']} were written" if record["written"] != expected else "and were written, but of other images"
+    what = (
+        f"but {record['written']} were written"
+        if record["written"] != expected
+        else "and were written, but of other images"
+    )
     missing = record.get("missing", [])
     more = ", … (in the job's record)" if len(missing) > 5 else ""
     named = f" Missing: {', '.join(missing[:5])}{more}." if missing else ""
-    return (f"{record['listed']} images were listed and {record['skipped']} skipped, so {expected} {_EXPECTED}, "
-            f"{what}.{named} Run the same command again: it labels what is missing")
+    return (
+        f"{record['listed']} images were listed and {record['skipped']} skipped, so {expected} {_EXPECTED}, "
+        f"{what}.{named} Run the same command again: it labels what is missing"
+    )
 
 
 def is_incomplete(error: BaseException | None) -> bool:
@@ -58,8 +65,13 @@ class CloseJob(beam.PTransform):
       JobIncompleteError: if the images written aren't those listed less those skipped.
     """
 
-    def __init__(self, counts: beam.PCollection[ListedCounts], output: str, job: Mapping[str, Any],
-                 link: DriverLink = DriverLink()):
+    def __init__(
+        self,
+        counts: beam.PCollection[ListedCounts],
+        output: str,
+        job: Mapping[str, Any],
+        link: DriverLink = DriverLink(),
+    ):
         super().__init__()
         self._link = link
         self._counts = counts
@@ -68,14 +80,24 @@ class CloseJob(beam.PTransform):
 
     def expand(self, parts: beam.PCollection[Part]) -> beam.PCollection[dict]:
         totals = parts | "Totals" >> beam.CombineGlobally(_TotalsFn())
-        checked = (parts.pipeline
-                   | "Job" >> beam.Create([self._job], reshuffle=False)
-                   | "Check" >> beam.ParDo(_CheckFn(self._output, self._link), beam.pvalue.AsSingleton(totals),
-                                           beam.pvalue.AsSingleton(self._counts)).with_outputs(_CheckFn.MERGES, main="record"))
-        merged = (checked[_CheckFn.MERGES]
-                  | "SpreadMerges" >> beam.Reshuffle()
-                  | "Merge" >> beam.Map(lambda stems, output, job_id: merge_parts(output, job_id, stems),
-                                        self._output, self._job["job_id"]))
+        checked = (
+            parts.pipeline
+            | "Job" >> beam.Create([self._job], reshuffle=False)
+            | "Check"
+            >> beam.ParDo(
+                _CheckFn(self._output, self._link),
+                beam.pvalue.AsSingleton(totals),
+                beam.pvalue.AsSingleton(self._counts),
+            ).with_outputs(_CheckFn.MERGES, main="record")
+        )
+        merged = (
+            checked[_CheckFn.MERGES]
+            | "SpreadMerges" >> beam.Reshuffle()
+            | "Merge"
+            >> beam.Map(
+                lambda stems, output, job_id: merge_parts(output, job_id, stems), self._output, self._job["job_id"]
+            )
+        )
         return checked.record | "Record" >> beam.ParDo(_RecordFn(self._output), beam.pvalue.AsIter(merged))
 
 
@@ -103,7 +125,12 @@ class _TotalsFn(beam.CombineFn):
 
     def extract_output(self, accumulator) -> dict[str, Any]:
         stems, rows, failures, ids_sum = accumulator
-        return {"stems": sorted(stems), "rows": dict(rows), "failures": dict(sorted(failures.items())), "ids_sum": ids_sum}
+        return {
+            "stems": sorted(stems),
+            "rows": dict(rows),
+            "failures": dict(sorted(failures.items())),
+            "ids_sum": ids_sum,
+        }
 
 
 class _CheckFn(beam.DoFn):
@@ -173,6 +200,8 @@ def _count(output: str, parts: Mapping[str, Iterable[str]]) -> dict[str, Any]:
     adding = _TotalsFn()
     total = adding.create_accumulator()
     for stem, names in parts.items():
-        tables = {name: read_part(output, stem, name, ["image_id", *["error_kind"] * (name == "images")]) for name in names}
+        tables = {
+            name: read_part(output, stem, name, ["image_id", *["error_kind"] * (name == "images")]) for name in names
+        }
         total = adding.add_input(total, part_of_tables(stem, tables))
     return adding.extract_output(total)

@@ -1,10 +1,11 @@
-"""Detect: runs a detector over decoded pictures through Beam's RunInference. The only place where Beam and detectors meet.
+"""Detect: runs a detector over decoded images through Beam's RunInference. The only place where Beam and detectors meet.
 
 One loaded detector serves a whole process (or, with `share_across_processes`, a whole machine); it's loaded when the
-first picture arrives, so a job that finds nothing to do never pays for it. One bad picture fails alone: a batch that raises
-is halved until the guilty picture is found, and one of which a process died is given to the model alone. Not for decoding or
+first image arrives, so a job that finds nothing to do never pays for it. One bad image fails alone: a batch that raises
+is halved until the guilty image is found, and one of which a process died is given to the model alone. Not for decoding or
 for making rows: see `decode.py` and `to_rows.py`.
 """
+
 import logging
 import os
 import threading
@@ -19,16 +20,18 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
-from ..detectors.detector import Detections, Detector, InvalidDetections
-from .crash_notes import open_notes
+from ..detectors.protocol import Detections, Detector, InvalidDetections
+from .decode.image_area import WHOLE, ImageArea
 from .elements import METRICS_NAMESPACE, FetchedImage, ImageFailure, LabelledImage
-from .picture_area import WHOLE, PictureArea
+from .workers.in_flight import open_notes
 
 MAX_BATCH_BYTES = 256 << 20  # of decoded pixels that wait for a call of the model
 
 _log = logging.getLogger(__name__)
 
-_loading = threading.Lock()  # copies of a detector in this process are loaded one after the other, so that each knows its cost
+_loading = (
+    threading.Lock()
+)  # copies of a detector in this process are loaded one after the other, so that each knows its cost
 
 
 class DetectorLoader(Protocol):
@@ -60,11 +63,17 @@ class LazyDetector:
         self._detector: Detector | None = None
         self._unreported_load: LoadCost | None = None
 
-    def detect(self, images: Sequence, image_ids: Sequence[str], boxes_yxyx: Sequence | None = None) -> list[Detections]:
+    def detect(
+        self, images: Sequence, image_ids: Sequence[str], boxes_yxyx: Sequence | None = None
+    ) -> list[Detections]:
         """`Detector.detect`, or `BoxClassifier.detect_in_boxes` if there are boxes."""
         self._load_once()  # a process that dies of that doesn't die of an image
         with self._notes.in_hand("model", image_ids):
-            return self._detector.detect(images) if boxes_yxyx is None else self._detector.detect_in_boxes(images, boxes_yxyx)
+            return (
+                self._detector.detect(images)
+                if boxes_yxyx is None
+                else self._detector.detect_in_boxes(images, boxes_yxyx)
+            )
 
     def _load_once(self) -> None:
         with self._lock:
@@ -96,11 +105,11 @@ def _resident_bytes() -> int:
 
 
 class DetectorLoadError(RuntimeError):
-    """The detector can't be loaded: the fault of the job, not of the picture at hand."""
+    """The detector can't be loaded: the fault of the job, not of the image at hand."""
 
 
 class DetectorLostError(RuntimeError):
-    """The process that runs the shared detector has ended: nothing follows for the pictures at hand."""
+    """The process that runs the shared detector has ended: nothing follows for the images at hand."""
 
 
 class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
@@ -111,15 +120,21 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
 
     Args:
       loader: loads the detector on the worker.
-      batch_size: pictures a call of `Detector.detect` at most.
+      batch_size: images a call of `Detector.detect` at most.
       share_across_processes: one loaded detector a machine, which its other processes call through a proxy. Pixels are
         pickled on the way, so only where a second copy doesn't fit.
       output: the output folder with which notes on crashes are kept (`crash_notes.py`); None keeps none.
       copies: of a detector that is shared: so many a machine, whose calls take turns.
     """
 
-    def __init__(self, loader: DetectorLoader, batch_size: int, share_across_processes: bool = False,
-                 output: str | None = None, copies: int = 1):
+    def __init__(
+        self,
+        loader: DetectorLoader,
+        batch_size: int,
+        share_across_processes: bool = False,
+        output: str | None = None,
+        copies: int = 1,
+    ):
         super().__init__()
         self._loader = loader
         self._batch_size = batch_size
@@ -131,8 +146,9 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
     def load_model(self) -> LazyDetector:
         return LazyDetector(self._loader, self._output)
 
-    def run_inference(self, batch: Sequence[FetchedImage], model: LazyDetector,
-                      inference_args: dict[str, Any] | None = None) -> Iterable[LabelledImage]:
+    def run_inference(
+        self, batch: Sequence[FetchedImage], model: LazyDetector, inference_args: dict[str, Any] | None = None
+    ) -> Iterable[LabelledImage]:
         decoded = [image for image in batch if image.pixels is not None]
         groups = [[image] for image in decoded if image.suspect]
         groups.append([image for image in decoded if not image.suspect])
@@ -145,14 +161,19 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
         for image in batch:
             result = found.get(id(image), image.failure)
             failed = isinstance(result, ImageFailure)
-            yield LabelledImage(image.reference, image.facts, detections=None if failed else result,
-                                failure=result if failed else None)
+            yield LabelledImage(
+                image.reference, image.facts, detections=None if failed else result, failure=result if failed else None
+            )
 
     def _detect(self, images: Sequence[FetchedImage], model: LazyDetector) -> list[Detections | ImageFailure]:
-        """Detections a picture, or why there are none: a batch that raises is halved until the picture is alone."""
+        """Detections an image, or why there are none: a batch that raises is halved until the image is alone."""
         size = self._safe_batch_size
         if len(images) > size:
-            return [result for start in range(0, len(images), size) for result in self._detect(images[start:start + size], model)]
+            return [
+                result
+                for start in range(0, len(images), size)
+                for result in self._detect(images[start : start + size], model)
+            ]
         if not images:
             return []
         try:
@@ -165,12 +186,12 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
             if len(images) == 1:
                 kind = "out_of_memory" if isinstance(error, MemoryError) else "inference"
                 return [ImageFailure(kind, f"{type(error).__name__}: {error}")]
-            _log.warning("A batch of %d pictures failed (%s); trying its halves.", len(images), type(error).__name__)
+            _log.warning("A batch of %d images failed (%s); trying its halves.", len(images), type(error).__name__)
             ran_out = isinstance(error, MemoryError)
         middle = len(images) // 2  # outside the handler of the error, whose traceback holds on to what didn't fit
         results = self._detect(images[:middle], model) + self._detect(images[middle:], model)
         if ran_out and not any(isinstance(r, ImageFailure) and r.kind == "out_of_memory" for r in results):
-            # Else it was that picture, which doesn't fit alone either, and says nothing of batches.
+            # Else it was that image, which doesn't fit alone either, and says nothing of batches.
             self._safe_batch_size = min(self._safe_batch_size, len(images) - middle)
         return results
 
@@ -181,17 +202,19 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
         image_ids = [image.reference.image_id for image in images]
         boxes = None
         if images[0].reference.boxes is not None:  # of all, or of none
-            boxes = [i.area.from_picture(i.reference.boxes.normalised_yxyx((i.facts.height, i.facts.width))) for i in images]
+            boxes = [
+                i.area.from_image(i.reference.boxes.normalised_yxyx((i.facts.height, i.facts.width))) for i in images
+            ]
         found = model.detect(pixels, image_ids, boxes)
         if len(found) != len(images):
-            raise InvalidDetections(f"the detector gave {len(found)} results for {len(images)} pictures")
-        return [_in_picture(detections, image.area) for detections, image in zip(found, images)]
+            raise InvalidDetections(f"the detector gave {len(found)} results for {len(images)} images")
+        return [_in_image(detections, image.area) for detections, image in zip(found, images)]
 
     def get_num_bytes(self, batch: Sequence[FetchedImage]) -> int:
-        return sum(image.num_bytes_in_memory for image in batch)  # the default pickles every picture to learn its size
+        return sum(image.num_bytes_in_memory for image in batch)  # the default pickles every image to learn its size
 
     def batch_elements_kwargs(self) -> dict[str, Any]:
-        # A batch is full at `batch_size` pictures or at MAX_BATCH_BYTES of pixels, whichever comes first.
+        # A batch is full at `batch_size` images or at MAX_BATCH_BYTES of pixels, whichever comes first.
         units = self._batch_size * 1024
         return {
             "min_batch_size": units,
@@ -209,13 +232,13 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
         return METRICS_NAMESPACE
 
 
-def _in_picture(detections: Detections, area: PictureArea) -> Detections:
-    """Detections in the pixels that the detector was given, as detections in the full picture."""
-    return detections if area == WHOLE else replace(detections, boxes_yxyx=area.to_picture(detections.boxes_yxyx))
+def _in_image(detections: Detections, area: ImageArea) -> Detections:
+    """Detections in the pixels that the detector was given, as detections in the full image."""
+    return detections if area == WHOLE else replace(detections, boxes_yxyx=area.to_image(detections.boxes_yxyx))
 
 
 class _ElementSize:
-    """A picture's share of a full batch, in `units`: by count or by bytes, whichever is more."""
+    """An image's share of a full batch, in `units`: by count or by bytes, whichever is more."""
 
     def __init__(self, units: int, batch_size: int):
         self._units = units

@@ -5,6 +5,7 @@
 An image that fails anywhere travels on as an element with an `ImageFailure`, so that every reference ends as one row of
 `images`. Nothing here does work; what makes each element is the transform of that name.
 """
+
 import functools
 import hashlib
 import pickle
@@ -14,13 +15,23 @@ from typing import Any, Literal, get_args
 import apache_beam as beam
 import numpy as np
 
-from ..detectors.detector import Detections
-from .picture_area import WHOLE, PictureArea
+from ..detectors.protocol import Detections
+from .decode.image_area import WHOLE, ImageArea
 
 METRICS_NAMESPACE = "labelbeam"  # of all counters
 
-ErrorKind = Literal["not_found", "forbidden", "timeout", "unreachable", "too_large", "not_an_image", "truncated",
-                    "unsupported", "inference", "out_of_memory"]
+ErrorKind = Literal[
+    "not_found",
+    "forbidden",
+    "timeout",
+    "unreachable",
+    "too_large",
+    "not_an_image",
+    "truncated",
+    "unsupported",
+    "inference",
+    "out_of_memory",
+]
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
 
 
@@ -61,7 +72,7 @@ class MemberLocation:
 
 
 @dataclass(frozen=True)
-class GivenBoxes:
+class BoxPrompts:
     """Boxes of one image that somebody had before.
 
     Attributes:
@@ -73,7 +84,7 @@ class GivenBoxes:
     unit: Literal["normalised", "pixels"] = "normalised"
 
     def normalised_yxyx(self, size_hw: tuple[int, int]) -> np.ndarray:
-        """Float32 `[P, 4]`, normalised to a picture of this size and clipped to it."""
+        """Float32 `[P, 4]`, normalised to an image of this size and clipped to it."""
         edges = np.frombuffer(self.data, np.float32).reshape(-1, 4)
         return np.clip(edges / np.float32([*size_hw, *size_hw]) if self.unit == "pixels" else edges, 0, 1)
 
@@ -85,7 +96,7 @@ class ImageReference:
 
     uri: str
     location: MemberLocation | None = None
-    boxes: GivenBoxes | None = None
+    boxes: BoxPrompts | None = None
 
     @functools.cached_property
     def image_id(self) -> str:
@@ -104,7 +115,7 @@ class ImageFailure:
 class ImageFacts:
     """What is known of an image's file, for its row in `images`; None is what was never learnt.
 
-    `width` and `height` are those of the full picture (after EXIF orientation), in pixels; `fetch_ms` and `decode_ms` are
+    `width` and `height` are those of the full image (after EXIF orientation), in pixels; `fetch_ms` and `decode_ms` are
     milliseconds of wall time; `attempts` counts how often the bytes were asked for.
     """
 
@@ -119,9 +130,9 @@ class ImageFacts:
 
 @dataclass
 class FetchedImage:
-    """A decoded picture, uint8 RGB `[height, width, 3]`, or why there is none (`pixels` is None, `failure` says why).
+    """A decoded image, uint8 RGB `[height, width, 3]`, or why there is none (`pixels` is None, `failure` says why).
 
-    `area` is where the picture lies in `pixels`, which may be fewer than the file has. A process may have died of a `suspect`
+    `area` is where the image lies in `pixels`, which may be fewer than the file has. A process may have died of a `suspect`
     once: the model gets it alone.
     """
 
@@ -130,7 +141,7 @@ class FetchedImage:
     pixels: np.ndarray | None = None
     failure: ImageFailure | None = None
     suspect: bool = False
-    area: PictureArea = WHOLE
+    area: ImageArea = WHOLE
 
     @property
     def num_bytes_in_memory(self) -> int:
@@ -210,7 +221,7 @@ class ImageReferenceCoder(beam.coders.Coder):
         if encoded.startswith(b"u"):
             return ImageReference(encoded[1:].decode("utf-8", "surrogatepass"))
         uri, location, boxes = pickle.loads(encoded[1:])
-        return ImageReference(uri, location and MemberLocation(*location), boxes and GivenBoxes(*boxes))
+        return ImageReference(uri, location and MemberLocation(*location), boxes and BoxPrompts(*boxes))
 
     def is_deterministic(self) -> bool:
         return False

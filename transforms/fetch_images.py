@@ -1,8 +1,9 @@
-"""FetchImages: image references in, decoded pictures out, read and decoded ahead of whatever comes after it.
+"""FetchImages: image references in, decoded images out, read and decoded ahead of whatever comes after it.
 
-To be fused with the model that takes the pictures: decoded pixels are some twenty times the size of their files, and
+To be fused with the model that takes the images: decoded pixels are some twenty times the size of their files, and
 never worth a shuffle. So nothing that reshuffles or groups belongs right behind this transform.
 """
+
 import contextlib
 import hashlib
 import logging
@@ -16,16 +17,16 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from ..detectors.device_share import processors
-from . import http_client
-from .crash_notes import CrashNotes, open_notes
-from .credentials import redact
-from .decode import DecodedPicture, open_image
+from ..storage import http_client
+from ..storage.redaction import redact
+from .decode.decoding import DecodedImage, open_image
 from .elements import ErrorKind, FetchedImage, ImageError, ImageFacts, ImageFailure, ImageReference
-from .fetch_options import DecodeOptions, FetchOptions, ReadOptions
-from .inputs import is_http
-from .malloc import keep_large_blocks
-from .read_ahead import ReadAhead, Reserve
-from .read_bytes import read_bytes
+from .fetch.options import DecodeOptions, FetchOptions, ReadOptions
+from .fetch.prefetch import ReadAhead, Reserve
+from .fetch.read_bytes import read_bytes
+from .sources.inputs import is_http
+from .workers.in_flight import CrashNotes, open_notes
+from .workers.malloc import keep_large_blocks
 
 __all__ = ["DecodeOptions", "FetchImages", "FetchOptions"]
 
@@ -49,13 +50,18 @@ class FetchImages(beam.PTransform):
 
     Args:
       options: limits and patience of reading, and how far ahead to work.
-      decode: how pictures are decoded.
+      decode: how images are decoded.
       read: reads an image's bytes; for tests, or for sources that `read_bytes` doesn't know. Must be picklable.
       output: the output folder with which notes on crashes are kept (`crash_notes.py`); None keeps none.
     """
 
-    def __init__(self, options: FetchOptions = FetchOptions(), decode: DecodeOptions = DecodeOptions(),
-                 read: ReadBytes = read_bytes, output: str | None = None):
+    def __init__(
+        self,
+        options: FetchOptions = FetchOptions(),
+        decode: DecodeOptions = DecodeOptions(),
+        read: ReadBytes = read_bytes,
+        output: str | None = None,
+    ):
         super().__init__()
         self._fn = _FetchDoFn(options, decode, read, output)
 
@@ -83,10 +89,18 @@ class _FetchDoFn(beam.DoFn):
         self._notes = open_notes(self._output)
         self._fetcher = ImageFetcher(options, self._decode, self._read, self._notes)
         # Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again.
-        self._ahead = ReadAhead(self._fetch, self._give_up, threads=options.read_threads,
-                                makers=options.decode_threads or processors(), max_bytes=options.max_ahead_bytes,
-                                max_made=options.max_decoded, at_once=options.handed_on_at_once,
-                                read_s=options.deadline_s * _GIVE_UP_FACTOR, lane_of=_host_of, may_start=self._may_start)
+        self._ahead = ReadAhead(
+            self._fetch,
+            self._give_up,
+            threads=options.read_threads,
+            makers=options.decode_threads or processors(),
+            max_bytes=options.max_ahead_bytes,
+            max_made=options.max_decoded,
+            at_once=options.handed_on_at_once,
+            read_s=options.deadline_s * _GIVE_UP_FACTOR,
+            lane_of=_host_of,
+            may_start=self._may_start,
+        )
 
     def start_bundle(self):
         self._notes.refresh()  # another worker may have died of an image of this bundle, which is now repeated here
@@ -127,13 +141,18 @@ class ImageFetcher:
 
     Args:
       options: limits and patience of reading.
-      decode: how pictures are decoded.
+      decode: how images are decoded.
       read: reads an image's bytes.
       notes: of crashes; the caller closes them.
     """
 
-    def __init__(self, options: FetchOptions, decode: DecodeOptions, read: ReadBytes = read_bytes,
-                 notes: CrashNotes | None = None):
+    def __init__(
+        self,
+        options: FetchOptions,
+        decode: DecodeOptions,
+        read: ReadBytes = read_bytes,
+        notes: CrashNotes | None = None,
+    ):
         self._options = options
         self._decode = decode
         self._read = read
@@ -145,7 +164,7 @@ class ImageFetcher:
 
         Args:
           reference: the image.
-          reserve: called with the bytes that the decoded picture will take, when they are known; may wait.
+          reserve: called with the bytes that the decoded image will take, when they are known; may wait.
         """
         facts = ImageFacts()
         image_id = reference.image_id
@@ -153,10 +172,12 @@ class ImageFetcher:
             return FetchedImage(reference, facts, failure=set_aside)
         try:
             data = self._read_bytes(reference, facts)
-            picture = self._decode_bytes(data, image_id, facts, reserve)
+            image = self._decode_bytes(data, image_id, facts, reserve)
         except ImageError as error:
             return FetchedImage(reference, facts, failure=ImageFailure(error.kind, error.message))
-        return FetchedImage(reference, facts, pixels=picture.pixels, suspect=self._notes.is_suspect(image_id), area=picture.area)
+        return FetchedImage(
+            reference, facts, pixels=image.pixels, suspect=self._notes.is_suspect(image_id), area=image.area
+        )
 
     def _read_bytes(self, reference: ImageReference, facts: ImageFacts) -> bytes:
         started = time.monotonic()
@@ -169,7 +190,7 @@ class ImageFetcher:
         facts.sha256 = hashlib.sha256(data).hexdigest()
         return data
 
-    def _decode_bytes(self, data: bytes, image_id: str, facts: ImageFacts, reserve: Reserve) -> DecodedPicture:
+    def _decode_bytes(self, data: bytes, image_id: str, facts: ImageFacts, reserve: Reserve) -> DecodedImage:
         with self._as_image_errors("unsupported", "decoding"):
             with self._notes.in_hand("open", [image_id]):
                 opened = open_image(data, self._decode)
@@ -177,11 +198,11 @@ class ImageFetcher:
             with self._notes.in_hand("decode", [image_id]):
                 started = time.monotonic()
                 try:
-                    picture = opened.decode()
+                    image = opened.decode()
                 finally:
                     facts.decode_ms = _ms_since(started)
-        facts.height, facts.width = picture.size_hw
-        return picture
+        facts.height, facts.width = image.size_hw
+        return image
 
     @contextlib.contextmanager
     def _as_image_errors(self, kind: ErrorKind, doing: str) -> Iterator[None]:
@@ -195,8 +216,12 @@ class ImageFetcher:
         except Exception as error:
             if type(error) not in self._warned_of:
                 self._warned_of.add(type(error))
-                _log.warning("%s an image failed in an unforeseen way. The image is marked as failed; others with the "
-                             "same error will not be logged.\n%s", doing.capitalize(), redact(traceback.format_exc()))
+                _log.warning(
+                    "%s an image failed in an unforeseen way. The image is marked as failed; others with the "
+                    "same error will not be logged.\n%s",
+                    doing.capitalize(),
+                    redact(traceback.format_exc()),
+                )
             raise ImageError(kind, f"{doing} it failed: {type(error).__name__}: {error}") from error
 
 

@@ -3,6 +3,7 @@
 A worker then reads a tar or TFRecord file forwards and decodes a Parquet row group once, instead of jumping to and fro.
 For right before fetching.
 """
+
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
@@ -22,10 +23,12 @@ class GroupByChunk(beam.PTransform):
     """
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageReference]:
-        return (references
-                | "Pack" >> beam.ParDo(_PackByChunkFn())
-                | "Group" >> beam.GroupByKey()
-                | "InOrder" >> beam.FlatMapTuple(_in_order).with_output_types(ImageReference))
+        return (
+            references
+            | "Pack" >> beam.ParDo(_PackByChunkFn())
+            | "Group" >> beam.GroupByKey()
+            | "InOrder" >> beam.FlatMapTuple(_in_order).with_output_types(ImageReference)
+        )
 
 
 class _PackByChunkFn(PackFn):

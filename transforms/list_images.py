@@ -11,6 +11,7 @@ read, and fails as an image.
 `check_inputs` belongs in front: it finds wrong inputs before a job starts. Images that are given twice are listed
 twice: `skip_labelled.py` leaves out repeats.
 """
+
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,15 +19,15 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from ..detectors.errors import UsageError
-from .containers import index_members
-from .containers.parquet import find_image_column
-from .credentials import redact
+from ..storage.errors import UsageError
+from ..storage.read_policy import scheme_of
+from ..storage.redaction import redact
 from .elements import METRICS_NAMESPACE, ImageReference
-from .find_files import FoundFile, find_files
-from .inputs import TEXT_LISTS, InputError, ListOptions, absolute, has_wildcard, is_http, is_local, resolve
-from .read_policy import scheme_of
-from .uri_lists import open_list, parse_entries, read_entries
+from .sources.containers import index_members
+from .sources.containers.parquet import find_image_column
+from .sources.find_files import FoundFile, find_files
+from .sources.inputs import TEXT_LISTS, InputError, ListOptions, absolute, has_wildcard, is_http, is_local, resolve
+from .sources.uri_lists import open_list, parse_entries, read_entries
 
 _IMAGES_TOGETHER = 1000  # image files in one element
 
@@ -50,11 +51,13 @@ class ListImages(beam.PTransform):
         self._options = options
 
     def expand(self, pbegin) -> beam.PCollection[ImageReference]:
-        return (pbegin
-                | "Inputs" >> beam.Create(self._inputs)
-                | "FindFiles" >> beam.FlatMap(_find_files).with_output_types(_Files)
-                | "SpreadFiles" >> beam.Reshuffle()
-                | "ReadFiles" >> beam.ParDo(_ReadFiles(self._options)).with_output_types(ImageReference))
+        return (
+            pbegin
+            | "Inputs" >> beam.Create(self._inputs)
+            | "FindFiles" >> beam.FlatMap(_find_files).with_output_types(_Files)
+            | "SpreadFiles" >> beam.Reshuffle()
+            | "ReadFiles" >> beam.ParDo(_ReadFiles(self._options)).with_output_types(ImageReference)
+        )
 
 
 @dataclass(frozen=True)
@@ -193,10 +196,14 @@ def _check(uri: str, options: ListOptions) -> tuple[FoundFile, str]:
         what = "list without URIs" if _is_list(file, options) else "container without images"
         raise InputError(f"input {uri}: matches no image; {file.uri} is a {what}")
     if has_wildcard(uri):
-        raise InputError(f"input {uri}: matches no image, nor a .tar or .tfrecord file. Lists of URIs and Parquet "
-                         "files are matched by globs that end in their extension, as in folder/*.csv")
-    raise InputError(f"input {uri}: no such file, or a folder without images, .tar and .tfrecord files. Lists of URIs "
-                     "and Parquet files in a folder are to be named, as in folder/*.csv")
+        raise InputError(
+            f"input {uri}: matches no image, nor a .tar or .tfrecord file. Lists of URIs and Parquet "
+            "files are matched by globs that end in their extension, as in folder/*.csv"
+        )
+    raise InputError(
+        f"input {uri}: no such file, or a folder without images, .tar and .tfrecord files. Lists of URIs "
+        "and Parquet files in a folder are to be named, as in folder/*.csv"
+    )
 
 
 def _may_name_others(file: FoundFile, options: ListOptions) -> bool:

@@ -3,8 +3,9 @@
 One join does both: repeats of a URI fall together, and so do a URI and its earlier label. It joins packs (`packs.py`) of all
 images whose ids begin alike, since millions are to fit in one process. Those that are left come out in long runs:
 `group_by_chunk.py` spreads them over the workers. Not for deciding *whether* an output folder may be added to: that is
-`pipeline/labelling.py`.
+`pipeline/label_config.py`.
 """
+
 import heapq
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
@@ -17,12 +18,12 @@ import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
-from . import output_files
-from .driver_link import LISTED, PASSED_OVER, DriverLink
+from ..labelset.parts import ids_sum, iter_file, part_path
+from ..storage import files as output_files
 from .elements import METRICS_NAMESPACE, ErrorKind, ImageReference, ImageReferenceCoder
-from .given_boxes import BoxesOfImage, BoxTables, ReadBoxes, joined
 from .packs import PackFn, unpack
-from .parts import ids_sum, iter_file, part_path
+from .sources.box_prompts import BoxesOfImage, BoxTables, ReadBoxes, joined
+from .workers.driver_link import LISTED, PASSED_OVER, DriverLink
 
 _CODER = ImageReferenceCoder()
 _BUCKET_DIGITS = 3  # 4,096 buckets: enough for any cluster; of 10⁹ images, a bucket's 250,000 still fit in memory
@@ -49,8 +50,14 @@ class SkipLabelled(beam.PTransform):
       boxes: tables of boxes that the references are to carry; None if there are none.
     """
 
-    def __init__(self, output: str | None = None, limit: int | None = None, boxes: BoxTables | None = None,
-                 retry: Collection[ErrorKind] = (), link: DriverLink = DriverLink()):
+    def __init__(
+        self,
+        output: str | None = None,
+        limit: int | None = None,
+        boxes: BoxTables | None = None,
+        retry: Collection[ErrorKind] = (),
+        link: DriverLink = DriverLink(),
+    ):
         super().__init__()
         self._link = link
         self._retry = tuple(retry)
@@ -62,13 +69,21 @@ class SkipLabelled(beam.PTransform):
         if self._limit is not None:
             references |= _SmallestIds(self._limit)
         labelled = references.pipeline | _LabelledIds(self._output, self._retry)
-        sides = [references | "PackListed" >> beam.ParDo(_PackReferencesFn()),
-                 labelled | "PackLabelled" >> beam.ParDo(_PackIdsFn())]
+        sides = [
+            references | "PackListed" >> beam.ParDo(_PackReferencesFn()),
+            labelled | "PackLabelled" >> beam.ParDo(_PackIdsFn()),
+        ]
         if self._boxes is not None:
-            sides.append(references.pipeline | ReadBoxes(self._boxes)
-                         | "BoxesByBucket" >> beam.MapTuple(lambda id_, boxes: (_bucket_of(id_), (id_, boxes))))
-        split = (tuple(sides) | beam.CoGroupByKey()
-                 | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link)).with_outputs("counts", main="references"))
+            sides.append(
+                references.pipeline
+                | ReadBoxes(self._boxes)
+                | "BoxesByBucket" >> beam.MapTuple(lambda id_, boxes: (_bucket_of(id_), (id_, boxes)))
+            )
+        split = (
+            tuple(sides)
+            | beam.CoGroupByKey()
+            | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link)).with_outputs("counts", main="references")
+        )
         counts = split.counts | beam.CombineGlobally(_sum_counts)
         return {"references": split.references, "counts": counts}
 
@@ -77,10 +92,12 @@ class DistinctImages(beam.PTransform):
     """ImageReferences in, one of each image id out: for pipelines that keep no output folder."""
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageReference]:
-        return (references
-                | "KeyById" >> beam.Map(lambda r: (r.image_id, r)).with_output_types(tuple[str, ImageReference])
-                | beam.CombinePerKey(lambda found: next(iter(found)))
-                | beam.Values().with_output_types(ImageReference))
+        return (
+            references
+            | "KeyById" >> beam.Map(lambda r: (r.image_id, r)).with_output_types(tuple[str, ImageReference])
+            | beam.CombinePerKey(lambda found: next(iter(found)))
+            | beam.Values().with_output_types(ImageReference)
+        )
 
 
 class _SmallestIds(beam.PTransform):
@@ -91,9 +108,11 @@ class _SmallestIds(beam.PTransform):
         self._limit = limit
 
     def expand(self, references):
-        return (references
-                | "Smallest" >> beam.CombineGlobally(_SmallestIdsFn(self._limit))
-                | "Each" >> beam.FlatMap(lambda found: found).with_output_types(ImageReference))
+        return (
+            references
+            | "Smallest" >> beam.CombineGlobally(_SmallestIdsFn(self._limit))
+            | "Each" >> beam.FlatMap(lambda found: found).with_output_types(ImageReference)
+        )
 
 
 class _SmallestIdsFn(beam.CombineFn):
@@ -132,11 +151,13 @@ class _LabelledIds(beam.PTransform):
 
     def expand(self, pipeline):
         patterns = [] if self._output is None else [part_path(self._output, "images", "part-*")]
-        return (pipeline
-                | "Output" >> beam.Create(patterns, reshuffle=False)
-                | "Parts" >> beam.FlatMap(output_files.list_files)
-                | "SpreadParts" >> beam.Reshuffle()
-                | "Ids" >> beam.FlatMap(_read_ids, self._retry).with_output_types(str))
+        return (
+            pipeline
+            | "Output" >> beam.Create(patterns, reshuffle=False)
+            | "Parts" >> beam.FlatMap(output_files.list_files)
+            | "SpreadParts" >> beam.Reshuffle()
+            | "Ids" >> beam.FlatMap(_read_ids, self._retry).with_output_types(str)
+        )
 
 
 def _read_ids(path: str, retry: tuple[ErrorKind, ...] = ()) -> Iterator[str]:
@@ -191,24 +212,31 @@ class _AntiJoinFn(beam.DoFn):
             todo = self._with_boxes(todo, *boxes)
         yield from todo.values()
 
-    def _with_boxes(self, references: dict[str, ImageReference],
-                    boxes: Iterable[tuple[str, BoxesOfImage]]) -> dict[str, ImageReference]:
+    def _with_boxes(
+        self, references: dict[str, ImageReference], boxes: Iterable[tuple[str, BoxesOfImage]]
+    ) -> dict[str, ImageReference]:
         parts = defaultdict(list)
         for image_id, part in boxes:
             parts[image_id].append(part)
         self._without_boxes.inc(len(references.keys() - parts.keys()))
-        return {image_id: replace(reference, boxes=joined(parts[image_id])) for image_id, reference in references.items()}
+        return {
+            image_id: replace(reference, boxes=joined(parts[image_id])) for image_id, reference in references.items()
+        }
 
     def finish_bundle(self):
         self._tally.add(LISTED, self._listed)
         self._tally.add(PASSED_OVER, self._skipped)
         self._tally.flush()
         yield beam.pvalue.TaggedOutput(
-            "counts", GlobalWindows.windowed_value_at_end_of_window(
-                ListedCounts(self._listed, self._skipped, self._ids_sum % (1 << 128))))
+            "counts",
+            GlobalWindows.windowed_value_at_end_of_window(
+                ListedCounts(self._listed, self._skipped, self._ids_sum % (1 << 128))
+            ),
+        )
 
 
 def _sum_counts(counts: Iterable[ListedCounts]) -> ListedCounts:
     counts = list(counts)
-    return ListedCounts(sum(c.listed for c in counts), sum(c.skipped for c in counts),
-                        sum(c.ids_sum for c in counts) % (1 << 128))
+    return ListedCounts(
+        sum(c.listed for c in counts), sum(c.skipped for c in counts), sum(c.ids_sum for c in counts) % (1 << 128)
+    )

@@ -1,9 +1,10 @@
 """ToRows: what a detector found in an image becomes the image's rows for every table, as columns.
 
-Boxes get the picture's pixels, classes their names, masks are pasted and encoded, in threads that go on while the model has the
-next pictures. Detections are taken as they are: the detector has applied the score's threshold and the limit already. The
+Boxes get the image's pixels, classes their names, masks are pasted and encoded, in threads that go on while the model has the
+next images. Detections are taken as they are: the detector has applied the score's threshold and the limit already. The
 columns' types and meanings are in `schemas.py`. Not for writing: see `write_parts.py`.
 """
+
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,10 +19,10 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from ..detectors.device_share import processors
-from .credentials import redact, without_user_info
+from ..labelset.masks import EncodedMask, encode_box_masks, png_bytes
+from ..labelset.schemas import build_table
+from ..storage.redaction import redact, without_user_info
 from .elements import ImageRows, LabelledImage
-from .masks import EncodedMask, encode_box_masks, png_bytes
-from .schemas import build_table
 
 MaskFormat = Literal["rle", "png", "none"]
 MASK_FORMATS: tuple[str, ...] = get_args(MaskFormat)
@@ -83,7 +84,7 @@ class _Making(NamedTuple):
 @beam.typehints.with_input_types(LabelledImage)
 @beam.typehints.with_output_types(ImageRows)
 class _ToRowsFn(beam.DoFn):
-    """Puts out rows with a later image's, or with the bundle's last: until then the model has been given its next pictures."""
+    """Puts out rows with a later image's, or with the bundle's last: until then the model has been given its next images."""
 
     def __init__(self, options: RowOptions, clock: Callable[[], datetime]):
         self._options = options
@@ -176,7 +177,9 @@ def _image_columns(image: LabelledImage, uri: str, labelled_at: datetime) -> dic
     }
 
 
-def _detection_columns(image: LabelledImage, uri: str, ids: tuple[str, ...], class_names: Mapping[int, str]) -> dict[str, Any]:
+def _detection_columns(
+    image: LabelledImage, uri: str, ids: tuple[str, ...], class_names: Mapping[int, str]
+) -> dict[str, Any]:
     detections, facts = image.detections, image.facts
     ymin, xmin, ymax, xmax = detections.boxes_yxyx.T
     # In float64: the difference of two large coordinates would lose digits.
@@ -189,7 +192,9 @@ def _detection_columns(image: LabelledImage, uri: str, ids: tuple[str, ...], cla
         "uri": (uri,) * len(ids),
         "rank": range(len(ids)),
         "class_id": detections.class_ids,
-        "class_name": tuple(class_names.get(class_id, f"class_{class_id}") for class_id in detections.class_ids.tolist()),
+        "class_name": tuple(
+            class_names.get(class_id, f"class_{class_id}") for class_id in detections.class_ids.tolist()
+        ),
         "score": detections.scores,
         "ymin": ymin,
         "xmin": xmin,
@@ -202,7 +207,9 @@ def _detection_columns(image: LabelledImage, uri: str, ids: tuple[str, ...], cla
     }
 
 
-def _mask_columns(image_id: str, ids: tuple[str, ...], masks: list[EncodedMask], height: int, width: int) -> dict[str, list]:
+def _mask_columns(
+    image_id: str, ids: tuple[str, ...], masks: list[EncodedMask], height: int, width: int
+) -> dict[str, list]:
     return {
         "detection_id": ids,
         "image_id": [image_id] * len(ids),
@@ -215,8 +222,10 @@ def _mask_columns(image_id: str, ids: tuple[str, ...], masks: list[EncodedMask],
 def _tensor_columns(image_id: str, extras: Mapping[str, np.ndarray]) -> dict[str, list]:
     for name, array in extras.items():
         if array.dtype.kind in "OSU":
-            raise ValueError(f"output {name!r} of the model has dtype {array.dtype}; the table `tensors` holds numeric"
-                             " outputs only, so don't ask for this one to be kept")
+            raise ValueError(
+                f"output {name!r} of the model has dtype {array.dtype}; the table `tensors` holds numeric"
+                " outputs only, so don't ask for this one to be kept"
+            )
     return {
         "image_id": [image_id] * len(extras),
         "name": list(extras),
@@ -232,4 +241,4 @@ def _as_text(text: str) -> str:
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= MAX_MESSAGE_LENGTH else text[:MAX_MESSAGE_LENGTH - 1] + "…"
+    return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"

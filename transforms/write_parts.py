@@ -5,6 +5,7 @@ exist: before that moment nothing of it counts, afterwards all of it is durable.
 next, on every runner, without a shuffle of rows. Not for collections of rows in somebody's own pipeline: Beam's
 `WriteToParquet` takes the outputs of `LabelImages`.
 """
+
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,10 +17,11 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 
-from . import output_files, schemas
-from .driver_link import FAILED, LABELLED, DriverLink
+from ..labelset import schemas
+from ..labelset.parts import ids_sum, new_stem, write_part
+from ..storage import files as output_files
 from .elements import ImageRows
-from .parts import ids_sum, new_stem, write_part
+from .workers.driver_link import FAILED, LABELLED, DriverLink
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,21 @@ class WriteParts(beam.PTransform):
     Args:
       output: the output folder.
       job_id: goes into the parts' names.
-      tables: names of the tables that this labelling has, of `schemas.TABLES`.
-      metadata: key-value metadata for every file: the labelling.
+      tables: names of the tables that this label set has, of `schemas.TABLES`.
+      metadata: key-value metadata for every file: the label set.
       limits: when a part is closed.
       link: is told of every image.
     """
 
-    def __init__(self, output: str, job_id: str, tables: tuple[str, ...], metadata: Mapping[str, str],
-                 limits: PartLimits = PartLimits(), link: DriverLink = DriverLink()):
+    def __init__(
+        self,
+        output: str,
+        job_id: str,
+        tables: tuple[str, ...],
+        metadata: Mapping[str, str],
+        limits: PartLimits = PartLimits(),
+        link: DriverLink = DriverLink(),
+    ):
         super().__init__()
         self._fn = _WritePartsFn(output, job_id, tables, metadata, limits, link)
 
@@ -76,8 +85,15 @@ class WriteParts(beam.PTransform):
 
 
 class _WritePartsFn(beam.DoFn):
-    def __init__(self, output: str, job_id: str, tables: tuple[str, ...], metadata: Mapping[str, str], limits: PartLimits,
-                 link: DriverLink):
+    def __init__(
+        self,
+        output: str,
+        job_id: str,
+        tables: tuple[str, ...],
+        metadata: Mapping[str, str],
+        limits: PartLimits,
+        link: DriverLink,
+    ):
         self._output = output
         self._job_id = job_id
         self._tables = tables
@@ -106,8 +122,11 @@ class _WritePartsFn(beam.DoFn):
         self._open[rows.image_id] = rows
         self._tally.add(LABELLED if rows.tables["images"]["status"][0] == "ok" else FAILED)
         self._open_bytes += rows.num_bytes_in_memory
-        if (len(self._open) >= self._limits.images or self._open_bytes >= self._limits.num_bytes
-                or time.monotonic() - self._opened_at >= self._limits.seconds):
+        if (
+            len(self._open) >= self._limits.images
+            or self._open_bytes >= self._limits.num_bytes
+            or time.monotonic() - self._opened_at >= self._limits.seconds
+        ):
             yield from self._close()
 
     def finish_bundle(self):
@@ -140,5 +159,9 @@ def part_of_tables(stem: str, tables: Mapping[str, pa.Table]) -> Part:
     """What a part with these tables holds."""
     images = tables["images"]
     failures = Counter(kind for kind in images.column("error_kind").to_pylist() if kind is not None)
-    return Part(stem, {name: table.num_rows for name, table in tables.items()}, dict(failures),
-                ids_sum(images.column("image_id").to_pylist()))
+    return Part(
+        stem,
+        {name: table.num_rows for name, table in tables.items()},
+        dict(failures),
+        ids_sum(images.column("image_id").to_pylist()),
+    )

@@ -11,6 +11,7 @@ has never seen a photograph.
     export.py                           the network as a SavedModel
     evaluate.py                         COCO average precision on unseen scenes
 """
+
 from pathlib import Path
 
 MODEL_FOLDER = Path(__file__).parent / "model"

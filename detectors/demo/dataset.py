@@ -1,11 +1,12 @@
 """Writes scenes as a data set: JPEG files and their ground truth in COCO's format.
 
     python -m labelbeam.detectors.demo.dataset --seeds evaluation --out /tmp/scenes
-    python -m labelbeam.detectors.demo.dataset --seeds demo --quality 88 --pictures-only --out pipeline/demo_images
+    python -m labelbeam.detectors.demo.dataset --seeds demo --quality 88 --images-only --out pipeline/demo_images
 
-The first line makes the 200 pictures that the detector's scores are quoted for, with `instances.json`; the second one
-the pictures that come with the project. For training use `examples`, which keeps the scenes as arrays.
+The first line makes the 200 images that the detector's scores are quoted for, with `instances.json`; the second one
+the images that come with the project. For training use `examples`, which keeps the scenes as arrays.
 """
+
 import argparse
 import io
 import json
@@ -23,7 +24,7 @@ DEMO_SEEDS = (1000, 1005, 1006, 1007, 1011, 1013, 1014, 1017, 1019, 1023, 1028, 
 
 
 def jpeg_bytes(image: np.ndarray, quality: int = 90) -> bytes:
-    """The picture, uint8 [H, W, 3], as a JPEG file."""
+    """The image, uint8 [H, W, 3], as a JPEG file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
@@ -69,7 +70,7 @@ def write_scenes(folder: Path, seeds: Iterable[int], *, quality: int = 90, with_
         with_truth: whether to write `instances.json`.
 
     Returns:
-        The paths of the pictures.
+        The paths of the images.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,10 +101,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder")
     parser.add_argument("--seeds", type=_seeds, default=EVALUATION_SEEDS, help="demo, evaluation, SEED or FIRST:END")
     parser.add_argument("--quality", type=int, default=90, help="JPEG quality")
-    parser.add_argument("--pictures-only", action="store_true", help="without instances.json")
+    parser.add_argument("--images-only", action="store_true", help="without instances.json")
     options = parser.parse_args()
-    paths = write_scenes(options.out, options.seeds, quality=options.quality, with_truth=not options.pictures_only)
-    print(f"{len(paths)} pictures in {options.out}")
+    paths = write_scenes(options.out, options.seeds, quality=options.quality, with_truth=not options.images_only)
+    print(f"{len(paths)} images in {options.out}")
 
 
 if __name__ == "__main__":

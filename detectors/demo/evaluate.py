@@ -6,6 +6,7 @@ This judges the detector by itself, without any pipeline: the scenes go through 
 graph. To judge what a job has written, compare its tables with the `instances.json` of `dataset`. Needs
 `pycocotools`, which `pip install labelbeam[test]` brings.
 """
+
 import argparse
 import contextlib
 import io
@@ -22,7 +23,9 @@ from .scenes import EVALUATION_SEEDS, Scene, draw_scene
 _FIGURES = ("", "_50", "_75", "_small", "_medium", "_large")
 
 
-def average_precision(folder: Path, seeds: Sequence[int] = EVALUATION_SEEDS, score_threshold: float = 0.05) -> dict[str, float]:
+def average_precision(
+    folder: Path, seeds: Sequence[int] = EVALUATION_SEEDS, score_threshold: float = 0.05
+) -> dict[str, float]:
     """Box and mask AP with up to 100 detections a scene.
 
     Args:
@@ -67,7 +70,9 @@ def average_precision(folder: Path, seeds: Sequence[int] = EVALUATION_SEEDS, sco
             scorer.evaluate()
             scorer.accumulate()
             scorer.summarize()
-            figures |= {f"{name}{figure}": round(float(value), 4) for figure, value in zip(_FIGURES, scorer.stats, strict=False)}
+            figures |= {
+                f"{name}{figure}": round(float(value), 4) for figure, value in zip(_FIGURES, scorer.stats, strict=False)
+            }
     return figures
 
 
@@ -75,8 +80,8 @@ def _coco_results(detect, scene: Scene, score_threshold: float) -> list[dict]:
     from pycocotools import mask as coco_mask
 
     height, width = scene.image.shape[:2]
-    picture = np.asarray(Image.open(io.BytesIO(jpeg_bytes(scene.image))))
-    outputs = {name: value.numpy()[0] for name, value in detect(input_tensor=picture[None]).items()}
+    image = np.asarray(Image.open(io.BytesIO(jpeg_bytes(scene.image))))
+    outputs = {name: value.numpy()[0] for name, value in detect(input_tensor=image[None]).items()}
     results = []
     for row in np.flatnonzero(outputs["detection_scores"] > score_threshold):
         box = outputs["detection_boxes"][row]
@@ -93,13 +98,13 @@ def _coco_results(detect, scene: Scene, score_threshold: float) -> list[dict]:
 
 
 def paste_mask(mask: np.ndarray, box_yxyx: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """A mask in the picture, as users of the published models paste it: `crop_and_resize` with the box turned inside
+    """A mask in the image, as users of the published models paste it: `crop_and_resize` with the box turned inside
     out, then > 0.5.
 
     Args:
         mask: float32 [33, 33].
-        box_yxyx: float32 [4], shares of the picture.
-        size_hw: size of the picture.
+        box_yxyx: float32 [4], shares of the image.
+        size_hw: size of the image.
 
     Returns:
         bool [H, W].

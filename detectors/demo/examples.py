@@ -3,6 +3,7 @@ targets.
 
 Everything follows from seeds. Targets are made here, in NumPy, so that the training step is only arithmetic.
 """
+
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -15,11 +16,11 @@ from .network import STRIDE
 from .scenes import MAX_OBJECTS, Scene, draw_scene, tight_box
 
 INPUT_SIZE = 384
-"""Side of the square, in pixels, into which the detector letterboxes a picture."""
+"""Side of the square, in pixels, into which the detector letterboxes an image."""
 CROP_SIZE = 256
 """Side of the training crops: the network is fully convolutional, and a crop costs less than half of a whole input."""
 PADDING_VALUE = 128
-"""Grey beside a picture that isn't square: nearly 0 for the network."""
+"""Grey beside an image that isn't square: nearly 0 for the network."""
 _MIN_VISIBLE_PIXELS, _MIN_VISIBLE_SHARE = 24, 0.35  # of an object that a crop must hold for the object to count
 _CELLS = CROP_SIZE // STRIDE
 
@@ -56,7 +57,7 @@ class Batch(NamedTuple):
 
 
 def make_example(scene: Scene) -> Example:
-    """Fits a scene into the detector's input, as the exported graph does with a picture."""
+    """Fits a scene into the detector's input, as the exported graph does with an image."""
     height, width = scene.image.shape[:2]
     scale = INPUT_SIZE / max(height, width)
     fitted_hw = max(1, round(height * scale)), max(1, round(width * scale))
@@ -64,9 +65,9 @@ def make_example(scene: Scene) -> Example:
     for number, mask in enumerate(scene.masks, start=1):
         numbers[mask] = number
     image = np.full((INPUT_SIZE, INPUT_SIZE, 3), PADDING_VALUE, np.uint8)
-    image[:fitted_hw[0], :fitted_hw[1]] = _resized(scene.image, fitted_hw, Image.Resampling.BILINEAR)
+    image[: fitted_hw[0], : fitted_hw[1]] = _resized(scene.image, fitted_hw, Image.Resampling.BILINEAR)
     fitted = np.zeros((INPUT_SIZE, INPUT_SIZE), np.uint8)
-    fitted[:fitted_hw[0], :fitted_hw[1]] = _resized(numbers, fitted_hw, Image.Resampling.NEAREST)
+    fitted[: fitted_hw[0], : fitted_hw[1]] = _resized(numbers, fitted_hw, Image.Resampling.NEAREST)
     return Example(image, fitted, scene.class_ids)
 
 
@@ -89,14 +90,16 @@ def batches(examples: Sequence[Example], batch_size: int, rng: np.random.Generat
     while True:
         order = rng.permutation(len(examples))
         for start in range(0, len(order) - batch_size + 1, batch_size):
-            yield make_batch([augmented(examples[i], rng) for i in order[start:start + batch_size]])
+            yield make_batch([augmented(examples[i], rng) for i in order[start : start + batch_size]])
 
 
 def augmented(example: Example, rng: np.random.Generator) -> Example:
     """A random window of an example, mirrored, turned by quarters and recoloured. Light comes from anywhere in the
     scenes."""
     top, left = rng.integers(0, INPUT_SIZE - CROP_SIZE + 1, 2)
-    image, numbers = (array[top:top + CROP_SIZE, left:left + CROP_SIZE] for array in (example.image, example.numbers))
+    image, numbers = (
+        array[top : top + CROP_SIZE, left : left + CROP_SIZE] for array in (example.image, example.numbers)
+    )
     if rng.random() < 0.5:
         image, numbers = image[:, ::-1], numbers[:, ::-1]
     turns = int(rng.integers(4))

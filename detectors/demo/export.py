@@ -3,15 +3,16 @@ models.
 
     input_tensor                  uint8   [1, H, W, 3]     RGB, any size
     num_detections                float32 [1]              rows below that are detections
-    detection_boxes               float32 [1, 100, 4]      ymin, xmin, ymax, xmax as shares of the picture, in [0, 1]
+    detection_boxes               float32 [1, 100, 4]      ymin, xmin, ymax, xmax as shares of the image, in [0, 1]
     detection_classes             float32 [1, 100]         from 1, `shapes.CLASS_NAMES`
     detection_scores              float32 [1, 100]         descending; 0 in unused rows
     detection_multiclass_scores   float32 [1, 100, 8]      background first (1 - the largest), then each class
     detection_masks               float32 [1, 100, 33, 33] relative to the box: sample k at ymin + k / 32 * (ymax - ymin)
 
-Everything between a picture of any size and its detections is in the graph. Keras stays behind, so the file is small
+Everything between an image of any size and its detections is in the graph. Keras stays behind, so the file is small
 and loads in a second; it can't be trained further.
 """
+
 from pathlib import Path
 
 import keras
@@ -35,7 +36,7 @@ def export_saved_model(network: keras.Model, folder: Path) -> None:
 
 
 class PublishedDetector(tf.Module):
-    """The detector as a function of one picture; see the module's docstring for what it returns."""
+    """The detector as a function of one image; see the module's docstring for what it returns."""
 
     def __init__(self, network: keras.Model):
         super().__init__(name="demo_detector")
@@ -59,7 +60,9 @@ class PublishedDetector(tf.Module):
         shifted = boxes + 2 * tf.cast(classes, tf.float32)[:, None]
         kept = tf.image.non_max_suppression(shifted, scores, MAX_DETECTIONS, _MAX_IOU, score_threshold=_MIN_SCORE)
         cells, classes, boxes, scores = (tf.gather(rows, kept) for rows in (cells, classes, boxes, scores))
-        masks = _masks(outputs["prototypes"], tf.gather_nd(outputs["coefficients"][0], cells), boxes, size_hw, fitted_hw)
+        masks = _masks(
+            outputs["prototypes"], tf.gather_nd(outputs["coefficients"][0], cells), boxes, size_hw, fitted_hw
+        )
         class_scores = tf.gather_nd(probabilities, cells)
         background = 1 - tf.reduce_max(class_scores, 1, keepdims=True)
         return {
@@ -73,7 +76,7 @@ class PublishedDetector(tf.Module):
 
 
 def letterbox(image: tf.Tensor, size_hw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Fits a picture `[1, H, W, 3]` into the top left of the input; returns float32 `[1, 384, 384, 3]` in [-1, 1] and
+    """Fits an image `[1, H, W, 3]` into the top left of the input; returns float32 `[1, 384, 384, 3]` in [-1, 1] and
     its (h, w) there."""
     scale = INPUT_SIZE / tf.reduce_max(size_hw)
     fitted = tf.clip_by_value(tf.cast(tf.round(size_hw * scale), tf.int32), 1, INPUT_SIZE)
@@ -94,9 +97,10 @@ def _candidates(probabilities: tf.Tensor, edges: tf.Tensor, fitted_hw: tf.Tensor
     return cells, flat % num_classes, tf.clip_by_value(boxes, 0.0, 1.0), scores
 
 
-def _masks(prototypes: tf.Tensor, coefficients: tf.Tensor, boxes: tf.Tensor, size_hw: tf.Tensor,
-           fitted_hw: tf.Tensor) -> tf.Tensor:
-    """Masks `[N, 33, 33]` in (0, 1), sampled at the middles of the picture's pixels on which they will be pasted.
+def _masks(
+    prototypes: tf.Tensor, coefficients: tf.Tensor, boxes: tf.Tensor, size_hw: tf.Tensor, fitted_hw: tf.Tensor
+) -> tf.Tensor:
+    """Masks `[N, 33, 33]` in (0, 1), sampled at the middles of the image's pixels on which they will be pasted.
 
     Pasting puts a sample at the normalised v on pixel v * (size - 1), whose middle lies half a pixel further on; from
     there it is followed back through the letterbox to the prototypes.
@@ -104,8 +108,8 @@ def _masks(prototypes: tf.Tensor, coefficients: tf.Tensor, boxes: tf.Tensor, siz
     cells = tf.cast(tf.shape(prototypes)[1], tf.float32)
     middles = boxes * tf.tile(size_hw - 1, [2]) + 0.5
     places = middles * tf.tile(fitted_hw / size_hw, [2]) / PROTOTYPE_STRIDE - 0.5
-    first_picture = tf.zeros_like(places[:, 0], tf.int32)
-    sampled = tf.image.crop_and_resize(prototypes, places / (cells - 1), first_picture, [MASK_SIZE, MASK_SIZE])
+    first_image = tf.zeros_like(places[:, 0], tf.int32)
+    sampled = tf.image.crop_and_resize(prototypes, places / (cells - 1), first_image, [MASK_SIZE, MASK_SIZE])
     sampled = tf.ensure_shape(sampled, [None, MASK_SIZE, MASK_SIZE, NUM_PROTOTYPES])
     return tf.sigmoid(tf.einsum("nyxp,np->nyx", sampled, coefficients))
 

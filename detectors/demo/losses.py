@@ -4,6 +4,7 @@ Quality focal loss of the scores (arXiv:2006.04388) and, at objects, cross-entro
 the boxes (arXiv:1911.08287); cross-entropy and dice of the masks (arXiv:1606.04797). Only for training: what the numbers
 mean to a user is in `evaluate`.
 """
+
 import tensorflow as tf
 
 from .examples import CROP_SIZE, Batch
@@ -25,7 +26,8 @@ def total_loss(outputs: dict[str, tf.Tensor], batch: Batch) -> dict[str, tf.Tens
     num_objects = tf.maximum(tf.reduce_sum(batch.weights), 1.0)
     # The focal loss alone is nearly content with two classes at half the score each: this one asks which it is.
     confusion = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=batch.cells[:, 3], logits=tf.gather_nd(outputs["class_logits"], at_cells))
+        labels=batch.cells[:, 3], logits=tf.gather_nd(outputs["class_logits"], at_cells)
+    )
     losses = {
         "score": _quality_focal_loss(outputs["class_logits"], batch, tf.stop_gradient(iou)) / num_objects,
         "class": tf.reduce_sum(batch.weights * confusion) / num_objects,
@@ -77,13 +79,14 @@ def _mask_loss(outputs: dict[str, tf.Tensor], batch: Batch) -> tf.Tensor:
     cross_entropy = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits), axis=[1, 2])
     probability = tf.sigmoid(logits)
     dice = 1 - (2 * tf.reduce_sum(probability * target, [1, 2]) + 1) / (
-        tf.reduce_sum(probability**2, [1, 2]) + tf.reduce_sum(target**2, [1, 2]) + 1)
+        tf.reduce_sum(probability**2, [1, 2]) + tf.reduce_sum(target**2, [1, 2]) + 1
+    )
     return tf.reduce_sum(cross_entropy + dice) / tf.maximum(tf.cast(tf.shape(crops)[0], tf.float32), 1.0)
 
 
 def _sampled(maps: tf.Tensor, boxes_yxyx: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
     """Boxes (input pixels) cut out of maps `[B, h, w, C]`, the outermost samples on the box's edges."""
     cells = tf.cast(tf.shape(maps)[1], tf.float32)
-    # The middle of a map's first cell lies half a cell inside the picture.
+    # The middle of a map's first cell lies half a cell inside the image.
     places = (boxes_yxyx * (cells / CROP_SIZE) - 0.5) / (cells - 1)
     return tf.image.crop_and_resize(maps, places, indices, [_MASK_SIZE, _MASK_SIZE])

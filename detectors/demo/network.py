@@ -6,6 +6,7 @@ the input's resolution, it says what box it would expect to find for an object o
 arXiv:1904.01355), and how to mix a few mask prototypes into the object's mask (YOLACT, arXiv:1904.02689). Not for
 photographs: it has seen drawn scenes only.
 """
+
 import keras
 from keras import layers, ops
 
@@ -36,14 +37,23 @@ def build_network(num_classes: int) -> keras.Model:
     pyramid = _pyramid(levels)
     features = _unit(pyramid, 64, "features")
     # Objects are rare: starting from a probability of 1 % keeps the first steps calm (arXiv:1708.02002, section 3.3).
-    class_logits = layers.Conv2D(num_classes, 1, name="class_logits", bias_initializer=keras.initializers.Constant(-4.6))(
-        _unit(_unit(features, _NECK_WIDTH, "classes_1"), _NECK_WIDTH, "classes_2"))
+    class_logits = layers.Conv2D(
+        num_classes, 1, name="class_logits", bias_initializer=keras.initializers.Constant(-4.6)
+    )(_unit(_unit(features, _NECK_WIDTH, "classes_1"), _NECK_WIDTH, "classes_2"))
     geometry = _unit(features, _NECK_WIDTH, "geometry")
     edges = layers.Conv2D(4, 1, name="edge_logs", bias_initializer=keras.initializers.Constant(2.0))(geometry)
     edges = ops.exp(ops.clip(edges, -4.0, 5.0)) * STRIDE
     coefficients = layers.Conv2D(NUM_PROTOTYPES, 1, activation="tanh", name="coefficients")(geometry)
-    return keras.Model(image, {"class_logits": class_logits, "edges": edges, "coefficients": coefficients,
-                               "prototypes": _prototypes(pyramid, levels[0])}, name="demo_detector")
+    return keras.Model(
+        image,
+        {
+            "class_logits": class_logits,
+            "edges": edges,
+            "coefficients": coefficients,
+            "prototypes": _prototypes(pyramid, levels[0]),
+        },
+        name="demo_detector",
+    )
 
 
 def _backbone(image):

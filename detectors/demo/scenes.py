@@ -2,10 +2,11 @@
 detector.
 
 A scene is a function of its seed alone, so that a data set is a range of integers. The objects overlap, cast shadows,
-reach over the border, and measure from 16 pixels to half the picture. The ground truth is modal: the mask is what can
+reach over the border, and measure from 16 pixels to half the image. The ground truth is modal: the mask is what can
 be seen of an object, the box is tight around it. Don't take scores on these scenes for scores on photographs: they
 only tell whether a pipeline labels well what it was given.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ _MIN_VISIBLE_SHARE, _MIN_VISIBLE_SIDES = 0.4, (6, 12)
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture and what is in it. N objects, ordered from the hindmost to the foremost.
+    """An image and what is in it. N objects, ordered from the hindmost to the foremost.
 
     Attributes:
         seed: what it was drawn from.
@@ -63,7 +64,7 @@ def draw_scene(seed: int, *, size_hw: tuple[int, int] | None = None, num_objects
     """Draws the scene of a seed.
 
     Args:
-        seed: non-negative integer; the same seed and options give the same scene. size_hw: size of the picture; by
+        seed: non-negative integer; the same seed and options give the same scene. size_hw: size of the image; by
           default both sides are drawn from 240 to 480 pixels, at most 2:1 apart. num_objects: how many objects to
           place, at most `MAX_OBJECTS`; by default 1 to 14. Those that end up mostly hidden are taken
             away, so a scene may have fewer (and, rarely, none).
@@ -109,7 +110,7 @@ def _place(rng: np.random.Generator, size_hw: tuple[int, int]) -> _Toy:
     size = float(MIN_SIZE * (min(size_hw) / 2 / MIN_SIZE) ** (rng.random() ** 0.6))
     angle = rng.uniform(0, 2 * np.pi)
     shape = random_shape(class_name, rng).placed(size, angle)
-    # Up to a fifth of an object may lie outside the picture.
+    # Up to a fifth of an object may lie outside the image.
     centre_y, centre_x = rng.uniform(0.3 * size, height - 0.3 * size), rng.uniform(0.3 * size, width - 0.3 * size)
     reach = size / 2 + 4 + 0.25 * size
     top, left = int(np.floor(centre_y - reach)), int(np.floor(centre_x - reach))
@@ -133,7 +134,10 @@ def _without_hidden(toys: list[_Toy], size_hw: tuple[int, int]) -> tuple[list[_T
         if visible.sum() < max(_MIN_VISIBLE_SHARE * inside.sum(), 1):
             continue
         ymin, xmin, ymax, xmax = tight_box(visible)
-        if min(ymax - ymin, xmax - xmin) < _MIN_VISIBLE_SIDES[0] or max(ymax - ymin, xmax - xmin) < _MIN_VISIBLE_SIDES[1]:
+        if (
+            min(ymax - ymin, xmax - xmin) < _MIN_VISIBLE_SIDES[0]
+            or max(ymax - ymin, xmax - xmin) < _MIN_VISIBLE_SIDES[1]
+        ):
             continue
         covered |= whole
         kept.append(toy)
@@ -142,7 +146,7 @@ def _without_hidden(toys: list[_Toy], size_hw: tuple[int, int]) -> tuple[list[_T
 
 
 def _overlap(origin_yx: tuple[int, int], patch_hw: tuple[int, int], size_hw: tuple[int, int]):
-    """Slices of the picture and of a patch at `origin_yx` where they overlap."""
+    """Slices of the image and of a patch at `origin_yx` where they overlap."""
     target, source = [], []
     for start, length, limit in zip(origin_yx, patch_hw, size_hw, strict=True):
         low, high = max(start, 0), min(start + length, limit)
@@ -186,7 +190,9 @@ def _paint_toy(rng: np.random.Generator, canvas: np.ndarray, toy: _Toy, light: n
     y, x = np.mgrid[:side, :side].astype(np.float32)
     y, x = y + toy.origin_yx[0] + 0.5 - toy.centre_yx[0], x + toy.origin_yx[1] + 0.5 - toy.centre_yx[1]
     cos, sin = np.cos(toy.angle), np.sin(toy.angle)
-    surface = paint(rng, colour, (x * cos + y * sin).astype(np.float32), (y * cos - x * sin).astype(np.float32), toy.size)
+    surface = paint(
+        rng, colour, (x * cos + y * sin).astype(np.float32), (y * cos - x * sin).astype(np.float32), toy.size
+    )
     diffuse, gloss = _shading(toy, light, rng.uniform(0.08, 0.2))
     shaded = surface * (ambient + (1.05 - ambient) * diffuse)[..., None] + (rng.uniform(0.0, 0.6) * gloss)[..., None]
     coverage = np.clip(0.5 - toy.distance, 0, 1)[..., None]

@@ -4,6 +4,7 @@ A signed distance (negative inside, in pixels) answers everything that the paint
 anti-aliased coverage, a bevel for the shading, a soft shadow, and the exact mask. Don't use this for collision or
 geometry elsewhere: distances are to the outline's straight segments, good to a fraction of a pixel.
 """
+
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -6,13 +6,16 @@ band-limited.
 
 Colours are float32 RGB in [0, 1]; a surface is float32 [H, W, 3], a pattern float32 [H, W].
 """
+
 import colorsys
 
 import numpy as np
 from PIL import Image
 
 
-def noise(rng: np.random.Generator, size_hw: tuple[int, int], cell_hw: tuple[float, float], octaves: int = 4) -> np.ndarray:
+def noise(
+    rng: np.random.Generator, size_hw: tuple[int, int], cell_hw: tuple[float, float], octaves: int = 4
+) -> np.ndarray:
     """Fractal value noise in [0, 1]: random grids, enlarged bicubically, each finer and fainter than the one before.
 
     Args:
@@ -23,7 +26,9 @@ def noise(rng: np.random.Generator, size_hw: tuple[int, int], cell_hw: tuple[flo
     """
     total = np.zeros(size_hw, np.float32)
     for octave in range(octaves):
-        grid_hw = [int(np.ceil(side / max(cell / 2**octave, 1.0))) + 3 for side, cell in zip(size_hw, cell_hw, strict=True)]
+        grid_hw = [
+            int(np.ceil(side / max(cell / 2**octave, 1.0))) + 3 for side, cell in zip(size_hw, cell_hw, strict=True)
+        ]
         grid = Image.fromarray(rng.random(grid_hw, dtype=np.float32))
         # A margin of one cell is cut away, where bicubic enlargement has nothing to look at.
         window = (1, 1, grid.width - 1, grid.height - 1)
@@ -143,7 +148,9 @@ def haze(rng: np.random.Generator, size_hw: tuple[int, int]) -> np.ndarray:
     y, x = np.mgrid[: size_hw[0], : size_hw[1]].astype(np.float32)
     slope = (y / size_hw[0] * rng.uniform(0.3, 1) + x / size_hw[1] * rng.uniform(-0.5, 0.5) + 0.5) / 2
     dark = random_colour(rng, (0.3, 0.8), (0.1, 0.4))
-    surface = _ramp(0.7 * slope + 0.3 * noise(rng, size_hw, (110, 110), 3), dark, random_colour(rng, (0.1, 0.6), (0.5, 0.95)))
+    surface = _ramp(
+        0.7 * slope + 0.3 * noise(rng, size_hw, (110, 110), 3), dark, random_colour(rng, (0.1, 0.6), (0.5, 0.95))
+    )
     for _ in range(rng.integers(0, 14)):
         centre_y, centre_x, radius = rng.uniform(0, size_hw[0]), rng.uniform(0, size_hw[1]), rng.uniform(8, 34)
         disc = np.clip((radius - np.hypot(y - centre_y, x - centre_x)) / rng.uniform(3, 10) + 0.5, 0, 1)

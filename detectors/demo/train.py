@@ -8,6 +8,7 @@ the same `--seed`. TensorFlow sums gradients in an order that varies with the th
 roughly between runs, and the scores to about a point; `--deterministic` asks it for kernels that always sum alike,
 which take longer. Not for fine-tuning: it can't start from given weights.
 """
+
 import argparse
 import time
 from collections import Counter
@@ -41,8 +42,9 @@ def train(examples, *, steps: int, seed: int) -> keras.Model:
     keras.utils.set_random_seed(seed)
     network = build_network(len(CLASS_NAMES))
     warm_up = min(_WARM_UP_STEPS, steps // 10)
-    rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE / 20, steps - warm_up, 0.01, warmup_target=LEARNING_RATE,
-                                                  warmup_steps=warm_up)
+    rate = keras.optimizers.schedules.CosineDecay(
+        LEARNING_RATE / 20, steps - warm_up, 0.01, warmup_target=LEARNING_RATE, warmup_steps=warm_up
+    )
     optimizer = keras.optimizers.AdamW(rate, weight_decay=0.02, global_clipnorm=10.0, use_ema=True, ema_momentum=0.998)
     step = make_train_step(network, optimizer)
     sums, started = Counter(), time.monotonic()
@@ -50,7 +52,10 @@ def train(examples, *, steps: int, seed: int) -> keras.Model:
         sums.update({name: float(value) for name, value in step(*batch).items()})
         if number % _REPORT_STEPS == 0:
             means = ", ".join(f"{name} {value / _REPORT_STEPS:.3f}" for name, value in sums.items())
-            print(f"step {number}/{steps}, {number * BATCH_SIZE / (time.monotonic() - started):.1f} crops/s: {means}", flush=True)
+            print(
+                f"step {number}/{steps}, {number * BATCH_SIZE / (time.monotonic() - started):.1f} crops/s: {means}",
+                flush=True,
+            )
             sums.clear()
     optimizer.finalize_variable_values(network.trainable_variables)
     return network
@@ -62,10 +67,14 @@ def make_train_step(network: keras.Model, optimizer: keras.optimizers.Optimizer)
     optimizer.build(variables)
     size = [None, CROP_SIZE, CROP_SIZE]
     signature = Batch(
-        images=tf.TensorSpec([*size, 3], tf.float32), numbers=tf.TensorSpec(size, tf.uint8),
-        boxes_yxyx=tf.TensorSpec([None, MAX_OBJECTS, 4], tf.float32), centres=tf.TensorSpec([None, MAX_OBJECTS, 2], tf.int32),
-        valid=tf.TensorSpec([None, MAX_OBJECTS], tf.bool), cells=tf.TensorSpec([None, 5], tf.int32),
-        weights=tf.TensorSpec([None], tf.float32))
+        images=tf.TensorSpec([*size, 3], tf.float32),
+        numbers=tf.TensorSpec(size, tf.uint8),
+        boxes_yxyx=tf.TensorSpec([None, MAX_OBJECTS, 4], tf.float32),
+        centres=tf.TensorSpec([None, MAX_OBJECTS, 2], tf.int32),
+        valid=tf.TensorSpec([None, MAX_OBJECTS], tf.bool),
+        cells=tf.TensorSpec([None, 5], tf.int32),
+        weights=tf.TensorSpec([None], tf.float32),
+    )
 
     @tf.function(input_signature=tuple(signature))
     def train_step(*arrays):
@@ -94,7 +103,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the SavedModel")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scenes", type=int, default=4000, help="number of training scenes (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=7000, help=f"training steps of {BATCH_SIZE} crops (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=7000, help=f"training steps of {BATCH_SIZE} crops (default: %(default)s)"
+    )
     parser.add_argument("--processes", type=int, default=2, help="that draw the scenes (default: %(default)s)")
     parser.add_argument("--deterministic", action="store_true", help="only kernels that always sum alike; takes longer")
     options = parser.parse_args()
@@ -109,7 +120,7 @@ def main() -> None:
     export_saved_model(network, options.out)
     print(f"{options.out} written after {(time.monotonic() - started) / 60:.1f} min", flush=True)
 
-    from .evaluate import average_precision  # needs pycocotools, of the extra `test`
+    from .evaluate import average_precision
 
     print(average_precision(options.out, EVALUATION_SEEDS))
 

@@ -1,7 +1,7 @@
 import pytest
 from labelbeam.detectors.config import load_config
-from labelbeam.detectors.errors import ConfigError
 from labelbeam.detectors.shipped_configs import shipped_names
+from labelbeam.storage.errors import ConfigError
 
 GOOD = """
 name: mine
@@ -50,21 +50,28 @@ def test_own_file_with_a_relative_folder_of_weights(tmp_path):
     assert config.labels == {1: "cat", 2: "dog"} and config.reference is None
 
 
-@pytest.mark.parametrize("old, new, named", [
-    ("masks: true", "mask: true", r"unknown key 'mask', did you mean 'masks'\?; allowed: name, description"),
-    ("masks: true", "masks: maybe", "masks: expected true or false, got 'maybe'"),
-    ("masks: true", "masks: 1", "masks: expected true or false, got 1"),
-    ("[320, 320]", "[320]", r"input_size_hw: expected a list of 2 × a whole number, got \[320\]"),
-    ("[320, 320]", "320", "input_size_hw: expected a list"),
-    ("resize: letterbox", "resize: crop", "resize: expected one of stretch, letterbox, got 'crop'"),
-    ("[saved_model]", "[onnx]", "engines: expected one of saved_model, native, got 'onnx'"),
-    ("{1: cat, 2: dog}", "{cat: 1}", "labels: expected a whole number, got 'cat'"),
-    ("{1: cat, 2: dog}", "imagenet", "label map imagenet: not known. Known: coco"),
-    ("licence: MIT\n", "", "missing key 'licence'"),
-    ("licence: MIT\n", "licence: MIT\nlicence: GPL\n", "line 12: key 'licence' stands twice"),
-    ("limits: none", "limits: none\nreference: {dataset: d, box_ap: high, source: s}", "box_ap: expected a number, got 'high'"),
-    ("limits: none", "limits: [", "not valid YAML"),
-])
+@pytest.mark.parametrize(
+    "old, new, named",
+    [
+        ("masks: true", "mask: true", r"unknown key 'mask', did you mean 'masks'\?; allowed: name, description"),
+        ("masks: true", "masks: maybe", "masks: expected true or false, got 'maybe'"),
+        ("masks: true", "masks: 1", "masks: expected true or false, got 1"),
+        ("[320, 320]", "[320]", r"input_size_hw: expected a list of 2 × a whole number, got \[320\]"),
+        ("[320, 320]", "320", "input_size_hw: expected a list"),
+        ("resize: letterbox", "resize: crop", "resize: expected one of stretch, letterbox, got 'crop'"),
+        ("[saved_model]", "[onnx]", "engines: expected one of saved_model, keras, got 'onnx'"),
+        ("{1: cat, 2: dog}", "{cat: 1}", "labels: expected a whole number, got 'cat'"),
+        ("{1: cat, 2: dog}", "imagenet", "label map imagenet: not known. Known: coco"),
+        ("licence: MIT\n", "", "missing key 'licence'"),
+        ("licence: MIT\n", "licence: MIT\nlicence: GPL\n", "line 12: key 'licence' stands twice"),
+        (
+            "limits: none",
+            "limits: none\nreference: {dataset: d, box_ap: high, source: s}",
+            "box_ap: expected a number, got 'high'",
+        ),
+        ("limits: none", "limits: [", "not valid YAML"),
+    ],
+)
 def test_what_is_wrong_is_named(tmp_path, old, new, named):
     assert old in GOOD
     with pytest.raises(ConfigError, match=named):

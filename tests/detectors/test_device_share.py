@@ -1,4 +1,5 @@
 """Several real processes on one machine: who gets which GPU, and how many threads TensorFlow has in each."""
+
 import os
 import signal
 import subprocess
@@ -30,8 +31,12 @@ def hold(tmp_path):
     started = []
 
     def start(processes):
-        process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "locks"), str(processes)], text=True,
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path / "locks"), str(processes)],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         started.append(process)
         return process, int(process.stdout.readline())
 
@@ -54,7 +59,11 @@ def test_the_device_of_a_process_that_dies_is_free_again(hold):
 
 
 @pytest.mark.heavy  # three processes that each import TensorFlow
-@pytest.mark.parametrize("processes, threads", [(1, 0), (2, max(1, processors() // 2)), (1000, 1)])  # 0: TensorFlow decides
+@pytest.mark.parametrize(
+    "processes, threads", [(1, 0), (2, max(1, processors() // 2)), (1000, 1)]
+)  # 0: TensorFlow decides
 def test_tensorflows_threads_are_shared_out(processes, threads):
-    printed = subprocess.run([sys.executable, "-c", THREADS, str(processes)], text=True, capture_output=True, check=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", THREADS, str(processes)], text=True, capture_output=True, check=True
+    ).stdout
     assert printed.split() == [str(threads)] * 2

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
-from labelbeam.detectors.detector import DetectOptions, InvalidDetections
-from labelbeam.detectors.errors import WeightsError
+from labelbeam.detectors.protocol import DetectOptions, InvalidDetections
 from labelbeam.detectors.saved_model import SavedModelDetector, _detections
 from labelbeam.detectors.signature import check_outputs, read_signature
+from labelbeam.storage.errors import WeightsError
 
-from ..fakes.saved_models import expected_outputs, save_detector
+from tests.fakes.saved_models import expected_outputs, save_detector
 
 ALL = DetectOptions(min_score=0.0)
 
 
-def pictures(*sizes_hw):
+def batch(*sizes_hw):
     rng = np.random.default_rng(7)
     return [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in sizes_hw]
 
@@ -26,9 +26,9 @@ def free_batch(tmp_path_factory):
 
 
 @pytest.mark.parametrize("model", ["one_a_call", "free_batch"])
-def test_each_picture_gets_its_own_detections(model, request):
+def test_each_image_gets_its_own_detections(model, request):
     detector = SavedModelDetector(request.getfixturevalue(model), ALL, max_batch_size=2)
-    images = pictures((40, 60), (30, 20), (40, 60), (40, 60), (1, 1))
+    images = batch((40, 60), (30, 20), (40, 60), (40, 60), (1, 1))
     found = detector.detect(images)
     assert detector.batches == (model == "free_batch")
     for image, detections in zip(images, found, strict=True):
@@ -40,8 +40,10 @@ def test_each_picture_gets_its_own_detections(model, request):
 
 
 def test_only_what_is_asked_for_comes_back(one_a_call):
-    options = DetectOptions(min_score=0.5, max_detections=2, masks=False, keep=("anchors", "detection_multiclass_scores"))
-    [detections] = SavedModelDetector(one_a_call, options).detect(pictures((8, 8)))
+    options = DetectOptions(
+        min_score=0.5, max_detections=2, masks=False, keep=("anchors", "detection_multiclass_scores")
+    )
+    [detections] = SavedModelDetector(one_a_call, options).detect(batch((8, 8)))
     assert len(detections) == 2 and detections.masks is None
     assert detections.extras["anchors"].shape == (7, 4)
     assert detections.extras["detection_multiclass_scores"].shape == (5, 3)
@@ -49,17 +51,21 @@ def test_only_what_is_asked_for_comes_back(one_a_call):
 
 def test_min_score_keeps_equal_scores(one_a_call):
     options = DetectOptions(min_score=float(np.float32(0.95) - np.float32(0.2)))
-    [detections] = SavedModelDetector(one_a_call, options).detect(pictures((8, 8)))
+    [detections] = SavedModelDetector(one_a_call, options).detect(batch((8, 8)))
     assert len(detections) == 2
 
 
-def test_no_pictures(one_a_call):
+def test_no_images(one_a_call):
     assert SavedModelDetector(one_a_call, ALL).detect([]) == []
 
 
 def outputs(**changes):
-    rows = {"num_detections": np.float32(2), "detection_boxes": np.zeros((3, 4), np.float32),
-            "detection_classes": np.ones(3, np.float32), "detection_scores": np.array([0.4, 0.8, 0.9], np.float32)}
+    rows = {
+        "num_detections": np.float32(2),
+        "detection_boxes": np.zeros((3, 4), np.float32),
+        "detection_classes": np.ones(3, np.float32),
+        "detection_scores": np.array([0.4, 0.8, 0.9], np.float32),
+    }
     return {**rows, **changes}
 
 
@@ -68,13 +74,16 @@ def test_rows_past_num_detections_are_padding_and_the_best_comes_first():
     assert detections.scores.tolist() == pytest.approx([0.8, 0.4])
 
 
-@pytest.mark.parametrize("changes, named", [
-    ({"num_detections": np.float32(np.nan)}, "num_detections"),
-    ({"detection_scores": np.array([np.nan, 0.8, 0.9], np.float32)}, "detection_scores"),
-    ({"detection_boxes": np.full((3, 4), np.inf, np.float32)}, "boxes_yxyx"),
-    ({"detection_scores": np.array([7, 0.8, 0.9], np.float32)}, "scores"),
-])
-def test_malformed_outputs_are_an_error_of_the_picture(changes, named):
+@pytest.mark.parametrize(
+    "changes, named",
+    [
+        ({"num_detections": np.float32(np.nan)}, "num_detections"),
+        ({"detection_scores": np.array([np.nan, 0.8, 0.9], np.float32)}, "detection_scores"),
+        ({"detection_boxes": np.full((3, 4), np.inf, np.float32)}, "boxes_yxyx"),
+        ({"detection_scores": np.array([7, 0.8, 0.9], np.float32)}, "scores"),
+    ],
+)
+def test_malformed_outputs_are_an_error_of_the_image(changes, named):
     with pytest.raises(InvalidDetections, match=named):
         _detections(outputs(**changes), DetectOptions(min_score=0))
 
@@ -85,12 +94,15 @@ def test_poison_raises(tmp_path):
         detector.detect([np.full((4, 4, 3), 66, np.uint8)])
 
 
-@pytest.mark.parametrize("change, named", [
-    ({"leave_out": ("detection_scores", "num_detections")}, "lacks num_detections, detection_scores"),
-    ({"signature": "predict"}, "predict"),
-    ({"batch": 4}, r"input_tensor: uint8 \[4, -1, -1, 3\]"),
-    ({"dtype": "float32"}, "input_tensor: float32"),
-])
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ({"leave_out": ("detection_scores", "num_detections")}, "lacks num_detections, detection_scores"),
+        ({"signature": "predict"}, "predict"),
+        ({"batch": 4}, r"input_tensor: uint8 \[4, -1, -1, 3\]"),
+        ({"dtype": "float32"}, "input_tensor: float32"),
+    ],
+)
 def test_a_model_that_is_no_such_detector_is_refused_naming_what_it_has(tmp_path, change, named):
     folder = save_detector(tmp_path / "m", **change)
     with pytest.raises(WeightsError, match=named):

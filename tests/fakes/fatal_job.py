@@ -1,9 +1,10 @@
-"""A whole job whose decoder or detector ends the process for one certain picture. To be run in a process of its own:
+"""A whole job whose decoder or detector ends the process for one certain image. To be run in a process of its own:
 
-    python -c "from tests.fakes.fatal_job import main; main()" PICTURES OUTPUT LOG HOW [BEAM'S OPTIONS]
+    python -c "from tests.fakes.fatal_job import main; main()" IMAGES OUTPUT LOG HOW [BEAM'S OPTIONS]
 
-Pictures are of one colour, and their red is their number. Needs no TensorFlow.
+Images are of one colour, and their red is their number. Needs no TensorFlow.
 """
+
 import ctypes
 import os
 import signal
@@ -14,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 from labelbeam.detectors.config import load_config
-from labelbeam.detectors.detector import Detections, DetectOptions
 from labelbeam.detectors.load import DetectorSpec
-from labelbeam.pipeline.beam_options import parse_beam_options
+from labelbeam.detectors.protocol import Detections, DetectOptions
+from labelbeam.pipeline.commands.label import run_and_report
 from labelbeam.pipeline.job import Job
-from labelbeam.pipeline.label import run_and_report
-from labelbeam.pipeline.label_images import Pace
-from labelbeam.pipeline.labelling import Labelling
+from labelbeam.pipeline.label_config import LabelConfig
+from labelbeam.pipeline.label_images import ExecutionOptions
+from labelbeam.pipeline.running.beam_options import parse_beam_options
 from labelbeam.transforms.write_parts import PartLimits
 from PIL import Image, ImageFile
 
-FATAL = 13  # the number of the picture
+FATAL = 13  # the number of the image
 BATCH_SIZE = 4
 PART_IMAGES = 3
 
@@ -59,7 +60,7 @@ class FatalSpec(DetectorSpec):
 
 
 class FatalDetector:
-    """Finds one box a picture; notes in a file what each call was given; ends the process in its way for one picture."""
+    """Finds one box an image; notes in a file what each call was given; ends the process in its way for one image."""
 
     batches = True
 
@@ -78,7 +79,7 @@ class FatalDetector:
 
 
 class FatalImageFile(ImageFile.ImageFile):
-    """A picture that ends the process when it is decoded."""
+    """An image that ends the process when it is decoded."""
 
     format = "FATAL"
 
@@ -93,10 +94,30 @@ Image.register_open(FatalImageFile.format, FatalImageFile, lambda prefix: prefix
 
 
 def main() -> None:
-    pictures, output, log, how, *arguments = sys.argv[1:]
-    spec = FatalSpec(load_config("demo"), "saved_model", "float32", "none", "none", has_masks=False, takes_boxes=False,
-                     options=DetectOptions(), log=log, how=how)
+    images, output, log, how, *arguments = sys.argv[1:]
+    spec = FatalSpec(
+        load_config("demo"),
+        "saved_model",
+        "float32",
+        "none",
+        "none",
+        has_masks=False,
+        takes_boxes=False,
+        options=DetectOptions(),
+        log=log,
+        how=how,
+    )
     share_model = "--share-model" in arguments
     options = parse_beam_options([a for a in arguments if a != "--share-model"], [])
-    sys.exit(run_and_report(Job([pictures], output, Labelling(spec), pace=Pace(BATCH_SIZE, share_model),
-                                parts=PartLimits(images=PART_IMAGES)), options))
+    sys.exit(
+        run_and_report(
+            Job(
+                [images],
+                output,
+                LabelConfig(spec),
+                execution=ExecutionOptions(BATCH_SIZE, share_model),
+                parts=PartLimits(images=PART_IMAGES),
+            ),
+            options,
+        )
+    )

@@ -1,4 +1,5 @@
 """Beam filesystems for tests that keep their files in a local folder, but list them as remote ones do."""
+
 import contextlib
 import os
 from pathlib import Path

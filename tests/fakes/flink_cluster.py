@@ -1,4 +1,5 @@
 """A Flink session cluster of two processes, job manager and task manager, from the jars of `make flink`."""
+
 import contextlib
 import json
 import shutil
@@ -9,14 +10,18 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from .processes import free_port
+from tests.fakes.processes import free_port
 
 JOB_SERVER = Path(__file__).parents[2] / "build" / "flink" / "job-server.jar"
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _START_S = 120
 # What Flink's own scripts give the JVM, and work out of the size of the machine, for Java 17.
-_JAVA = ["java", "-Xmx512m", *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in ("lang", "util", "nio", "net"))]
+_JAVA = [
+    "java",
+    "-Xmx512m",
+    *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in ("lang", "util", "nio", "net")),
+]
 _CONFIG = """
 jobmanager.rpc.address: localhost
 jobmanager.rpc.port: {rpc_port}
@@ -66,7 +71,9 @@ def session_cluster(folder: Path, slots: int = 2) -> Iterator[str]:
 @contextlib.contextmanager
 def _running(main_class: str, folder: Path) -> Iterator[subprocess.Popen]:
     with (folder / f"{main_class.rpartition('.')[2]}.log").open("w") as log:
-        process = subprocess.Popen([*_JAVA, "-cp", str(JOB_SERVER), main_class, "-c", str(folder)], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*_JAVA, "-cp", str(JOB_SERVER), main_class, "-c", str(folder)], stdout=log, stderr=log
+        )
         try:
             yield process
         finally:

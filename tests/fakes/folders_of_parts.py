@@ -1,11 +1,12 @@
 """Output folders made by the real writer, from a few words."""
+
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
-from labelbeam.detectors.detector import Detections
-from labelbeam.transforms import schemas
+from labelbeam.detectors.protocol import Detections
+from labelbeam.labelset import schemas
+from labelbeam.labelset.parts import new_stem, write_part
 from labelbeam.transforms.elements import ImageFacts, ImageFailure, ImageReference, LabelledImage
-from labelbeam.transforms.parts import new_stem, write_part
 from labelbeam.transforms.to_rows import RowOptions, image_rows
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -13,17 +14,30 @@ TABLES = ("images", "detections")
 
 
 def reference(name: str) -> ImageReference:
-    return ImageReference(f"/pictures/{name}.jpg")
+    return ImageReference(f"/images/{name}.jpg")
 
 
 def part_tables(names, failed=(), minute=0, num_detections=2, tables=TABLES):
     """Tables of a part: an image for each name, labelled in this minute; those in `failed` failed."""
-    found = Detections(np.tile(np.float32([0, 0, 1, 1]), (num_detections, 1)), np.ones(num_detections, np.int32),
-                       np.linspace(0.9, 0.5, num_detections, dtype=np.float32))
-    rows = [image_rows(LabelledImage(reference(name), ImageFacts(1, 64, 48), None if name in failed else found,
-                                     ImageFailure("timeout", "slow") if name in failed else None),
-                       RowOptions({1: "ball"}), START + timedelta(minutes=minute)) for name in names]
-    return {table: schemas.build_table(table, rows, {"labelbeam.labelling": "{}"}) for table in tables}
+    found = Detections(
+        np.tile(np.float32([0, 0, 1, 1]), (num_detections, 1)),
+        np.ones(num_detections, np.int32),
+        np.linspace(0.9, 0.5, num_detections, dtype=np.float32),
+    )
+    rows = [
+        image_rows(
+            LabelledImage(
+                reference(name),
+                ImageFacts(1, 64, 48),
+                None if name in failed else found,
+                ImageFailure("timeout", "slow") if name in failed else None,
+            ),
+            RowOptions({1: "ball"}),
+            START + timedelta(minutes=minute),
+        )
+        for name in names
+    ]
+    return {table: schemas.build_table(table, rows, {"labelbeam.label_set": "{}"}) for table in tables}
 
 
 def put_part(folder, names, job="job", **options) -> str:

@@ -27,6 +27,7 @@
 
 Not for load: one thread a connection, Python's own parser.
 """
+
 import base64
 import datetime
 import gzip
@@ -116,13 +117,22 @@ def make_certificate(path: Path) -> Path:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "labelbeam tests")])
     now = datetime.datetime.now(datetime.timezone.utc)
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-                   .serial_number(x509.random_serial_number())
-                   .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
-                   .add_extension(x509.SubjectAlternativeName([address]), critical=False).sign(key, hashes.SHA256()))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
     pem = serialization.Encoding.PEM
-    path.write_bytes(certificate.public_bytes(pem) + key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    path.write_bytes(
+        certificate.public_bytes(pem)
+        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
     return path
 
 
@@ -197,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
         for i in range(len(data)):
             if self.server.owner._stopping.wait(_DRIP_S):
                 return
-            self.wfile.write(data[i:i + 1])
+            self.wfile.write(data[i : i + 1])
             self.wfile.flush()
 
     def send_chunk(self, data):
@@ -212,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         body = self.server.owner.files[rest[0]]
         for start in range(0, len(body), 100):
-            self.send_chunk(body[start:start + 100])
+            self.send_chunk(body[start : start + 100])
         self.send_chunk(b"")
 
     def answer_gzip(self, rest, earlier):

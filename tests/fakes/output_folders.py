@@ -1,14 +1,15 @@
 """Output folders made by hand, for tests of what reads them: real files, detections as the test wants them."""
+
 import json
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from labelbeam.detectors.detector import Detections
-from labelbeam.pipeline.labelling import METADATA_KEY
+from labelbeam.detectors.protocol import Detections
+from labelbeam.labelset.schemas import build_table
+from labelbeam.pipeline.label_config import METADATA_KEY
 from labelbeam.transforms.elements import ImageFacts, ImageFailure, ImageReference, LabelledImage
-from labelbeam.transforms.schemas import build_table
 from labelbeam.transforms.to_rows import RowOptions, image_rows
 
 NAMES = {1: "ball", 2: "box"}
@@ -17,12 +18,16 @@ NAMES = {1: "ball", 2: "box"}
 def detections(scores, class_ids=None, boxes_yxyx=None, mask_size=9):
     """Round masks in boxes side by side, from left to right."""
     n = len(scores)
-    y, x = np.ogrid[-1:1:mask_size * 1j, -1:1:mask_size * 1j]
+    y, x = np.ogrid[-1 : 1 : mask_size * 1j, -1 : 1 : mask_size * 1j]
     lefts = np.linspace(0, 1, n, endpoint=False) if n else np.zeros(0)
     if boxes_yxyx is None:
         boxes_yxyx = np.stack([np.full(n, 0.25), lefts, np.full(n, 0.75), lefts + 1 / max(n, 1)], axis=1)
-    return Detections(np.float32(boxes_yxyx).reshape(n, 4), np.int32(class_ids or [1] * n), np.float32(scores),
-                      np.tile(np.float32(np.clip(1.5 - x**2 - y**2, 0, 1)), (n, 1, 1)))
+    return Detections(
+        np.float32(boxes_yxyx).reshape(n, 4),
+        np.int32(class_ids or [1] * n),
+        np.float32(scores),
+        np.tile(np.float32(np.clip(1.5 - x**2 - y**2, 0, 1)), (n, 1, 1)),
+    )
 
 
 def labelled(uri, size_hw, found):
@@ -33,13 +38,16 @@ def failed(uri, message="cut short"):
     return LabelledImage(ImageReference(str(uri)), ImageFacts(1), failure=ImageFailure("truncated", message))
 
 
-def write_part(output: Path, images, mask_format="rle", stem="part-a", tables=("detections", "masks", "images"),
-               **settings):
+def write_part(
+    output: Path, images, mask_format="rle", stem="part-a", tables=("detections", "masks", "images"), **settings
+):
     rows = [image_rows(image, RowOptions(NAMES, mask_format), datetime.now(timezone.utc)) for image in images]
     for table in tables:
         (output / table).mkdir(parents=True, exist_ok=True)
-        pq.write_table(build_table(table, rows, {METADATA_KEY: json.dumps({"detector": "demo", **settings})}),
-                       output / table / f"{stem}.parquet")
+        pq.write_table(
+            build_table(table, rows, {METADATA_KEY: json.dumps({"detector": "demo", **settings})}),
+            output / table / f"{stem}.parquet",
+        )
     for path, data in [item for image in rows for item in image.files.items()]:
         (output / path).parent.mkdir(parents=True, exist_ok=True)
         (output / path).write_bytes(data)

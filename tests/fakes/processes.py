@@ -1,4 +1,5 @@
 """Processes for tests of runners: the command as a user starts it, worker pools, and who is whose child."""
+
 import contextlib
 import os
 import socket
@@ -18,8 +19,14 @@ main(sys.argv)
 
 def labelbeam(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.Popen:
     """Starts the command line."""
-    return subprocess.Popen([*prefix, sys.executable, "-m", "labelbeam.pipeline.cli", *arguments], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True)
+    return subprocess.Popen(
+        [*prefix, sys.executable, "-m", "labelbeam.pipeline.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+    )
 
 
 def environment(python: str = sys.executable) -> dict[str, str]:
@@ -28,8 +35,14 @@ def environment(python: str = sys.executable) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def worker_pool(log: Path, host: str = "localhost", prefix: Sequence[str] = (),
-                port: int | None = None, python: str = sys.executable, **variables: str) -> Iterator["WorkerPool"]:
+def worker_pool(
+    log: Path,
+    host: str = "localhost",
+    prefix: Sequence[str] = (),
+    port: int | None = None,
+    python: str = sys.executable,
+    **variables: str,
+) -> Iterator["WorkerPool"]:
     """Beam's worker pool: starts a worker process for each job that asks for one at its port.
 
     Args:
@@ -44,7 +57,10 @@ def worker_pool(log: Path, host: str = "localhost", prefix: Sequence[str] = (),
     with log.open("w") as output:
         process = subprocess.Popen(
             [*prefix, python, "-c", _POOL, f"--service_port={port}"],
-            stdout=subprocess.DEVNULL, stderr=output, env={**environment(python), **variables})
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+            env={**environment(python), **variables},
+        )
         try:
             wait_until(lambda: "Started worker pool" in log.read_text(), process, log.read_text)
             yield WorkerPool(f"{host}:{port}", process.pid, log)
@@ -95,7 +111,9 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen, explain: Callable[[], object], timeout_s: float = 120):
+def wait_until(
+    condition: Callable[[], object], process: subprocess.Popen, explain: Callable[[], object], timeout_s: float = 120
+):
     """Waits for what a process is to bring about; fails if it ends before."""
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):

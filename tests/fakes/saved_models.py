@@ -1,7 +1,8 @@
 """SavedModels with the TF Object Detection API's signature, small enough to be made in a test.
 
-What they find follows from the picture alone (its mean colour), so that results can be foretold and pictures told apart.
+What they find follows from the image alone (its mean colour), so that results can be foretold and images told apart.
 """
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,11 +10,13 @@ ROWS = 5
 
 
 def expected_outputs(image: np.ndarray) -> dict[str, np.ndarray]:
-    """What the fake model gives for a picture, by NumPy: float32 arrays without a batch axis."""
+    """What the fake model gives for an image, by NumPy: float32 arrays without a batch axis."""
     mean = image.reshape(-1, 3).mean(axis=0, dtype=np.float64).astype(np.float32) / np.float32(255)
     steps = np.arange(ROWS, dtype=np.float32)
-    boxes = np.stack([0.1 * mean[0] + 0.05 * steps, 0.1 * mean[1] + 0.05 * steps,
-                      0.5 + 0.1 * mean[2] + 0 * steps, 0.6 + 0 * steps], axis=1)
+    boxes = np.stack(
+        [0.1 * mean[0] + 0.05 * steps, 0.1 * mean[1] + 0.05 * steps, 0.5 + 0.1 * mean[2] + 0 * steps, 0.6 + 0 * steps],
+        axis=1,
+    )
     return {"boxes": boxes.astype(np.float32), "scores": (0.95 - 0.2 * steps).astype(np.float32)}
 
 
@@ -43,15 +46,25 @@ class _Detector(tf.Module):
         return found
 
 
-def save_detector(folder, *, batch: int | None = 1, masks: bool = True, dtype=tf.uint8, leave_out=(), poison: int | None = None,
-                  call_log: str | None = None, slow_steps: int = 0, signature: str = "serving_default") -> str:
+def save_detector(
+    folder,
+    *,
+    batch: int | None = 1,
+    masks: bool = True,
+    dtype=tf.uint8,
+    leave_out=(),
+    poison: int | None = None,
+    call_log: str | None = None,
+    slow_steps: int = 0,
+    signature: str = "serving_default",
+) -> str:
     """Writes a SavedModel and returns its folder.
 
     Args:
       batch: size of the signature's batch axis, None for a free one.
       dtype: of the input.
       leave_out: names of outputs that it lacks.
-      poison: the model raises for a picture whose pixels all have this value.
+      poison: the model raises for an image whose pixels all have this value.
       call_log: path of a file to which each call appends a line.
       slow_steps: multiplications of large matrices before each answer, about a millisecond each.
       signature: the signature's name.
@@ -61,7 +74,7 @@ def save_detector(folder, *, batch: int | None = 1, masks: bool = True, dtype=tf
     @tf.function(input_signature=[tf.TensorSpec([batch, None, None, 3], dtype, name="input_tensor")])
     def serve(input_tensor):
         if poison is not None:
-            harmless = tf.debugging.Assert(tf.reduce_any(input_tensor != poison), ["poisoned picture"])
+            harmless = tf.debugging.Assert(tf.reduce_any(input_tensor != poison), ["poisoned image"])
             with tf.control_dependencies([harmless]):
                 input_tensor = tf.identity(input_tensor)
         if call_log is not None:

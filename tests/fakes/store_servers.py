@@ -1,4 +1,5 @@
 """Object stores' servers, real processes on free ports of localhost: moto for S3, fake-gcs-server for Google Cloud Storage."""
+
 import contextlib
 import os
 import shutil
@@ -11,7 +12,9 @@ from pathlib import Path
 
 _REPOSITORY = Path(__file__).parents[2]
 _START_S = 60  # until a server listens; on an idle machine it's two
-NO_FAKE_GCS_SERVER = "fake-gcs-server isn't there: go install github.com/fsouza/fake-gcs-server@v1.56.1 (takes ten minutes)"
+NO_FAKE_GCS_SERVER = (
+    "fake-gcs-server isn't there: go install github.com/fsouza/fake-gcs-server@v1.56.1 (takes ten minutes)"
+)
 
 
 def free_port() -> int:
@@ -23,8 +26,13 @@ def free_port() -> int:
 @contextlib.contextmanager
 def serving(command: Sequence[str], port: int, **environment: str) -> Iterator[subprocess.Popen]:
     """Runs a server while the context lasts, from when it accepts connections; ends it by SIGKILL."""
-    process = subprocess.Popen(command, cwd=_REPOSITORY, env={**os.environ, **environment}, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        cwd=_REPOSITORY,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         give_up_at = time.monotonic() + _START_S
         while not _accepts(port):
@@ -61,8 +69,21 @@ def fake_gcs_server(folder: Path) -> Iterator[str]:
     """A Google Cloud Storage whose buckets are the folders below `folder`; gives what STORAGE_EMULATOR_HOST is to say."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [fake_gcs_server_binary(), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-external-url", url,
-               "-backend", "filesystem", "-filesystem-root", str(folder)]
+    command = [
+        fake_gcs_server_binary(),
+        "-scheme",
+        "http",
+        "-host",
+        "127.0.0.1",
+        "-port",
+        str(port),
+        "-external-url",
+        url,
+        "-backend",
+        "filesystem",
+        "-filesystem-root",
+        str(folder),
+    ]
     with serving(command, port):
         yield url
 

@@ -4,6 +4,7 @@
 
 With PUTS it dies by itself, as by SIGKILL, when so many requests to put a Parquet file have begun: the last never arrives.
 """
+
 import asyncio
 import os
 import signal

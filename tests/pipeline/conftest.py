@@ -7,11 +7,11 @@ import pytest
 from labelbeam.pipeline.cli import main
 from PIL import Image
 
-from ..fakes.saved_models import save_detector
+from tests.fakes.saved_models import save_detector
 
 CONFIG = """
 name: fake
-description: finds five boxes in every picture
+description: finds five boxes in every image
 architecture: none
 weights: {weights}
 engines: [saved_model]
@@ -26,7 +26,7 @@ limits: none
 """
 
 
-IMAGES, BAD = 300, 10  # of `save_pictures_some_bad`
+IMAGES, BAD = 300, 10  # of `save_images_some_bad`
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ def configured(folder, **options):
 
 @pytest.fixture(scope="session")
 def slow_detector(tmp_path_factory):
-    """The same, which takes its time: some 10 ms a picture."""
+    """The same, which takes its time: some 10 ms an image."""
     return configured(tmp_path_factory.mktemp("detector"), slow_steps=20)
 
 
@@ -55,28 +55,28 @@ def counting_detector(tmp_path):
     return configured(tmp_path, call_log=str(log), slow_steps=5), lambda: len(log.read_text().splitlines())
 
 
-def save_picture(path, seed, size_hw=(48, 64)):
+def save_image(path, seed, size_hw=(48, 64)):
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     Image.fromarray(rng.integers(0, 256, (*size_hw, 3), dtype=np.uint8)).save(path, quality=90)
     return path
 
 
-def save_pictures_some_bad(folder):
-    """290 small pictures, and 10 that aren't or are cut short; returns the folder."""
+def save_images_some_bad(folder):
+    """290 small images, and 10 that aren't or are cut short; returns the folder."""
     for number in range(IMAGES):
-        path = save_picture(folder / f"{number:04}.jpg", number, (24 + number % 7, 20 + number % 11))
+        path = save_image(folder / f"{number:04}.jpg", number, (24 + number % 7, 20 + number % 11))
         if number % (IMAGES // BAD) == 0:
-            path.write_bytes(path.read_bytes()[:60] if number % 60 else b"no picture")
+            path.write_bytes(path.read_bytes()[:60] if number % 60 else b"no image")
     return folder
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def image_folder(tmp_path):
     """A folder of six JPEGs of different sizes."""
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     for i in range(6):
-        save_picture(folder / f"{i}.jpg", i, (30 + 7 * i, 90 - 11 * i))
+        save_image(folder / f"{i}.jpg", i, (30 + 7 * i, 90 - 11 * i))
     return folder
 
 
@@ -119,7 +119,10 @@ def chromium():
     if path is None:
         pytest.skip("needs a browser: apt-get install chromium")
     from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])  # as root, there's no other way
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"]
+        )  # as root, there's no other way
         yield browser
         browser.close()

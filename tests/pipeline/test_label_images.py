@@ -1,16 +1,20 @@
 import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that
+from labelbeam.pipeline.label_config import prepare_label_config
 from labelbeam.pipeline.label_images import LabelImages
-from labelbeam.pipeline.labelling import prepare_labelling
 
 
-def test_labelling_as_a_step_of_another_pipeline(fake_detector, pictures, tmp_path):
-    uris = [str(p) for p in sorted(pictures.iterdir())] + [str(tmp_path / "absent.jpg"), str(pictures / "0.jpg")]
+def test_label_set_as_a_step_of_another_pipeline(fake_detector, image_folder, tmp_path):
+    uris = [str(p) for p in sorted(image_folder.iterdir())] + [
+        str(tmp_path / "absent.jpg"),
+        str(image_folder / "0.jpg"),
+    ]
 
     def check_images(images):
         assert sorted((i["uri"], i["status"]) for i in images) == sorted(
-            (uri, "ok" if "absent" not in uri else "failed") for uri in set(uris))
+            (uri, "ok" if "absent" not in uri else "failed") for uri in set(uris)
+        )
 
     def check_detections(detections):
         assert len(detections) == 6 * 2
@@ -20,18 +24,19 @@ def test_labelling_as_a_step_of_another_pipeline(fake_detector, pictures, tmp_pa
         assert len(masks) == 12 and all(m["mask_ref"] == m["detection_id"] for m in masks)
 
     with beam.Pipeline(runner="FnApiRunner") as p:
-        tables = p | beam.Create(uris) | LabelImages(prepare_labelling(fake_detector, min_score=0.6))
+        tables = p | beam.Create(uris) | LabelImages(prepare_label_config(fake_detector, min_score=0.6))
         assert set(tables) == {"images", "detections", "masks"}
         assert_that(tables["images"], check_images, label="images")
         assert_that(tables["detections"], check_detections, label="detections")
         assert_that(tables["masks"], check_masks, label="masks")
 
 
-def test_rows_go_to_beams_own_parquet_writer(fake_detector, pictures, tmp_path):
+def test_rows_go_to_beams_own_parquet_writer(fake_detector, image_folder, tmp_path):
     import pyarrow.parquet as pq
-    from labelbeam.transforms import schemas
+    from labelbeam.labelset import schemas
+
     with beam.Pipeline(runner="FnApiRunner") as p:
-        tables = p | beam.Create([str(pictures / "0.jpg")]) | LabelImages(prepare_labelling(fake_detector))
+        tables = p | beam.Create([str(image_folder / "0.jpg")]) | LabelImages(prepare_label_config(fake_detector))
         _ = tables["detections"] | beam.io.WriteToParquet(str(tmp_path / "detections"), schemas.DETECTIONS)
     [written] = tmp_path.glob("detections*")
     assert pq.read_table(written).num_rows == 4
@@ -39,4 +44,4 @@ def test_rows_go_to_beams_own_parquet_writer(fake_detector, pictures, tmp_path):
 
 def test_png_masks_need_a_folder(fake_detector):
     with pytest.raises(ValueError, match="rle"):
-        LabelImages(prepare_labelling(fake_detector, mask_format="png"))
+        LabelImages(prepare_label_config(fake_detector, mask_format="png"))

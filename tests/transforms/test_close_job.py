@@ -4,16 +4,16 @@ import apache_beam as beam
 import pyarrow.dataset as ds
 import pytest
 from apache_beam.testing.util import assert_that
-from labelbeam.transforms import merge_parts
+from labelbeam.labelset import compact as merge_parts
+from labelbeam.labelset.job_records import read_record, write_record
+from labelbeam.labelset.parts import ids_sum, job_of, list_parts, read_part
 from labelbeam.transforms.close_job import CloseJob
-from labelbeam.transforms.job_records import read_record, write_record
-from labelbeam.transforms.parts import ids_sum, job_of, list_parts, read_part
 from labelbeam.transforms.skip_labelled import ListedCounts
 from labelbeam.transforms.write_parts import part_of_tables
 
-from ..fakes.folders_of_parts import TABLES, put_part, reference
+from tests.fakes.folders_of_parts import TABLES, put_part, reference
 
-JOB = {"job_id": "j1", "inputs": ["pictures/"], "retry_failed": None}
+JOB = {"job_id": "j1", "inputs": ["images/"], "retry_failed": None}
 
 
 def listed(todo, skipped=0):
@@ -29,7 +29,9 @@ def close(folder, reported, counts, job=JOB):
     with beam.Pipeline(runner="FnApiRunner") as p:
         parts = p | beam.Create([as_part(folder, stem) for stem in reported])
         records = parts | CloseJob(p | "Counts" >> beam.Create([counts]), str(folder), job)
-        assert_that(records | beam.combiners.Count.Globally(), lambda n: None if n == [1] else pytest.fail(f"{n} records"))
+        assert_that(
+            records | beam.combiners.Count.Globally(), lambda n: None if n == [1] else pytest.fail(f"{n} records")
+        )
     return read_record(str(folder), "j1")
 
 
@@ -40,7 +42,7 @@ def labelled(folder):
 def test_the_record_adds_the_parts_up(tmp_path):
     stems = [put_part(tmp_path, "abc", job="j1", failed="a"), put_part(tmp_path, "de", job="j1", failed="d")]
     record = close(tmp_path, stems, listed("abcde", skipped=2))
-    assert record["status"] == "complete" and record["inputs"] == ["pictures/"]
+    assert record["status"] == "complete" and record["inputs"] == ["images/"]
     assert (record["listed"], record["skipped"], record["written"]) == (7, 2, 5)
     assert (record["parts"], record["merged_parts"], record["repeats_removed"]) == (2, 0, 0)
     assert record["rows"] == {"images": 5, "detections": 6} and record["failures"] == {"timeout": 2}
@@ -51,11 +53,14 @@ def test_no_parts(tmp_path):
     assert close(tmp_path, [], listed("", skipped=4))["status"] == "complete"
 
 
-@pytest.mark.parametrize("todo, written, message", [
-    ("abc", "ab", "3 rows were expected in images, but 2 were written"),
-    ("a", "ab", "1 rows were expected in images, but 2 were written"),
-    ("abc", "abd", "3 rows were expected in images, and were written, but of other images"),
-])
+@pytest.mark.parametrize(
+    "todo, written, message",
+    [
+        ("abc", "ab", "3 rows were expected in images, but 2 were written"),
+        ("a", "ab", "1 rows were expected in images, but 2 were written"),
+        ("abc", "abd", "3 rows were expected in images, and were written, but of other images"),
+    ],
+)
 def test_lost_and_foreign_images_fail_the_job_and_the_record_says_so(tmp_path, todo, written, message):
     stem = put_part(tmp_path, written, job="j1")
     with pytest.raises(Exception, match=message):

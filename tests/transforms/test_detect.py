@@ -7,14 +7,14 @@ from labelbeam.transforms import detect
 from labelbeam.transforms.detect import Detect, DetectorHandler, DetectorLostError, LazyDetector
 from labelbeam.transforms.elements import FetchedImage, ImageFacts, ImageFailure, ImageReference
 
-from ..fakes.detectors import FakeLoader
+from tests.fakes.detectors import FakeLoader
 
 
 def fetched(index: int, red: int | None, size_hw=(4, 6), green=0) -> FetchedImage:
-    """A picture all of one colour, or a failed one."""
+    """An image all of one colour, or a failed one."""
     pixels = None if red is None else np.full((*size_hw, 3), (red, green, 0), np.uint8)
     failure = ImageFailure("not_found", "gone") if red is None else None
-    return FetchedImage(ImageReference(f"/pictures/{index}.jpg"), ImageFacts(attempts=1), pixels, failure)
+    return FetchedImage(ImageReference(f"/images/{index}.jpg"), ImageFacts(attempts=1), pixels, failure)
 
 
 def run(images, loader=FakeLoader(), batch_size=4, check=lambda labelled: None):
@@ -34,7 +34,7 @@ def test_one_labelled_image_for_each_whatever_happened_to_it(tmp_path):
         by_uri = {image.reference.uri: image for image in labelled}
         assert len(labelled) == len(by_uri) == len(reds)
         for index, red in enumerate(reds):
-            image = by_uri[f"/pictures/{index}.jpg"]
+            image = by_uri[f"/images/{index}.jpg"]
             if red is None:
                 assert image.failure.kind == "not_found" and image.detections is None
             elif red == 66:
@@ -42,8 +42,11 @@ def test_one_labelled_image_for_each_whatever_happened_to_it(tmp_path):
             else:
                 assert image.failure is None and image.detections.scores[0] == np.float32(red / 255)
 
-    metrics = run([fetched(i, red) for i, red in enumerate(reds)], FakeLoader(poison=66, load_log=str(tmp_path / "log")),
-                  check=check)
+    metrics = run(
+        [fetched(i, red) for i, red in enumerate(reds)],
+        FakeLoader(poison=66, load_log=str(tmp_path / "log")),
+        check=check,
+    )
     assert metrics["model_loads"] == 1
     assert (tmp_path / "log").read_text() == "loaded\n"
 
@@ -60,7 +63,8 @@ def calls(handler, model, *images):
     before = len(model._detector.batch_sizes)
     labelled = list(handler.run_inference(images, model))
     return model._detector.batch_sizes[before:], [
-        image.failure.kind if image.failure else round(255 * float(image.detections.scores[0])) for image in labelled]
+        image.failure.kind if image.failure else round(255 * float(image.detections.scores[0])) for image in labelled
+    ]
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_next_ones_are_no_larger_than_what_fits():
@@ -71,7 +75,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_next_ones_are_no_larger_tha
     assert calls(handler, model, *(fetched(i, i) for i in numbers)) == ([2, 2, 2, 2], numbers)
 
 
-def test_a_picture_that_does_not_fit_alone_fails_alone_and_says_nothing_of_batches():
+def test_a_image_that_does_not_fit_alone_fails_alone_and_says_nothing_of_batches():
     handler = DetectorHandler(FakeLoader(memory_error_pixels=100), batch_size=4)
     model = handler.load_model()
     batch = [fetched(0, 0), fetched(1, 1), fetched(2, 2, size_hw=(20, 20)), fetched(3, 3)]
@@ -79,13 +83,13 @@ def test_a_picture_that_does_not_fit_alone_fails_alone_and_says_nothing_of_batch
     assert calls(handler, model, *(fetched(i, i) for i in range(4))) == ([4], [0, 1, 2, 3])
 
 
-def test_malformed_results_are_a_failure_of_their_picture():
+def test_malformed_results_are_a_failure_of_their_image():
     def check(labelled):
         failures = {image.reference.uri: image.failure for image in labelled if image.failure}
-        assert len(labelled) == 7 and set(failures) == {"/pictures/2.jpg", "/pictures/5.jpg"}
+        assert len(labelled) == 7 and set(failures) == {"/images/2.jpg", "/images/5.jpg"}
         assert all(failure.kind == "inference" for failure in failures.values())
-        assert "NaN" in failures["/pictures/2.jpg"].message
-        assert "0 results for 1 pictures" in failures["/pictures/5.jpg"].message
+        assert "NaN" in failures["/images/2.jpg"].message
+        assert "0 results for 1 images" in failures["/images/5.jpg"].message
 
     run([fetched(i, i, green={2: 1, 5: 2}.get(i, 0)) for i in range(7)], check=check)
 
@@ -99,7 +103,7 @@ def test_suspects_are_given_to_the_model_alone():
 
 
 @pytest.mark.parametrize("error", [EOFError(), ConnectionRefusedError("gone")])
-def test_pictures_are_not_to_blame_if_the_process_of_a_shared_detector_ends(error):
+def test_images_are_not_to_blame_if_the_process_of_a_shared_detector_ends(error):
     class LostModel(LazyDetector):
         def detect(self, *_):
             raise error
@@ -111,7 +115,7 @@ def test_pictures_are_not_to_blame_if_the_process_of_a_shared_detector_ends(erro
     assert labelled.failure.kind == "inference", "one in this process can't be lost"
 
 
-def test_a_detector_that_cannot_be_loaded_fails_the_job_not_the_picture():
+def test_a_detector_that_cannot_be_loaded_fails_the_job_not_the_image():
     with pytest.raises(Exception, match="the detector can't be loaded: no weights"):
         run([fetched(0, 1)], FakeLoader(load_error="no weights"))
 
@@ -134,7 +138,7 @@ def assert_batch_sizes(images, batch_size, expected):
 
 def test_batches_are_full_by_count_or_by_bytes(monkeypatch):
     assert_batch_sizes([fetched(i, 1) for i in range(10)], 4, [2, 4, 4])
-    monkeypatch.setattr(detect, "MAX_BATCH_BYTES", 3 * 4 * 6 * 3)  # three pictures' worth
+    monkeypatch.setattr(detect, "MAX_BATCH_BYTES", 3 * 4 * 6 * 3)  # three images' worth
     assert_batch_sizes([fetched(i, 1) for i in range(10)], 8, [1, 3, 3, 3])
     assert_batch_sizes([fetched(i, 1, (40, 60)) for i in range(3)], 8, [1, 1, 1])  # larger than the bound: alone
 

@@ -1,7 +1,7 @@
 import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
-from labelbeam.transforms.elements import GivenBoxes, ImageReference, ImageReferenceCoder, MemberLocation
+from labelbeam.transforms.elements import BoxPrompts, ImageReference, ImageReferenceCoder, MemberLocation
 
 REFERENCES = [
     ImageReference(""),
@@ -9,8 +9,8 @@ REFERENCES = [
     ImageReference("/photos/\udcff.jpg"),  # a file's name that isn't UTF-8
     ImageReference("/a\udcff.tar#x", MemberLocation("/a\udcff.tar", "tar", 1 << 40, 10, chunk=3)),
     ImageReference("/b.parquet#7", MemberLocation("/b.parquet", "parquet", 7, column="image.bytes")),
-    ImageReference("/c.jpg", boxes=GivenBoxes(b"\0" * 16, "pixels")),
-    ImageReference("/d.tar#y", MemberLocation("/d.tar", "tar", 512), GivenBoxes()),
+    ImageReference("/c.jpg", boxes=BoxPrompts(b"\0" * 16, "pixels")),
+    ImageReference("/d.tar#y", MemberLocation("/d.tar", "tar", 512), BoxPrompts()),
 ]
 
 
@@ -22,7 +22,7 @@ def test_references_survive_their_coder(reference):
 
 
 def test_a_plain_reference_takes_hardly_more_than_its_uri():
-    assert len(ImageReferenceCoder().encode(ImageReference("https://pictures.example.com/1.jpg"))) <= 40
+    assert len(ImageReferenceCoder().encode(ImageReference("https://images.example.com/1.jpg"))) <= 40
 
 
 def test_references_survive_a_shuffle():

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, SlidingWindows, TimestampedValue
-from labelbeam.transforms import decode, fetch_images, malloc
+from labelbeam.transforms import fetch_images
+from labelbeam.transforms.decode import decoding as decode
 from labelbeam.transforms.elements import ERROR_KINDS, FetchedImage, ImageError, ImageReference
 from labelbeam.transforms.fetch_images import DecodeOptions, FetchImages, FetchOptions, ImageFetcher
+from labelbeam.transforms.workers import malloc
 from PIL import Image
 
-from ..fakes.http_server import MisbehavingServer
+from tests.fakes.http_server import MisbehavingServer
 
 PATIENCE_S = 60  # for what must happen; nothing waits as long unless it is broken
 
@@ -74,7 +76,7 @@ def observed():
 
 
 def read_png(reference, options, facts):
-    """Reads a picture of that number, slowly enough that several threads meet here."""
+    """Reads an image of that number, slowly enough that several threads meet here."""
     facts.attempts += 1
     with OBSERVED.lock:
         OBSERVED.reading += 1
@@ -87,7 +89,7 @@ def read_png(reference, options, facts):
 
 
 def busy_model(image):
-    """Is busy with a picture until 7 more have been read: for ever, if reading waited for the model."""
+    """Is busy with an image until 7 more have been read: for ever, if reading waited for the model."""
     OBSERVED.wait_until(lambda: OBSERVED.read >= min(60, OBSERVED.taken + 8))
     time.sleep(0.005)  # time enough to read too far
     OBSERVED.most_ahead = max(OBSERVED.most_ahead, OBSERVED.read - OBSERVED.taken)
@@ -96,7 +98,7 @@ def busy_model(image):
 
 
 def failing_model(image):
-    """Fails at the third picture, twice; what it has been given before comes again with the repeated bundle."""
+    """Fails at the third image, twice; what it has been given before comes again with the repeated bundle."""
     OBSERVED.taken += 1
     if OBSERVED.failures < 2 and OBSERVED.taken % 3 == 0:
         OBSERVED.failures += 1
@@ -107,20 +109,26 @@ def failing_model(image):
 
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (30, 20), (1, 2, 3)).save(folder / "turned.png", exif=exif)
     (folder / "text.jpg").write_text("<html>sign in</html>")
     (folder / "cut.png").write_bytes(png(size_hw=(60, 80))[:5000])
     with MisbehavingServer({"a.png": png(1)}) as server:
-        uris = {"local": str(folder / "turned.png"), "http": server.url("/files/a.png"),
-                "retried": server.url("/flaky/503/1/a.png"), "missing": str(folder / "no.jpg"),
-                "text": str(folder / "text.jpg"), "cut": str(folder / "cut.png"), "404": server.url("/status/404"),
-                "500": server.url("/status/500"), "folder": str(folder)}
+        uris = {
+            "local": str(folder / "turned.png"),
+            "http": server.url("/files/a.png"),
+            "retried": server.url("/flaky/503/1/a.png"),
+            "missing": str(folder / "no.jpg"),
+            "text": str(folder / "text.jpg"),
+            "cut": str(folder / "cut.png"),
+            "404": server.url("/status/404"),
+            "500": server.url("/status/500"),
+            "folder": str(folder),
+        }
         names = {uri: name for name, uri in uris.items()}
-        images = fetch_all([ImageReference(uri) for uri in uris.values()],
-                           FetchOptions(retries=1, backoff_s=0.01))
+        images = fetch_all([ImageReference(uri) for uri in uris.values()], FetchOptions(retries=1, backoff_s=0.01))
     assert len(images) == len(uris), "exactly one element for every reference"
     return {names[image.reference.uri]: image for image in images}
 
@@ -134,12 +142,18 @@ class TestElements:
 
     def test_kinds_of_failures(self, fetched):
         kinds = {name: image.failure.kind for name, image in fetched.items() if image.failure}
-        assert kinds == {"missing": "not_found", "text": "not_an_image", "cut": "truncated", "404": "not_found",
-                         "500": "unreachable", "folder": "not_an_image"}
+        assert kinds == {
+            "missing": "not_found",
+            "text": "not_an_image",
+            "cut": "truncated",
+            "404": "not_found",
+            "500": "unreachable",
+            "folder": "not_an_image",
+        }
         assert set(kinds.values()) <= set(ERROR_KINDS)
         assert "starts with '<html>sign in</html>'" in fetched["text"].failure.message
 
-    def test_facts_of_a_picture(self, fetched):
+    def test_facts_of_a_image(self, fetched):
         data = png(1)
         for name, attempts in (("http", 1), ("retried", 2)):
             facts = fetched[name].facts
@@ -168,9 +182,14 @@ def test_timestamps_and_windows_are_kept(tmp_path, windowing):
     earlier = [0] if isinstance(windowing, FixedWindows) else [0, 10]
     expected = [(str(tmp_path / f"{i}.png"), float(i), i // 10 * 10 - before) for i in range(25) for before in earlier]
     with beam.Pipeline(runner="FnApiRunner") as p:
-        placed = (p | beam.Create(range(25), reshuffle=False)
-                  | beam.Map(lambda i: TimestampedValue(ImageReference(str(tmp_path / f"{i}.png")), i))
-                  | beam.WindowInto(windowing) | FetchImages(FetchOptions(max_ahead=4)) | beam.ParDo(Placed()))
+        placed = (
+            p
+            | beam.Create(range(25), reshuffle=False)
+            | beam.Map(lambda i: TimestampedValue(ImageReference(str(tmp_path / f"{i}.png")), i))
+            | beam.WindowInto(windowing)
+            | FetchImages(FetchOptions(max_ahead=4))
+            | beam.ParDo(Placed())
+        )
         assert_that(placed, equal_to(expected))
 
 
@@ -201,7 +220,7 @@ class TestAhead:
         assert 2 <= observed.most_reading <= 3
 
     @pytest.mark.parametrize("max_ahead_bytes", [1, 200, 10_000])
-    def test_any_budget_passes_every_picture(self, max_ahead_bytes):
+    def test_any_budget_passes_every_image(self, max_ahead_bytes):
         images = fetch_all(numbered(100), FetchOptions(max_ahead_bytes=max_ahead_bytes), read=read_png)
         assert sorted(int(image.reference.uri) for image in images) == list(range(100))
         assert all(image.pixels is not None for image in images)
@@ -224,7 +243,9 @@ class TestHosts:
             images = fetch_all(hanging + good, FetchOptions(read_threads=4, max_per_host=2, deadline_s=1))
         assert [image.failure is None for image in images[:20]] == [True] * 20, "those of the quick host come first"
         assert [image.failure.kind for image in images[20:]] == ["timeout"] * 6
-        assert {image.facts.attempts for image in images[20:]} == {1}, "waiting for the host is no part of an image's deadline"
+        assert {image.facts.attempts for image in images[20:]} == {1}, (
+            "waiting for the host is no part of an image's deadline"
+        )
 
     def test_no_more_requests_at_once_than_allowed(self):
         with MisbehavingServer({"short": b"abc"}) as server:
@@ -253,7 +274,8 @@ def read_and_hang(reference, options, facts):
 def read_and_fail(reference, options, facts):
     facts.attempts += 1
     raise [ZeroDivisionError("a bug"), MemoryError(), ImageError("forbidden", "no"), ZeroDivisionError("again")][
-        int(reference.uri)]
+        int(reference.uri)
+    ]
 
 
 class TestWhatNobodyForesaw:
@@ -277,9 +299,13 @@ class TestWhatNobodyForesaw:
         assert "ZeroDivisionError: a bug" in failures[0].message
         assert len([record for record in caplog.records if record.name == fetch_images.__name__]) == 1, "once a cause"
 
-    @pytest.mark.parametrize("error, kind, message", [
-        (MemoryError(), "out_of_memory", "memory"),
-        (ZeroDivisionError("a bug"), "unsupported", "ZeroDivisionError: a bug")])
+    @pytest.mark.parametrize(
+        "error, kind, message",
+        [
+            (MemoryError(), "out_of_memory", "memory"),
+            (ZeroDivisionError("a bug"), "unsupported", "ZeroDivisionError: a bug"),
+        ],
+    )
     def test_errors_of_decoding(self, monkeypatch, error, kind, message):
         def fail(self):
             raise error
@@ -289,7 +315,7 @@ class TestWhatNobodyForesaw:
         assert image.failure.kind == kind and message in image.failure.message
         assert image.facts.num_bytes and image.facts.decode_ms is not None
 
-    def test_room_is_asked_for_before_decoding_and_only_for_pictures(self):
+    def test_room_is_asked_for_before_decoding_and_only_for_images(self):
         asked = []
         fetcher = ImageFetcher(FetchOptions(), DecodeOptions(), read_png)
         fetcher.fetch(ImageReference("1"), asked.append)
@@ -304,7 +330,7 @@ def test_large_blocks_are_used_again_instead_of_asking_the_kernel():
     """In a process of its own: the settings can't be taken back."""
     script = textwrap.dedent("""
         import resource, sys, threading
-        from labelbeam.transforms.malloc import keep_large_blocks
+        from labelbeam.transforms.workers.malloc import keep_large_blocks
 
         if sys.argv[1] == "keep":
             assert keep_large_blocks()

@@ -12,8 +12,11 @@ def member(container, offset, chunk):
     return ImageReference(f"{container}#{offset}", MemberLocation(container, "tar", offset, 10, chunk=chunk))
 
 
-MEMBERS = [member(container, offset, chunk=offset // 100)
-           for container in ("/a.tar", "/b\udcff.tar") for offset in range(0, 1000, 10)]
+MEMBERS = [
+    member(container, offset, chunk=offset // 100)
+    for container in ("/a.tar", "/b\udcff.tar")
+    for offset in range(0, 1000, 10)
+]
 PLAIN = [ImageReference(f"/{i}.jpg") for i in range(50)]
 
 

@@ -10,10 +10,10 @@ import pytest
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
-from labelbeam.detectors.errors import UsageError
-from labelbeam.transforms.containers import read_member
-from labelbeam.transforms.inputs import InputError, ListOptions
+from labelbeam.storage.errors import UsageError
 from labelbeam.transforms.list_images import ListImages, check_inputs
+from labelbeam.transforms.sources.containers import read_member
+from labelbeam.transforms.sources.inputs import InputError, ListOptions
 
 from tests.fakes.filesystems import Hdfs, ObjectStore, rooted
 from tests.fakes.http_server import MisbehavingServer
@@ -99,8 +99,18 @@ def test_lists_and_images_over_http(server):
     inputs = [image, *(server.url(f"/files/{name}") for name in ["l.txt", "l.jsonl.gz?token=1", "l.parquet"])]
     check_inputs(inputs)
     # What begins with a slash in a list on a server is a path of that server.
-    assert_listed(inputs, [server.url("/files/photos/a.jpg"), server.url("/elsewhere/b.jpg"), "https://host/c?x=1#y",
-                           server.url("/files/e.jpg"), "gs://bucket/f.jpg", server.url("/g.jpg"), image])
+    assert_listed(
+        inputs,
+        [
+            server.url("/files/photos/a.jpg"),
+            server.url("/elsewhere/b.jpg"),
+            "https://host/c?x=1#y",
+            server.url("/files/e.jpg"),
+            "gs://bucket/f.jpg",
+            server.url("/g.jpg"),
+            image,
+        ],
+    )
     assert server.count("/status/500?name=x.jpg") == 0
 
 
@@ -149,23 +159,26 @@ def test_a_damaged_container_fails_the_job_with_its_name(data):
             pipeline | ListImages([str(data / "photos")])
 
 
-@pytest.mark.parametrize("name, message", [
-    ("missing.jpg", r"missing\.jpg: no such file"),
-    ("missing/*.jpg", r"\*\.jpg: matches no image"),
-    ("empty", r"empty: .*folder without images"),
-    ("lists", r"lists: .*as in folder/\*\.csv"),
-    ("comments.txt", r"comments\.txt: matches no image; .*comments\.txt is a list without URIs"),
-    ("header.csv", r"header\.csv: .*is a list without URIs"),
-    ("nulls.parquet", r"nulls\.parquet: .*is a list without URIs"),
-    ("*.csv", r"\*\.csv: matches no image; .*header\.csv is a list without URIs"),
-    ("nothing.tar", r"nothing\.tar: .*is a container without images"),
-    ("nothing.tfrecord", r"nothing\.tfrecord: .*is a container without images"),
-    ("lists/urls.csv", r"urls\.csv: no column 'uri'; found 'url', 'caption'"),
-    ("neither.parquet", r"neither\.parquet: expected a column 'uri'.*found n \(int64\)"),
-    ("x.tar.gz", r"x\.tar\.gz: .*decompress it"),
-    ("broken.tar", r"broken\.tar: not a tar archive"),
-    ("broken.parquet", r"broken\.parquet: not a Parquet file"),
-])
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("missing.jpg", r"missing\.jpg: no such file"),
+        ("missing/*.jpg", r"\*\.jpg: matches no image"),
+        ("empty", r"empty: .*folder without images"),
+        ("lists", r"lists: .*as in folder/\*\.csv"),
+        ("comments.txt", r"comments\.txt: matches no image; .*comments\.txt is a list without URIs"),
+        ("header.csv", r"header\.csv: .*is a list without URIs"),
+        ("nulls.parquet", r"nulls\.parquet: .*is a list without URIs"),
+        ("*.csv", r"\*\.csv: matches no image; .*header\.csv is a list without URIs"),
+        ("nothing.tar", r"nothing\.tar: .*is a container without images"),
+        ("nothing.tfrecord", r"nothing\.tfrecord: .*is a container without images"),
+        ("lists/urls.csv", r"urls\.csv: no column 'uri'; found 'url', 'caption'"),
+        ("neither.parquet", r"neither\.parquet: expected a column 'uri'.*found n \(int64\)"),
+        ("x.tar.gz", r"x\.tar\.gz: .*decompress it"),
+        ("broken.tar", r"broken\.tar: not a tar archive"),
+        ("broken.parquet", r"broken\.parquet: not a Parquet file"),
+    ],
+)
 def test_inputs_that_cannot_be_used_are_named_before_the_job(tmp_path, name, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "lists").mkdir()
@@ -182,17 +195,24 @@ def test_inputs_that_cannot_be_used_are_named_before_the_job(tmp_path, name, mes
         check_inputs([str(tmp_path / "header.csv").replace("header.csv", name)])
 
 
-@pytest.mark.parametrize("inputs, message", [
-    ([], "no inputs"), ([""], "empty"), (["ftp://host/a.jpg"], "no filesystem for ftp://"),
-    (["https://host/shard.tar"], "not read over HTTP"),
-])
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        ([], "no inputs"),
+        ([""], "empty"),
+        (["ftp://host/a.jpg"], "no filesystem for ftp://"),
+        (["https://host/shard.tar"], "not read over HTTP"),
+    ],
+)
 def test_inputs_that_cannot_be_used_by_their_names(inputs, message):
     with pytest.raises(InputError, match=message):
         check_inputs(inputs)
 
 
-@pytest.mark.parametrize("name, message", [("missing.txt", "answered 404"), ("missing.parquet", "answered 404"),
-                                           ("l.csv", "no column 'url'")])
+@pytest.mark.parametrize(
+    "name, message",
+    [("missing.txt", "answered 404"), ("missing.parquet", "answered 404"), ("l.csv", "no column 'url'")],
+)
 def test_http_lists_that_cannot_be_used(server, name, message):
     url = server.url(f"/files/{name}")
     with pytest.raises(InputError, match=f"{url}: .*{message}"):
@@ -219,7 +239,7 @@ def test_an_input_error_is_a_usage_error():
 
 
 def test_checking_stops_at_the_first_image(data):
-    (data / "l.csv").write_text("uri\na.jpg\n\"damaged")  # the pipeline will find that
+    (data / "l.csv").write_text('uri\na.jpg\n"damaged')  # the pipeline will find that
     check_inputs([str(data / "l.csv")])
     with pytest.raises(Exception, match=r"l\.csv, line 3: not valid CSV"):
         with beam.Pipeline(runner="FnApiRunner") as pipeline:

@@ -26,11 +26,13 @@ def test_elements_come_out_under_their_keys_in_as_many_packs_as_memory_asks_for(
 
 def test_nothing_in_nothing_out():
     with beam.Pipeline(runner="FnApiRunner") as p:
-        assert_that(p | beam.Create([]) | beam.ParDo(Pairs()), lambda packed: None if packed == [] else pytest.fail(str(packed)))
+        assert_that(
+            p | beam.Create([]) | beam.ParDo(Pairs()), lambda packed: None if packed == [] else pytest.fail(str(packed))
+        )
 
 
 def test_packs_of_alike_elements_are_small():
-    uris = [("a", f"s3://bucket/pictures/of/one/collection/{number:08d}.jpg".encode()) for number in range(100)]
+    uris = [("a", f"s3://bucket/images/of/one/collection/{number:08d}.jpg".encode()) for number in range(100)]
     packer = Pairs()
     packer.start_bundle()
     assert not [pack for uri in uris for pack in packer.process(uri)]

@@ -2,15 +2,15 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.testing.util import assert_that, equal_to
+from labelbeam.labelset.parts import ids_sum
 from labelbeam.transforms import packs
-from labelbeam.transforms.driver_link import Counts, DriverLink, TallyReader
 from labelbeam.transforms.elements import ImageReference, MemberLocation, image_id
-from labelbeam.transforms.parts import ids_sum
 from labelbeam.transforms.skip_labelled import DistinctImages, ListedCounts, SkipLabelled
+from labelbeam.transforms.workers.driver_link import Counts, DriverLink, TallyReader
 
 
 def references(*names):
-    return [ImageReference(f"/pictures/{name}.jpg") for name in names]
+    return [ImageReference(f"/images/{name}.jpg") for name in names]
 
 
 def write_part(folder, stem, *names):
@@ -23,12 +23,16 @@ def assert_skips(listed, output, expected, counts, limit=None, retry=()):
     counts = counts._replace(ids_sum=ids_sum(reference.image_id for reference in expected))
     with beam.Pipeline(runner="FnApiRunner") as p:
         todo = p | beam.Create(listed, reshuffle=False) | SkipLabelled(output and str(output), limit, retry=retry)
-        assert_that(todo["references"] | beam.Map(lambda r: r.uri), equal_to([r.uri for r in expected]), label="references")
+        assert_that(
+            todo["references"] | beam.Map(lambda r: r.uri), equal_to([r.uri for r in expected]), label="references"
+        )
         assert_that(todo["counts"], equal_to([counts]), label="counts")
 
 
 def test_nothing_labelled_yet(tmp_path):
-    assert_skips(references("a", "b", "a", "c", "a"), tmp_path / "absent", references("a", "b", "c"), ListedCounts(3, 0))
+    assert_skips(
+        references("a", "b", "a", "c", "a"), tmp_path / "absent", references("a", "b", "c"), ListedCounts(3, 0)
+    )
 
 
 def test_images_of_finished_parts_are_skipped(tmp_path):
@@ -47,12 +51,21 @@ def test_everything_labelled_and_nothing_listed(tmp_path):
 def test_what_failed_with_certain_kinds_is_labelled_again(tmp_path):
     (tmp_path / "images").mkdir()
     kinds = {"ok": None, "slow": "timeout", "gone": "not_found"}
-    pq.write_table(pa.table({"image_id": [image_id(f"/pictures/{name}.jpg") for name in kinds],
-                             "error_kind": pa.array(kinds.values(), pa.string())}), tmp_path / "images" / "part-1.parquet")
+    pq.write_table(
+        pa.table(
+            {
+                "image_id": [image_id(f"/images/{name}.jpg") for name in kinds],
+                "error_kind": pa.array(kinds.values(), pa.string()),
+            }
+        ),
+        tmp_path / "images" / "part-1.parquet",
+    )
     listed = references("ok", "slow", "gone", "new")
     assert_skips(listed, tmp_path, references("new"), ListedCounts(4, 3))
     assert_skips(listed, tmp_path, references("slow", "new"), ListedCounts(4, 2), retry=["timeout", "forbidden"])
-    assert_skips(listed, tmp_path, references("slow", "gone", "new"), ListedCounts(4, 1), retry=["timeout", "not_found"])
+    assert_skips(
+        listed, tmp_path, references("slow", "gone", "new"), ListedCounts(4, 1), retry=["timeout", "not_found"]
+    )
 
 
 def test_limit_takes_the_smallest_ids_of_the_distinct_images(tmp_path):

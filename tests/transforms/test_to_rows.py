@@ -8,11 +8,11 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
-from labelbeam.detectors.detector import Detections
+from labelbeam.detectors.protocol import Detections
+from labelbeam.labelset.masks import decode_rle
+from labelbeam.labelset.schemas import TABLES, build_table
 from labelbeam.transforms import to_rows
 from labelbeam.transforms.elements import ImageFacts, ImageFailure, ImageReference, LabelledImage
-from labelbeam.transforms.masks import decode_rle
-from labelbeam.transforms.schemas import TABLES, build_table
 from labelbeam.transforms.to_rows import MAX_MESSAGE_LENGTH, RowOptions, ToRows, _ToRowsFn, image_rows, rows_as_dicts
 from PIL import Image
 
@@ -21,11 +21,12 @@ NAMES = {1: "person", 18: "dog"}
 
 
 def labelled(uri="photos/dog.jpg", masks=True, extras=None):
-    """A landscape picture, 200 x 100 pixels, with two detections."""
+    """A landscape image, 200 x 100 pixels, with two detections."""
     return LabelledImage(
         ImageReference(uri),
-        ImageFacts(attempts=1, width=200, height=100, num_bytes=5_000_000_000, sha256="ab" * 32, fetch_ms=2.5,
-                   decode_ms=1.5),
+        ImageFacts(
+            attempts=1, width=200, height=100, num_bytes=5_000_000_000, sha256="ab" * 32, fetch_ms=2.5, decode_ms=1.5
+        ),
         Detections(
             boxes_yxyx=np.float32([[0.25, 0.5, 0.75, 1.0], [0, 0, 0.5, 0.125]]),
             class_ids=np.int32([18, 77]),
@@ -49,19 +50,43 @@ def test_boxes_in_pixels_and_class_names():
     first, second = dicts(rows, "detections")
     image_id = ImageReference("photos/dog.jpg").image_id
     assert first == {
-        "detection_id": f"{image_id}-0", "image_id": image_id, "uri": "photos/dog.jpg", "rank": 0,
-        "class_id": 18, "class_name": "dog", "score": 0.75,
-        "ymin": 0.25, "xmin": 0.5, "ymax": 0.75, "xmax": 1.0,
-        "x": 100.0, "y": 25.0, "w": 100.0, "h": 50.0,
+        "detection_id": f"{image_id}-0",
+        "image_id": image_id,
+        "uri": "photos/dog.jpg",
+        "rank": 0,
+        "class_id": 18,
+        "class_name": "dog",
+        "score": 0.75,
+        "ymin": 0.25,
+        "xmin": 0.5,
+        "ymax": 0.75,
+        "xmax": 1.0,
+        "x": 100.0,
+        "y": 25.0,
+        "w": 100.0,
+        "h": 50.0,
         "mask_ref": None,
     }
     assert (second["detection_id"], second["rank"], second["class_name"]) == (f"{image_id}-1", 1, "class_77")
     assert (second["x"], second["y"], second["w"], second["h"]) == (0, 0, 25, 50)
-    assert dicts(rows, "images") == [{
-        "image_id": image_id, "uri": "photos/dog.jpg", "status": "ok", "error_kind": None, "error_message": None,
-        "attempts": 1, "width": 200, "height": 100, "num_bytes": 5_000_000_000, "sha256": "ab" * 32,
-        "num_detections": 2, "fetch_ms": 2.5, "decode_ms": 1.5, "labelled_at": NOON,
-    }]
+    assert dicts(rows, "images") == [
+        {
+            "image_id": image_id,
+            "uri": "photos/dog.jpg",
+            "status": "ok",
+            "error_kind": None,
+            "error_message": None,
+            "attempts": 1,
+            "width": 200,
+            "height": 100,
+            "num_bytes": 5_000_000_000,
+            "sha256": "ab" * 32,
+            "num_detections": 2,
+            "fetch_ms": 2.5,
+            "decode_ms": 1.5,
+            "labelled_at": NOON,
+        }
+    ]
     assert not dicts(rows, "masks") and not dicts(rows, "tensors")
 
 
@@ -73,7 +98,7 @@ def test_masks_as_run_lengths():
     pixels = decode_rle(masks[0]["counts"], masks[0]["height"], masks[0]["width"])
     assert pixels.shape == (100, 200)
     assert pixels.sum() == masks[0]["area"] == masks[0]["w"] * masks[0]["h"]
-    assert pixels[masks[0]["y"], masks[0]["x"]] and not pixels[:, :masks[0]["x"]].any()
+    assert pixels[masks[0]["y"], masks[0]["x"]] and not pixels[:, : masks[0]["x"]].any()
     assert not rows.files
 
 
@@ -97,8 +122,9 @@ def test_masks_that_nobody_wants_are_not_made():
 
 def test_an_image_without_detections():
     image = labelled()
-    image.detections = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32),
-                                  np.zeros((0, 33, 33), np.float32))
+    image.detections = Detections(
+        np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros((0, 33, 33), np.float32)
+    )
     rows = image_rows(image, RowOptions(NAMES), NOON)
     assert dicts(rows, "images")[0]["num_detections"] == 0
     assert not dicts(rows, "detections") and not dicts(rows, "masks")
@@ -113,13 +139,16 @@ def test_a_failed_image_has_one_row_alone():
     assert [row[name] for name in ("width", "sha256", "num_detections", "fetch_ms")] == [None] * 4
 
 
-@pytest.mark.parametrize("array", [
-    np.arange(24, dtype=np.float32).reshape(2, 3, 4),
-    np.arange(24, dtype=">f4").reshape(2, 3, 4),
-    np.arange(24, dtype=np.float32).reshape(4, 3, 2).T,
-    np.array([[True, False]]),
-    np.int64(3).reshape(()),
-])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+        np.arange(24, dtype=">f4").reshape(2, 3, 4),
+        np.arange(24, dtype=np.float32).reshape(4, 3, 2).T,
+        np.array([[True, False]]),
+        np.int64(3).reshape(()),
+    ],
+)
 def test_further_outputs_come_back_as_they_were(array):
     rows = image_rows(labelled(extras={"raw": array}), RowOptions(NAMES), NOON)
     (tensor,) = dicts(rows, "tensors")
@@ -147,15 +176,23 @@ def test_an_unknown_mask_format_is_refused():
 
 def test_the_transform_makes_every_table_for_every_image():
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        rows = (pipeline
-                | beam.Create([labelled(), failed(), labelled("photos/portrait.jpg", extras={"raw": np.zeros(2)})])
-                | ToRows(RowOptions(NAMES), clock=lambda: NOON))
+        rows = (
+            pipeline
+            | beam.Create([labelled(), failed(), labelled("photos/portrait.jpg", extras={"raw": np.zeros(2)})])
+            | ToRows(RowOptions(NAMES), clock=lambda: NOON)
+        )
         summary = rows | beam.Map(lambda r: {name: len(build_table(name, [r])) for name in TABLES})
-        assert_that(summary, equal_to([
-            {"images": 1, "detections": 2, "masks": 2, "tensors": 0},
-            {"images": 1, "detections": 0, "masks": 0, "tensors": 0},
-            {"images": 1, "detections": 2, "masks": 2, "tensors": 1},
-        ]), label="Summary")
+        assert_that(
+            summary,
+            equal_to(
+                [
+                    {"images": 1, "detections": 2, "masks": 2, "tensors": 0},
+                    {"images": 1, "detections": 0, "masks": 0, "tensors": 0},
+                    {"images": 1, "detections": 2, "masks": 2, "tensors": 1},
+                ]
+            ),
+            label="Summary",
+        )
         times = rows | beam.FlatMap(rows_as_dicts, "images") | beam.Map(lambda row: row["labelled_at"])
         assert_that(times, equal_to([NOON] * 3), label="Times")
 
@@ -167,9 +204,14 @@ def test_timestamps_and_windows_are_kept(mask_format):
             yield rows.tables["images"]["uri"][0], float(timestamp), float(window.start)
 
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        placed = (pipeline | beam.Create(range(30))
-                  | beam.Map(lambda i: TimestampedValue(labelled(f"{i}.jpg"), i)).with_output_types(LabelledImage)
-                  | beam.WindowInto(FixedWindows(10)) | ToRows(RowOptions(NAMES, mask_format)) | beam.ParDo(Placed()))
+        placed = (
+            pipeline
+            | beam.Create(range(30))
+            | beam.Map(lambda i: TimestampedValue(labelled(f"{i}.jpg"), i)).with_output_types(LabelledImage)
+            | beam.WindowInto(FixedWindows(10))
+            | ToRows(RowOptions(NAMES, mask_format))
+            | beam.ParDo(Placed())
+        )
         assert_that(placed, equal_to([(f"{i}.jpg", float(i), float(i // 10 * 10)) for i in range(30)]))
 
 

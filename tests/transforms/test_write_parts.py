@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.util import assert_that
-from labelbeam.detectors.detector import Detections
+from labelbeam.detectors.protocol import Detections
 from labelbeam.transforms.elements import ImageFacts, ImageFailure, ImageReference, LabelledImage
 from labelbeam.transforms.to_rows import RowOptions, image_rows
 from labelbeam.transforms.write_parts import PartLimits, WriteParts
@@ -15,18 +15,25 @@ TABLES = ("images", "detections")
 
 
 def rows(index: int, failed: bool = False):
-    reference = ImageReference(f"/pictures/{index}.jpg")
-    found = Detections(np.tile(np.float32([0, 0, 1, 1]), (index % 3, 1)), np.ones(index % 3, np.int32),
-                       np.full(index % 3, 0.5, np.float32))
-    image = LabelledImage(reference, ImageFacts(1, 64, 48), None if failed else found,
-                          ImageFailure("timeout", "slow") if failed else None)
+    reference = ImageReference(f"/images/{index}.jpg")
+    found = Detections(
+        np.tile(np.float32([0, 0, 1, 1]), (index % 3, 1)),
+        np.ones(index % 3, np.int32),
+        np.full(index % 3, 0.5, np.float32),
+    )
+    image = LabelledImage(
+        reference, ImageFacts(1, 64, 48), None if failed else found, ImageFailure("timeout", "slow") if failed else None
+    )
     return image_rows(image, RowOptions({1: "ball"}), datetime.now(timezone.utc))
 
 
 def write(tmp_path, images, limits=PartLimits(), check=lambda parts: None):
     with beam.Pipeline(runner="FnApiRunner") as p:
-        parts = (p | beam.Create(images, reshuffle=False)
-                 | WriteParts(str(tmp_path), "job", TABLES, {"key": "value"}, limits))
+        parts = (
+            p
+            | beam.Create(images, reshuffle=False)
+            | WriteParts(str(tmp_path), "job", TABLES, {"key": "value"}, limits)
+        )
         assert_that(parts, check)
     return sorted((tmp_path / "images").glob("*.parquet"))
 
@@ -42,11 +49,14 @@ def test_a_part_is_one_file_a_table_with_one_stem(tmp_path):
     assert pq.read_schema(path).metadata[b"key"] == b"value"
 
 
-@pytest.mark.parametrize("limits, sizes", [
-    (PartLimits(images=4), [2, 4, 4]),
-    (PartLimits(seconds=0), [1] * 10),
-    (PartLimits(num_bytes=1), [1] * 10),
-])
+@pytest.mark.parametrize(
+    "limits, sizes",
+    [
+        (PartLimits(images=4), [2, 4, 4]),
+        (PartLimits(seconds=0), [1] * 10),
+        (PartLimits(num_bytes=1), [1] * 10),
+    ],
+)
 def test_parts_are_closed_at_their_limits(tmp_path, limits, sizes):
     paths = write(tmp_path, [rows(i) for i in range(10)], limits)
     assert sorted(pq.read_metadata(path).num_rows for path in paths) == sizes

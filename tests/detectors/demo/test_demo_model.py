@@ -1,4 +1,5 @@
 """The network can learn, and the SavedModel in the repository keeps the published signature and finds what is there."""
+
 import keras
 import numpy as np
 import pytest
@@ -54,7 +55,9 @@ def test_targets_of_a_batch():
     numbers = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
     numbers[40:168, 60:200] = 3  # large
     numbers[100:110, 120:136] = 1  # small, on top of its middle
-    batch = make_batch([Example(np.zeros((CROP_SIZE, CROP_SIZE, 3), np.float32), numbers, np.array([7, 5, 2], np.int32))])
+    batch = make_batch(
+        [Example(np.zeros((CROP_SIZE, CROP_SIZE, 3), np.float32), numbers, np.array([7, 5, 2], np.int32))]
+    )
     assert batch.valid[0].tolist() == [True, True] + [False] * (batch.valid.shape[1] - 2)
     np.testing.assert_array_equal(batch.boxes_yxyx[0, :2], [[100, 120, 110, 136], [40, 60, 168, 200]])
     assert (batch.numbers[0] == 1).sum() == 160 and batch.centres[0, 0].tolist() == [26, 32]
@@ -95,7 +98,7 @@ def test_signature_is_that_of_the_published_models(detect):
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 700), (20, 5000), (5000, 20), (37, 53), (1500, 1100)])
-def test_any_picture_size_is_fine(detect, size_hw):
+def test_any_image_size_is_fine(detect, size_hw):
     image = np.random.default_rng(4).integers(0, 256, (1, *size_hw, 3), dtype=np.uint8)
     outputs = {name: value.numpy() for name, value in detect(input_tensor=image).items()}
     assert {name: value.shape for name, value in outputs.items()} == OUTPUTS
@@ -109,7 +112,9 @@ def test_rows_are_what_the_signature_says(detect):
     outputs = {name: value.numpy()[0] for name, value in detect(input_tensor=scene.image[None]).items()}
     count = int(outputs["num_detections"])
     scores = outputs["detection_scores"]
-    assert 0 < count <= 100 and (np.diff(scores) <= 0).all() and (scores[:count] > 0).all() and (scores[count:] == 0).all()
+    assert (
+        0 < count <= 100 and (np.diff(scores) <= 0).all() and (scores[:count] > 0).all() and (scores[count:] == 0).all()
+    )
     boxes = outputs["detection_boxes"][:count]
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     classes = outputs["detection_classes"]

@@ -1,4 +1,5 @@
 """Scenes: repeatable, labelled exactly, as varied as promised."""
+
 import json
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_boxes_are_tight_around_the_visible_regions(scenes):
             assert max(ymax - ymin, xmax - xmin) >= 12
 
 
-def test_pictures_and_objects_have_many_sizes(scenes):
+def test_images_and_objects_have_many_sizes(scenes):
     shapes = np.array([scene.image.shape[:2] for scene in scenes])
     assert shapes.min() >= 240 and shapes.max() <= 480
     aspects = shapes[:, 0] / shapes[:, 1]

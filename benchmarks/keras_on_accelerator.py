@@ -1,0 +1,105 @@
+"""How much do batches and bfloat16 win on an accelerator? Engine native's network under JAX or PyTorch, jitted.
+
+    KERAS_BACKEND=jax python -m benchmarks.keras_on_accelerator mask_rcnn_inception_resnet_v2_1024x1024 \\
+        [--weights FILE.weights.h5] [--batch 1 2 4 8 16 32] [--precision float32 bfloat16] [--seconds 5]
+
+Prints images/s of each batch size and precision, the ratio to batch 1 in float32 (as the published graph is bound to run), and
+the device's peak memory where the backend tells it. Needs no TensorFlow. Without --weights the network has zeros for weights,
+which costs the same arithmetic. Preprocessing isn't included: the images' pixels lie ready.
+"""
+
+import time
+
+import keras
+import numpy as np
+from labelbeam.detectors.keras.compiled import compiled
+from labelbeam.detectors.keras.networks import NETWORKS, build_network
+
+from .figures import Figure, arguments, publish
+from .photos import photos
+
+KEPT = 10  # masks an image
+
+
+def device_memory_gib() -> float | None:
+    """Peak bytes of the accelerator's memory that this process has used, in GiB; None where the backend doesn't tell."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        statistics = jax.local_devices()[0].memory_stats() or {}
+        return statistics["peak_bytes_in_use"] / 2**30 if "peak_bytes_in_use" in statistics else None
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
+    return None
+
+
+def runner(network, precision: str, batch: int):
+    """A function without arguments that labels a batch of images and waits for the results."""
+    outputs = ("num_detections", "detection_boxes", "detection_classes", "detection_scores")
+    inputs = [np.stack(arrays) for arrays in zip(*(network.preprocess(image) for image in photos(batch)))]
+    if not network.has_proposals:
+        call = compiled(lambda *args: network(*args, outputs=outputs), network, ("float32", "int32"))
+        return lambda: [np.asarray(value) for value in call(*inputs).values()]
+    detect = compiled(lambda pixels: network.detect(pixels, outputs), network, ("float32",))
+    masks = compiled(network.masks, network, (precision, "float32", "int32", "int32"))
+    image = np.repeat(np.arange(batch, dtype=np.int32), KEPT)
+
+    def run():
+        found, croppable = detect(inputs[0])
+        boxes = np.asarray(found["detection_boxes"])[:, :KEPT].reshape(-1, 4)
+        classes = np.maximum(np.asarray(found["detection_classes"])[:, :KEPT].reshape(-1).astype(np.int32) - 1, 0)
+        return np.asarray(masks(croppable, boxes, image, classes))
+
+    return run
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("--weights", help="file of `labelbeam weights import`")
+    parser.add_argument("--batch", nargs="+", type=int, help="default: 1 2 4 8 16 32, with --quick 1 8")
+    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--seconds", type=float, help="to measure each (default: 5, with --quick 1)")
+    args = parser.parse_args()
+    seconds = args.seconds or (1.0 if args.quick else 5.0)
+    print(f"{args.network} on {', '.join(keras.distribution.list_devices())} ({keras.backend.backend()})")
+    print("| precision | batch | images/s | against batch 1, float32 | peak GiB |\n|---|---|---|---|---|")
+    first, figures = None, []
+    for precision in args.precision:
+        network = build_network(args.network, precision)
+        if args.weights:
+            from labelbeam.detectors.keras.weights import load_weights
+
+            load_weights(network, args.weights)
+        for batch in args.batch or ([1, 8] if args.quick else [1, 2, 4, 8, 16, 32]):
+            run = runner(network, precision, batch)
+            run()  # compiles
+            began, rounds = time.perf_counter(), 0
+            while rounds < 3 or time.perf_counter() - began < seconds:
+                run()
+                rounds += 1
+            rate = rounds * batch / (time.perf_counter() - began)
+            first = first or rate
+            memory = device_memory_gib()
+            print(
+                f"| {precision} | {batch} | {rate:.1f} | {rate / first:.2f} | {'–' if memory is None else f'{memory:.1f}'} |",
+                flush=True,
+            )
+            figures.append(
+                Figure(
+                    f"{args.network}, {precision}, batch {batch}",
+                    "float32, one image a call",
+                    "images/s",
+                    rate,
+                    first,
+                    higher_is_better=True,
+                )
+            )
+    print()
+    publish(figures, args.json)
+
+
+if __name__ == "__main__":
+    main()

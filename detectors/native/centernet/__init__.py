@@ -1,2 +1,0 @@
-"""CenterNet (Objects as Points, arXiv:1904.07850) with ResNet50-v2 on 512x512 pictures."""
-from .network import CenterNet as CenterNet

@@ -1,0 +1,124 @@
+"""The protocol between labelbeam and any detector: a list of images in, a list of `Detections` out.
+
+Everything here is plain NumPy and knows nothing of Beam, files or TensorFlow. How detections become table rows is
+`transforms/to_rows.py`; how a detector is found by name and loaded is `detectors/load.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+MASK_SIZE_HW = (33, 33)  # of published Mask R-CNNs; other sizes are accepted, see `Detections.masks`
+
+
+class InvalidDetections(ValueError):
+    """A detector's output breaks the contract of `Detections` (shape, NaN, out of range): a failure of that image."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector found in one image, best first.
+
+    Attributes:
+      boxes_yxyx: float32 `[N, 4]`, (ymin, xmin, ymax, xmax), normalised to the image: 0 and 1 are its edges.
+      class_ids: int32 `[N]`, ids of the detector's label map (COCO's start at 1).
+      scores: float32 `[N]` in [0, 1], descending.
+      masks: float32 `[N, h, w]` in [0, 1] relative to the box, or None from a detector without masks.
+      extras: further outputs of the model that were asked for, by the model's own names, without a batch axis.
+
+    Raises:
+      InvalidDetections: if a shape or dtype differs, a value is NaN or infinite, or scores are not in descending order.
+    """
+
+    boxes_yxyx: np.ndarray
+    class_ids: np.ndarray
+    scores: np.ndarray
+    masks: np.ndarray | None = None
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self):
+        n = len(self.scores)
+        _check("boxes_yxyx", self.boxes_yxyx, (n, 4), np.float32)
+        _check("class_ids", self.class_ids, (n,), np.int32)
+        _check("scores", self.scores, (n,), np.float32)
+        if self.masks is not None:
+            if self.masks.ndim != 3:
+                raise InvalidDetections(f"masks: expected shape [N, h, w], got {self.masks.shape}")
+            _check("masks", self.masks, (n, *self.masks.shape[1:]), np.float32)
+        if n and (self.scores.max() > 1 or self.scores.min() < 0):
+            raise InvalidDetections(
+                f"scores: expected values in [0, 1], got {self.scores.min()} to {self.scores.max()}"
+            )
+        if np.any(np.diff(self.scores) > 0):
+            raise InvalidDetections("scores: expected in descending order")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def _check(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: type) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        raise InvalidDetections(
+            f"{name}: expected {np.dtype(dtype).name} {list(shape)}, got {array.dtype.name} {list(array.shape)}"
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InvalidDetections(f"{name}: holds NaN or infinity")
+
+
+@dataclass(frozen=True)
+class DetectOptions:
+    """What is wanted of a detector, known before it is loaded, so that an engine can leave out the rest.
+
+    Attributes:
+      min_score: detections with a lower score are dropped.
+      max_detections: at most so many an image, the best ones.
+      masks: whether masks are wanted from a detector that has them.
+      keep: names of further outputs of the model to return in `Detections.extras`.
+    """
+
+    min_score: float = 0.3
+    max_detections: int = 100
+    masks: bool = True
+    keep: tuple[str, ...] = ()
+
+
+MAX_BOXES = 300  # an image, that can be given to a `BoxClassifier`
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """A loaded detector. Thread-safe: several threads may call `detect` at once."""
+
+    @property
+    def batches(self) -> bool:
+        """Whether one call of the model takes several images (published graphs take one)."""
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """Detects objects in each image.
+
+        Args:
+          images: RGB images, uint8 `[height, width, 3]`, of any sizes.
+
+        Returns:
+          One `Detections` an image, in the same order; independent of what else is in the list.
+
+        Raises:
+          InvalidDetections: if the model's output for an image is malformed.
+          MemoryError: if the images don't fit on the device together.
+          Exception: whatever the model raises; the caller finds out which image was the cause.
+        """
+
+
+@runtime_checkable
+class BoxClassifier(Detector, Protocol):
+    """A detector that can start from boxes which somebody already has, instead of proposals of its own."""
+
+    def detect_in_boxes(self, images: Sequence[np.ndarray], boxes_yxyx: Sequence[np.ndarray]) -> list[Detections]:
+        """Like `detect`: classifies, refines, suppresses and segments what lies in the boxes.
+
+        Args:
+          images: as for `detect`.
+          boxes_yxyx: of each image, float32 `[P, 4]`, (ymin, xmin, ymax, xmax), normalised; at most `MAX_BOXES`.
+        """

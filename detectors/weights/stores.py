@@ -1,0 +1,111 @@
+"""Weights that lie in a store (`s3://`, `gs://`, `hdfs://`): fetched once a machine into a cache, whatever the engine.
+
+TensorFlow reads few stores by itself, and each process anew. Here the processes of a machine wait for the first one, and a copy
+that broke off goes on where it stopped. Not for TF Hub's handles, which tensorflow_hub caches (`detectors/weights/hub.py`).
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from apache_beam.io.filesystem import FileMetadata
+
+from ...storage import files as output_files
+from ...storage.cache import cache_folder
+from ...storage.errors import WeightsError
+from ...transforms.sources.inputs import is_http, is_local
+from ..load import DetectorSpec
+from ..protocol import Detector
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredDetector:
+    """Loads a detector whose weights may lie in a store. What `DetectorHandler` wants of a loader."""
+
+    spec: DetectorSpec
+
+    def load(self) -> Detector:
+        """See `DetectorSpec.load`."""
+        with local_weights(self.spec.weights) as path:
+            return replace(self.spec, weights=path).load()
+
+
+@contextlib.contextmanager
+def local_weights(weights: str) -> Iterator[str]:
+    """`local_copy`, for use within the context: a copy that isn't what was expected (`WeightsError`) isn't found again."""
+    path = local_copy(weights)
+    try:
+        yield path
+    except WeightsError:
+        if path != weights:
+            shutil.rmtree(Path(path).parent, ignore_errors=True)
+        raise
+
+
+def local_copy(weights: str) -> str:
+    """The path of weights on this machine, fetched into the cache where they lie in a store.
+
+    A copy is found again by names, sizes and times of the files in the store; so when one is replaced there, it's fetched anew.
+
+    Args:
+      weights: a folder, a file, or a checkpoint without the endings of its files. What isn't in a store (paths, http handles)
+        is given back as it is.
+
+    Raises:
+      WeightsError: if there's nothing of this name.
+      UsageError, OSError: if the store refuses, or can't be reached.
+    """
+    if is_local(weights) or is_http(weights):
+        return weights
+    weights = weights.rstrip("/")
+    files = _files_of(weights)
+    if not files:
+        raise WeightsError(
+            f"weights {weights}: there's nothing of this name; expected a SavedModel's folder, a checkpoint or a "
+            ".weights.h5 file. `labelbeam stage` puts weights into a store"
+        )
+    listed = [f"{name} {file.size_in_bytes} {file.last_updated_in_seconds}\n" for name, file in sorted(files.items())]
+    key = hashlib.sha256("".join([f"{weights}\n", *listed]).encode()).hexdigest()[:16]
+    folder = cache_folder() / "weights" / key
+    with _locked(folder):
+        if not folder.is_dir():
+            _fetch(files, folder.with_suffix(".part"), weights)
+            folder.with_suffix(".part").rename(folder)
+    return str(folder / weights.rpartition("/")[2])
+
+
+def _files_of(weights: str) -> dict[str, FileMetadata]:
+    """What the weights consist of: path behind the last name of `weights` (or with it, as in `ckpt-0.index`) -> file."""
+    above = weights.rpartition("/")[0] + "/"
+    found = {}
+    for pattern in (f"{weights}*", f"{weights}/*", f"{weights}/*/*"):  # Beam's match sees one level at a time on HDFS
+        for file in output_files.list_metadata(pattern):
+            rest = file.path.removeprefix(weights)
+            if rest == "" or rest[0] == "/" or (rest[0] == "." and "/" not in rest):
+                found[file.path.removeprefix(above)] = file
+    inside = {name: file for name, file in found.items() if "/" in name}
+    return inside or found
+
+
+def _fetch(files: dict[str, FileMetadata], folder: Path, weights: str) -> None:
+    _log.info("Fetching weights %s into %s", weights, folder)
+    for name, file in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != file.size_in_bytes:
+            output_files.write_atomically(str(path), output_files.read(file.path))
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lets one process at a time of this machine work on a folder of the cache."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

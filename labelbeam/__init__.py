@@ -1,0 +1,1 @@
+"""labelbeam labels images at scale, offline."""

@@ -1,0 +1,135 @@
+"""`labelbeam stage`: puts a detector's weights, and a configuration that names them, where workers elsewhere can read them.
+
+    TO/NAME-FINGERPRINT/detector.yaml             written last: when it's there, everything is
+    TO/NAME-FINGERPRINT/model/…                   a SavedModel, or
+    TO/NAME-FINGERPRINT/published.weights.h5      the Keras engine's file
+
+The folder is named for the weights' fingerprint and each file comes whole or not at all, so what is there with the right size is
+what would be sent: the same command again goes on where it stopped. Not for the images or the tables of a job.
+"""
+
+import argparse
+import dataclasses
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from apache_beam.io.filesystems import FileSystems
+
+from ...detectors.load import DetectorSpec
+from ...detectors.weights import hub
+from ...detectors.weights.stores import local_copy
+from ...storage import files as output_files
+from ...storage.errors import UsageError
+from ...transforms.sources.inputs import absolute, is_http, is_local
+from ..find_detector import find_detector
+from ..running.beam_options import parse_beam_options
+
+CONFIG_FILE = "detector.yaml"
+_SAVED_MODEL, _KERAS = "model", "published.weights.h5"
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What was put where: the configuration's path or URI; files and bytes in all, and how many of the files were sent now."""
+
+    config: str
+    files: int
+    num_bytes: int
+    sent: int
+
+
+def run_stage(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
+    """Stages what the command names and prints the command that uses it; returns the exit code.
+
+    Raises:
+      UsageError: if the detector can't be had, or the place can't be written to.
+    """
+    options = parse_beam_options(beam_arguments, [f"--{name.replace('_', '-')}" for name in vars(args)])
+    FileSystems.set_options(options)
+    if is_http(args.to):
+        raise UsageError(
+            f"--to {args.to}: can't be written to; expected gs://, s3://, hdfs://, or a folder that workers have at "
+            "the same path"
+        )
+    spec = find_detector(args.detector, weights=args.weights, engine=args.engine, precision=args.precision)
+    staged = stage(spec, args.to)
+    command = ["labelbeam", "label", "--input", "…", "--output", "…", "--detector", staged.config]
+    if args.engine != "saved_model":
+        command += ["--engine", args.engine, "--precision", args.precision]
+    if is_local(args.to):
+        command += ["--shared-folder", absolute(args.to)]
+    print(
+        f"{spec.config.name}: {staged.files} files, {staged.num_bytes / 1e6:,.1f} MB; {staged.sent} sent, the others were "
+        "there already\n"
+        f"label with it    {shlex.join(command).replace(shlex.quote('…'), '…')} --runner-config …"
+    )
+    return 0
+
+
+def stage(spec: DetectorSpec, to: str) -> Staged:
+    """Puts a prepared detector below the folder `to`, a path or a store's URI.
+
+    Raises:
+      UsageError: if it can't be written there.
+      OSError: if a store can't be reached.
+    """
+    folder = output_files.join(absolute(to), f"{spec.config.name}-{spec.fingerprint[:16]}")
+    files = _files_of(spec)
+    there = {}
+    for pattern in sorted({os.path.dirname(name) for name in files}):
+        there.update(output_files.list_sizes(output_files.join(folder, *filter(None, [pattern]), "*")))
+    sent = 0
+    try:
+        for name, path in files.items():
+            if there.get(target := output_files.join(folder, name)) != path.stat().st_size:
+                output_files.write_atomically(target, path.read_bytes())
+                sent += 1
+        config = output_files.join(folder, CONFIG_FILE)
+        output_files.write_atomically(config, _config_text(spec, config).encode())
+    except OSError as error:
+        if not is_local(to):
+            raise
+        raise UsageError(f"--to {to}: can't be written: {error.strerror or error}. Give another folder") from error
+    return Staged(config, len(files), sum(path.stat().st_size for path in files.values()), sent)
+
+
+def _files_of(spec: DetectorSpec) -> dict[str, Path]:
+    """The weights' files: name in the staged folder -> file on this machine."""
+    weights = local_copy(spec.weights)
+    if spec.engine == "keras":
+        from ...detectors.keras.weights import find_weights_file
+
+        return {_KERAS: Path(find_weights_file(spec.config.keras_network, weights))}
+    folder = Path(hub.resolve(weights))
+    return {
+        f"{_SAVED_MODEL}/{path.relative_to(folder).as_posix()}": path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _config_text(spec: DetectorSpec, where: str) -> str:
+    """The YAML file: the detector's own, with these weights, for the engine that they were prepared for."""
+    is_keras = spec.engine == "keras"
+    config = dataclasses.replace(
+        spec.config,
+        weights=_KERAS if is_keras else _SAVED_MODEL,
+        weights_sha256=spec.fingerprint,
+        engines=(spec.engine,),
+        keras_network=spec.config.keras_network if is_keras else None,
+    )
+    values = dataclasses.asdict(config, dict_factory=_plain)
+    return (
+        f"# labelbeam label --input … --output … --detector {where}{' --engine keras' * is_keras}\n"
+        + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=130)
+    )
+
+
+def _plain(attributes: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dataclass's attributes as YAML has them: lists, and nothing for None."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in attributes if value is not None}

@@ -1,0 +1,39 @@
+"""`labelbeam weights import | export`: between what is published and the Keras networks."""
+
+import argparse
+
+from ...detectors.config import load_config
+from ...storage.errors import UsageError
+
+
+def run_weights(args: argparse.Namespace) -> int:
+    """Converts weights and prints what came of it; returns the exit code.
+
+    Raises:
+      UsageError: if the detector has no Keras network, or the weights aren't its.
+    """
+    config = load_config(args.detector)
+    if config.keras_network is None:
+        raise UsageError(f"--detector {args.detector}: it has no Keras network, so there's nothing to convert")
+    from ...detectors.keras import export, weights
+
+    if args.direction == "import":
+        fingerprint = weights.import_weights(config.keras_network, weights.find_source(args.source), args.target)
+        print(
+            f"{args.target}: weights of {config.native_network}, SHA-256 {fingerprint}\n"
+            f"use them    labelbeam label --detector {args.detector} --engine keras --weights {args.target} …"
+        )
+        return 0
+    export.export_saved_model(
+        config.keras_network,
+        weights.find_weights_file(config.keras_network, args.source),
+        args.target,
+        batch_size=args.batch_size,
+        precision=args.precision,
+        outputs=args.outputs,
+    )
+    print(
+        f"{args.target}: a SavedModel that takes {args.batch_size or 'any number of'} images a call\n"
+        f"use it      labelbeam label --detector {args.detector} --engine saved_model --weights {args.target} …"
+    )
+    return 0

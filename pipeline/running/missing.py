@@ -1,0 +1,33 @@
+"""Which images have no row, after a job whose figures don't agree: the inputs listed once more, less what there is."""
+
+import json
+from collections.abc import Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from ...storage import files as output_files
+from ...transforms.list_images import ListImages
+from ...transforms.skip_labelled import SkipLabelled
+from ...transforms.sources.inputs import ListOptions
+
+MAX_NAMED = 100
+
+
+def find_missing(
+    inputs: Sequence[str], listing: ListOptions, limit: int | None, output: str, job_id: str, options: PipelineOptions
+) -> list[str]:
+    """URIs of images that a job with these settings should have labelled and that have no row, at most `MAX_NAMED`, sorted."""
+    path = output_files.join(output, "_jobs", f"{job_id}.missing")
+    pipeline = beam.Pipeline(options=options)
+    todo = pipeline | ListImages(inputs, listing) | SkipLabelled(output, limit)
+    _ = (
+        todo["references"]
+        | "Uris" >> beam.Map(lambda reference: reference.uri)
+        | beam.combiners.Top.Smallest(MAX_NAMED)
+        | beam.Map(lambda uris, path: output_files.write_atomically(path, json.dumps(uris).encode()), path)
+    )
+    pipeline.run().wait_until_finish()
+    uris = json.loads(output_files.read(path))
+    output_files.delete([path])
+    return uris

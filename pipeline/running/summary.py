@@ -1,0 +1,40 @@
+"""What a person reads when a job has ended: a few lines, each a figure or the next thing to type."""
+
+from ..job import Job, JobResult
+
+
+def summarize(job: Job, result: JobResult) -> str:
+    """The job's summary as text, at most ten lines."""
+    record, rows = result.record, result.record["rows"]
+    failed = sum(record["failures"].values())
+    labelled = record["written"] - failed
+    lines = []
+    if not record["written"]:
+        lines.append(f"Nothing to do: all {record['listed']:,} images are labelled already ({result.seconds:.1f} s).")
+    else:
+        lines.append(
+            f"Labelled {labelled:,} of {record['listed']:,} images in {result.seconds:.1f} s: "
+            f"{record['written'] / result.seconds:.1f} images/s."
+        )
+        if record["skipped"]:
+            lines.append(f"  skipped     {record['skipped']:,} labelled earlier")
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in record["failures"].items())
+        lines.append(f"  failed      {failed:,}{f' ({kinds})' if kinds else ''}")
+        if result.metrics.get("images_without_boxes"):
+            lines.append(
+                f"  no boxes    {result.metrics['images_without_boxes']:,} images aren't in the tables of --boxes"
+            )
+        masks = f", {rows['masks']:,} masks" if "masks" in rows else ""
+        lines.append(f"  detections  {rows.get('detections', 0):,}{masks}")
+        if result.metrics.get("model_loads"):
+            lines.append(
+                f"  detector    {job.label_config.detector.config.name}, loaded {result.metrics['model_loads']}× in "
+                f"{result.metrics['model_load_ms'] / 1000:.1f} s, "
+                f"{result.metrics['model_resident_bytes'] / 1e6:,.0f} MB"
+            )
+    lines.append(f"  tables      {job.output}/{{{','.join(job.label_config.tables)}}}/part-*.parquet")
+    lines.append(
+        f"  read them   python -c \"import pandas as pd; print(pd.read_parquet('{job.output}/detections')"
+        ".groupby('class_name').score.describe())\""
+    )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What is done with a label set: its tables measured, compared, looked at, exported. Nothing here writes labels."""

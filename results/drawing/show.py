@@ -1,0 +1,130 @@
+"""`labelbeam show OUT IMAGE`: one image's labels, drawn into it and listed.
+
+Looks through the whole table `images` for it. Not for many images: see `contact_sheet.py` and `report.py`.
+"""
+
+import io
+import os
+import re
+import sys
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from ...labelset.parts import finished_parts, iter_part
+from ...pipeline.label_config import read_label_set_file
+from ...storage import files as output_files
+from ...storage.errors import UsageError
+from ...storage.redaction import without_user_info
+from ...transforms.elements import ImageError
+from ..stored_labels import StoredLabels, read_labels
+from .draw import draw_labels
+from .terminal_images import terminal_encoder
+
+_MAX_NAMED = 5  # of several images that a name may mean
+
+
+def show(output: str, image: str, to_path: str | None = None) -> None:
+    """Draws an image's labels to a PNG, or onto the terminal, and prints what they are.
+
+    Args:
+      output: folder of a label set.
+      image: URI, `image_id`, or the end of a URI after a slash.
+      to_path: of the PNG. None for the terminal if it shows images, else a file in the working directory.
+
+    Raises:
+      UsageError: if there's no such image or several, if it has no labels, or its image can't be read any more.
+    """
+    if to_path is not None and not to_path.lower().endswith(".png"):
+        raise UsageError(f"--output {to_path}: expected a name that ends in .png")
+    labels = find_labels(output, image)
+    if labels.failure:
+        raise UsageError(
+            f"{labels.uri}: has no labels, since it failed: {labels.failure.kind}: {labels.failure.message}. "
+            "`labelbeam label … --retry-failed` labels it again"
+        )
+    png = _draw(labels)
+    encode = terminal_encoder(os.environ) if to_path is None and sys.stdout.isatty() else None
+    if encode:
+        sys.stdout.write(encode(png))
+    else:
+        to_path = to_path or f"{_file_stem(labels.uri)}-labels.png"
+        output_files.write_where_asked("--output", to_path, png)
+    print(_describe(labels))
+    if to_path:
+        print(f"  look        {to_path}")
+
+
+def find_labels(output: str, image: str) -> StoredLabels:
+    """The labels of the one image that is meant by its URI, its `image_id`, or the end of its URI after a slash.
+
+    Raises:
+      UsageError: if there's none or several of them, or `output` is no folder of a label set.
+    """
+    read_label_set_file(output)
+    exact, by_name, num_images = {}, {}, 0
+    ending = "/" + re.sub(r"\A(\.{0,2}/)+", "", image)
+    uris = pa.array({image, os.path.abspath(image), without_user_info(image)}, pa.string())
+    for stem in finished_parts(output):
+        for batch in iter_part(output, stem, "images", ["image_id", "uri"]):
+            num_images += len(batch)
+            same = pc.or_(pc.is_in(batch["uri"], uris), pc.equal(batch["image_id"], image))
+            ends = pc.ends_with(batch["uri"], ending)
+            for found, mask in ((exact, same), (by_name, ends)):
+                found.update((row["image_id"], (stem, row["uri"])) for row in batch.filter(mask).to_pylist())
+    found = exact or by_name
+    if not num_images:
+        raise UsageError(f"{output}: no labelled images; no job has finished a part yet (`labelbeam status {output}`)")
+    if not found:
+        raise UsageError(
+            f"{image}: not among the {num_images:,} images of {output}. Give a URI or an image_id of its table "
+            "`images`, or the end of a URI after a slash, such as the file's name"
+        )
+    if len(found) > 1:
+        some = ", ".join(uri for _, uri in list(found.values())[:_MAX_NAMED])
+        raise UsageError(
+            f"{image}: {len(found):,} images of {output} are called so: {some}{', …' * (len(found) > _MAX_NAMED)}. "
+            "Give the URI of one"
+        )
+    [(image_id, (stem, _))] = found.items()
+    return next(read_labels(output, [image_id], [stem]))
+
+
+def _draw(labels: StoredLabels) -> bytes:
+    try:
+        image = Image.fromarray(labels.read_pixels())
+        font_size = max(12, round(max(image.size) / 60))
+        drawn = draw_labels(
+            image,
+            labels.boxes_xywh,
+            map(labels.mask, range(len(labels.scores))),
+            labels.class_names,
+            labels.scores,
+            font_size=font_size,
+        )
+    except (ImageError, FileNotFoundError) as error:  # of the image, or of a mask's PNG file
+        raise UsageError(f"{labels.uri}: labelled, but can't be shown: {error}") from error
+    file = io.BytesIO()
+    drawn.save(file, "PNG")
+    return file.getvalue()
+
+
+def _file_stem(uri: str) -> str:
+    """A file name for an image: its own, without extension and query, in letters that every filesystem takes."""
+    name = re.split(r"[/#]", uri.partition("?")[0].rstrip("/"))[-1]
+    return re.sub(r"[^\w.-]+", "_", os.path.splitext(name)[0])[:100] or "image"
+
+
+def _describe(labels: StoredLabels) -> str:
+    height, width = labels.size_hw
+    lines = [
+        labels.uri,
+        f"  image     {width}×{height} pixels, image_id {labels.image_id}",
+        f"  detections  {len(labels.scores) or 'none'}, by {labels.settings.get('detector', 'an unknown detector')}",
+    ]
+    for name, score, (x, y, w, h), ref in zip(labels.class_names, labels.scores, labels.boxes_xywh, labels.mask_refs):
+        lines.append(
+            f"    {score:.2f}  {name:<20} x {x:.1f}, y {y:.1f}, w {w:.1f}, h {h:.1f}{', mask' * (ref is not None)}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,24 @@
+"""COCO's results JSON (cocodataset.org/#format-results): what `COCO.loadRes` and its evaluation read.
+
+`image_id` is the number that `--format coco` gives the image. Not for evaluating against annotations of other numbers.
+"""
+
+from .coco import coco_detections
+from .writer import Dataset, ExportedImage, JsonItems, Writer
+
+
+class CocoResultsWriter(Writer):
+    file_name = "results.json"
+
+    def __init__(self, folder, dataset: Dataset):
+        super().__init__(folder, dataset)
+        self._file = self.open(self.file_name)
+        self._file.write("[\n")
+        self._results = JsonItems(self._file)
+
+    def add(self, image: ExportedImage) -> None:
+        for found in coco_detections(image, image.number):
+            self._results.write(found)
+
+    def finish(self) -> None:
+        self._file.write("\n]\n")

@@ -1,0 +1,149 @@
+"""A label set's tables as columns, for a range of image ids at a time: what two label sets are joined by.
+
+Parts are sorted by image within a file only, so images of two label sets don't come in one order. But ids are hashes: each
+of n equal ranges of ids holds about an n-th of the images, of both label sets the same ones. To read the tables once a range
+costs seconds a million images, and needs neither a sort nor files of its own. Not for one label set's images one by one: see
+`stored_labels.py`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..labelset.parts import finished_parts, iter_part, read_part
+from ..labelset.schemas import DETECTIONS
+from ..storage.errors import UsageError
+from .matching import RunLengthMask
+from .reader import read_mask_file
+
+_ID_DIGITS = 8  # of an image id's 32 that decide its range
+
+
+def id_ranges(num_ranges: int) -> Iterator[tuple[str, str]]:
+    """Equal ranges [first, end) of all image ids, as hex digits; ids are compared as text."""
+    bounds = [f"{16**_ID_DIGITS * i // num_ranges:0{_ID_DIGITS}x}" for i in range(num_ranges)] + ["g"]
+    return zip(bounds, bounds[1:])
+
+
+@dataclass(frozen=True)
+class DetectionColumns:
+    """Detections of certain images, by image; an image's own in the order of their rank.
+
+    Attributes:
+      images: int64 `[N]`, the image's place in the list of ids that was asked for, ascending.
+      classes: int64 `[N]`, the class name's number.
+      scores: float32 `[N]`.
+      boxes_xywh: float32 `[N, 4]`, pixels.
+      mask_refs, counts: Arrow strings `[N]`: the mask's name, and its run-length encoding, null if it's a PNG file; None
+        unless masks were asked for.
+    """
+
+    output: str
+    images: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+    boxes_xywh: np.ndarray
+    mask_refs: pa.Array | None = None
+    counts: pa.Array | None = None
+
+    def mask(self, row: int) -> RunLengthMask:
+        counts = self.counts[row].as_py()
+        if counts is not None:
+            return RunLengthMask.from_counts(counts)
+        return RunLengthMask.from_mask(read_mask_file(self.output, self.mask_refs[row].as_py()))
+
+
+class LabelColumns:
+    """The tables of one output folder.
+
+    Args:
+      output: folder of `labelbeam label`, with finished parts.
+    """
+
+    def __init__(self, output: str):
+        self.output = output
+        self._parts = finished_parts(output)
+
+    def count_rows(self) -> int:
+        """Rows in `images` and in `detections` together."""
+        return sum(
+            len(batch) + (pc.sum(batch.column(0)).as_py() or 0)
+            for stem in self._parts
+            for batch in iter_part(self.output, stem, "images", ["num_detections"])
+        )
+
+    def images(self, ids: tuple[str, str]) -> pa.Table:
+        """The rows of `images` with ids in a range: image_id, uri, status, width, height.
+
+        Raises:
+          UsageError: if an image is there twice.
+        """
+        found = []
+        for stem in self._parts:
+            table = read_part(self.output, stem, "images", ["image_id", "uri", "status", "width", "height"])
+            found.append(table.filter((pc.field("image_id") >= ids[0]) & (pc.field("image_id") < ids[1])))
+        images = pa.concat_tables(found).replace_schema_metadata(None).combine_chunks()
+        if len(pc.unique(images["image_id"])) < len(images):
+            raise UsageError(
+                f"{self.output}: holds some images more than once, after a job that didn't end in good order; "
+                f"`labelbeam settle {self.output}` removes what is repeated"
+            )
+        return images
+
+    def detections(self, image_ids: pa.Array, class_numbers: dict[str, int], with_masks: bool) -> DetectionColumns:
+        """The detections of certain images.
+
+        Args:
+          image_ids: of the images.
+          class_numbers: by name; names that aren't there yet are added.
+          with_masks: whether masks are wanted, too.
+
+        Raises:
+          UsageError: if masks are wanted and a detection has none.
+        """
+        columns = ["image_id", "class_name", "score", "x", "y", "w", "h"] + ["mask_ref"] * with_masks
+        tables = [self._detections_of_part(stem, columns, image_ids) for stem in self._parts]
+        table = pa.concat_tables(tables)
+        images = table["image"].to_numpy().astype(np.int64)
+        order = np.argsort(images, kind="stable")
+        names = table["class_name"].combine_chunks().dictionary_encode()
+        numbers = np.int64(
+            [class_numbers.setdefault(name, len(class_numbers)) for name in names.dictionary.to_pylist()]
+        )
+        masks = {}
+        if with_masks:
+            masks = {
+                name: table[column].combine_chunks().take(pa.array(order))
+                for name, column in (("mask_refs", "mask_ref"), ("counts", "counts"))
+            }
+        return DetectionColumns(
+            self.output,
+            images[order],
+            numbers[np.asarray(names.indices)[order]] if len(table) else np.zeros(0, np.int64),
+            table["score"].to_numpy()[order],
+            np.stack([table[name].to_numpy() for name in "xywh"], axis=1)[order],
+            **masks,
+        )
+
+    def _detections_of_part(self, stem: str, columns: list[str], image_ids: pa.Array) -> pa.Table:
+        if "detections" in self._parts[stem]:
+            table = read_part(self.output, stem, "detections", columns).replace_schema_metadata(None)
+        else:
+            table = DETECTIONS.empty_table().select(columns)
+        places = pc.index_in(table["image_id"], value_set=image_ids)
+        table = table.drop_columns("image_id").append_column("image", places).filter(pc.is_valid(places))
+        if "mask_ref" not in columns:
+            return table
+        if table["mask_ref"].null_count:
+            raise UsageError(
+                f"--iou segm: {self.output} holds detections without masks (the detector has none, or it was "
+                "labelled with --mask-format none); use --iou bbox"
+            )
+        if not len(table):
+            return table.append_column("counts", pa.array([], pa.string()))
+        masks = read_part(self.output, stem, "masks", ["mask_ref", "counts"])
+        rows = pc.index_in(table["mask_ref"], value_set=masks["mask_ref"].combine_chunks())
+        return table.append_column("counts", masks["counts"].take(rows))

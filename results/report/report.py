@@ -1,0 +1,228 @@
+"""`labelbeam report OUT`: a label set on one HTML page, to be looked at and passed on.
+
+The page holds everything that it shows (images, charts, style, script) and is told by its own content security policy to
+load nothing else. Not for measuring quality against known truth, and not for queries.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from ...labelset.job_records import read_records, utc_now
+from ...pipeline.label_config import read_label_set_file
+from ...storage import files as output_files
+from ...storage.errors import UsageError
+from ...storage.redaction import redact
+from ..drawing.draw import PALETTE, class_colours, text_colour_on
+from . import charts
+from .charts import ColumnChart, Label, column_chart
+from .data import BOX_SIDE_EDGES, GROUPS, NUM_SCORE_BINS, ReportData, collect_report_data
+from .gallery import FONT_SIZE, TILE_WH, make_cards
+
+MAX_PAGE_BYTES = 5_000_000
+_IMAGE_BYTES = 3_600_000  # of a page: the rest is for the detections' outlines, the classes and the page itself
+_MAX_CLASSES = 400  # named; there are label maps with thousands
+_MAX_JOBS = 10
+_MAX_TEXT = 400  # letters of a URI or an error message
+_NUM_TIME_COLUMNS = 60
+_PAUSE_S = 300  # without a labelled image: nobody was at work
+
+
+def write_report(output: str, to_path: str | None = None, seed: int = 0) -> str:
+    """Writes the page; returns a sentence that says where.
+
+    Args:
+      output: folder of a label set.
+      to_path: of the page, `.html`; on any store that Beam knows. None for `report.html` in `output`.
+      seed: of the choice of images, 0 or more.
+
+    Raises:
+      UsageError: if `output` is no folder of a label set or holds no images, or the page can't be written.
+    """
+    to_path = to_path or output_files.join(output, "report.html")
+    if not to_path.lower().endswith((".html", ".htm")):
+        raise UsageError(f"--output {to_path}: expected a name that ends in .html")
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: expected a whole number of 0 or more")
+    settings = read_label_set_file(output).get("settings", {})
+    data = collect_report_data(output, seed)
+    page = _render(output, settings, list(read_records(output)), data, seed).encode("utf-8", "replace")
+    output_files.write_where_asked("--output", to_path, page)
+    return f"Report of {data.images:,} images: {to_path} ({len(page) / 1e6:.2f} MB)"
+
+
+def _render(output: str, settings: dict[str, Any], jobs: Sequence[dict[str, Any]], data: ReportData, seed: int) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__, "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(css_colour=lambda rgb: "#{:02x}{:02x}{:02x}".format(*rgb), short=_short)
+    colours = class_colours(data.class_counts)
+    named = list(data.class_counts)[:_MAX_CLASSES]
+    return environment.get_template("report.html.j2").render(
+        output=output,
+        made_at=utc_now()[:16].replace("T", " "),
+        seed=seed,
+        facts=_facts(settings),
+        jobs=[_describe_job(job) for job in jobs[-_MAX_JOBS:]],
+        num_jobs=len(jobs),
+        data=data,
+        named=named,
+        class_numbers={name: number for number, name in enumerate(named)},
+        palette=[(colour, text_colour_on(colour)) for colour in PALETTE],
+        palette_numbers={name: PALETTE.index(colour) for name, colour in colours.items()},
+        score_bins=[data.score_bins[name].tolist() for name in named],
+        all_score_bins=_sum_score_bins(data).tolist(),
+        num_score_bins=NUM_SCORE_BINS,
+        charts=_charts(data),
+        plot=charts,
+        groups=[group for group in GROUPS if any(chosen.group == group for chosen in data.chosen)],
+        cards=make_cards(output, data.chosen, colours, _IMAGE_BYTES),
+        tile_wh=TILE_WH,
+        font_size=FONT_SIZE,
+    )
+
+
+def _facts(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """What decided the labels, as names and values."""
+    known = {
+        "detector": "Detector",
+        "engine": "Engine",
+        "precision": "Precision",
+        "weights_sha256": "Weights (SHA-256)",
+        "min_score": "Minimum score",
+        "max_detections": "Most detections an image",
+        "mask_format": "Masks",
+        "decode": "Decoding",
+        "exif_orientation": "EXIF orientation",
+        "boxes_sha256": "Box prompts (SHA-256)",
+    }
+    facts = [(name, str(settings[key])) for key, name in known.items() if settings.get(key) is not None]
+    if settings.get("labels"):
+        facts.append(("Classes in the label map", f"{len(settings['labels']):,}"))
+    return facts
+
+
+def _describe_job(job: dict[str, Any]) -> dict[str, str]:
+    duration = ""
+    if "finished_at" in job:
+        seconds = (
+            datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["started_at"])
+        ).total_seconds()
+        duration = _duration(seconds)
+    return {
+        "Job": job["job_id"],
+        "Status": job["status"],
+        "Started (UTC)": job.get("started_at", "")[:16].replace("T", " "),
+        "Took": duration,
+        "Written": _thousands(job.get("written")),
+        "Skipped": _thousands(job.get("skipped")),
+        "Runner": job.get("runner", ""),
+        "labelbeam": job.get("versions", {}).get("labelbeam", ""),
+        "Inputs": _short(redact(", ".join(job.get("inputs", []))), 120),
+    }
+
+
+def _charts(data: ReportData) -> dict[str, ColumnChart]:
+    found = {"per_image": _per_image_chart(data), "rate": _rate_chart(data.labelled_at_s, data.labelled)}
+    if data.detections:
+        found |= {"scores": _score_chart(data), "sides": _box_side_chart(data)}
+    return found
+
+
+def _sum_score_bins(data: ReportData) -> np.ndarray:
+    return sum(data.score_bins.values(), np.zeros(NUM_SCORE_BINS, np.int64))
+
+
+def _score_chart(data: ReportData) -> ColumnChart:
+    bins = _sum_score_bins(data).tolist()
+    titles = [
+        f"score {i / NUM_SCORE_BINS:.2f} to {(i + 1) / NUM_SCORE_BINS:.2f}: {count:,}" for i, count in enumerate(bins)
+    ]
+    labels = [Label(share / 4, f"{share / 4:g}") for share in range(5)]
+    return column_chart("Detections by score", bins, titles, labels)
+
+
+def _box_side_chart(data: ReportData) -> ColumnChart:
+    counts = data.box_sides.tolist()
+    names = [
+        f"below {BOX_SIDE_EDGES[0]}",
+        *(f"{low} to {high}" for low, high in zip(BOX_SIDE_EDGES, BOX_SIDE_EDGES[1:])),
+        f"{BOX_SIDE_EDGES[-1]} or more",
+    ]
+    labels = [Label((i + 1) / len(counts), str(edge)) for i, edge in enumerate(BOX_SIDE_EDGES)]
+    return column_chart(
+        "Detections by the side of their box in pixels",
+        counts,
+        [f"{name} pixels: {count:,}" for name, count in zip(names, counts)],
+        labels,
+    )
+
+
+def _per_image_chart(data: ReportData) -> ColumnChart:
+    """Images by number of detections; a column for none, then columns of equal widths."""
+    most = max(data.detections_per_image, default=0)
+    width = -(-most // 20) or 1
+    counts = [data.detections_per_image[0]] + [0] * (-(-most // width))
+    for number, images in data.detections_per_image.items():
+        if number:
+            counts[(number - 1) // width + 1] += images
+    ranges = ["0"] + [
+        f"{1 + i * width}" + (f" to {(i + 1) * width}" if width > 1 else "") for i in range(len(counts) - 1)
+    ]
+    step = -(-len(counts) // 6)
+    labels = [Label((i + 0.5) / len(counts), ranges[i].replace(" to ", "–")) for i in range(0, len(counts), step)]
+    return column_chart(
+        "Images by number of detections",
+        counts,
+        [f"{name} detections: {images:,} images" for name, images in zip(ranges, counts)],
+        labels,
+    )
+
+
+def _rate_chart(labelled_at_s: np.ndarray, labelled: np.ndarray) -> ColumnChart:
+    """Images a second while somebody was at work; pauses are left out and marked."""
+    breaks = np.flatnonzero(np.diff(labelled_at_s) > _PAUSE_S) + 1
+    stretches = list(zip(np.split(labelled_at_s, breaks), np.split(labelled, breaks)))
+    total_s = sum(int(seconds[-1] - seconds[0]) + 1 for seconds, _ in stretches)
+    column_s = -(-total_s // _NUM_TIME_COLUMNS)
+    rates, titles, edges, pauses, before_s = [], [], [], [], 0
+    for seconds, counts in stretches:
+        if before_s:
+            pauses.append(before_s / total_s)
+        length_s = int(seconds[-1] - seconds[0]) + 1
+        sums = np.bincount((seconds - seconds[0]) // column_s, counts)
+        for number, images in enumerate(sums.tolist()):
+            start_s, end_s = number * column_s, min((number + 1) * column_s, length_s)
+            rates.append(images / (end_s - start_s))
+            titles.append(f"{_time(seconds[0] + start_s)} UTC: {rates[-1]:,.1f} images/s")
+            edges.append(((before_s + start_s) / total_s, (before_s + end_s) / total_s))
+        before_s += length_s
+    labels = [Label(0, _time(labelled_at_s[0]), "start"), Label(1, f"{_duration(total_s)} at work", "end")]
+    return column_chart("Images labelled a second, over time", rates, titles, labels, edges, pauses)
+
+
+def _time(unix_s: int) -> str:
+    return datetime.fromtimestamp(int(unix_s), timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _duration(seconds: float) -> str:
+    seconds = round(seconds)
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def _thousands(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _short(text: str, most: int = _MAX_TEXT) -> str:
+    """Text with as much of its middle left out as there are letters too many."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 + 1 :]}"

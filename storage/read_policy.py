@@ -1,0 +1,69 @@
+"""What may be read: lists are written by strangers, and workers can reach what strangers can't.
+
+`ReadOptions.allow_schemes` is checked for every image before anything is opened, and again for every redirect;
+`ReadOptions.public_hosts_only` for the very address that a connection is then made to. Not for inputs: what a user names
+(files, folders, containers and the lists themselves) is theirs to read.
+"""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Collection
+
+from ..transforms.elements import ImageError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def scheme_of(uri: str) -> str:
+    """The scheme in lower case; `file` for a path."""
+    match = _SCHEME.match(uri)
+    return match[1].lower() if match else "file"
+
+
+def check_scheme(scheme: str, allowed: Collection[str] | None) -> None:
+    """Raises ImageError (`forbidden`) unless a scheme is among those allowed; None allows all."""
+    if allowed is not None and scheme not in allowed:
+        raise ImageError(
+            "forbidden",
+            f"the scheme {scheme} isn't among those that may be read "
+            f"({', '.join(sorted(allowed))}); if it may, say so with --allow-scheme",
+        )
+
+
+def public_addresses(host: str, port: int) -> list[str]:
+    """The addresses of a host, in the resolver's order; those that aren't public are left out.
+
+    Whoever connects must connect to one of these addresses, not to the name: resolved again, it may have others.
+
+    Raises:
+      ImageError: `forbidden`, if none is public.
+      socket.gaierror: if the name can't be resolved.
+    """
+    found = dict.fromkeys(entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    public = [address for address in found if is_public(address)]
+    if not public:
+        raise ImageError(
+            "forbidden", f"{host} has no public address, and only public hosts may be read (--public-hosts-only)"
+        )
+    return public
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the open internet: not private, loopback, link-local, multicast or reserved.
+
+    IPv6 addresses that stand for an IPv4 address (mapped, 6to4, NAT64) are public if that one is.
+    """
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        if (embedded := ip.ipv4_mapped or ip.sixtofour) is not None:
+            return is_public(str(embedded))
+        if ip in _NAT64:
+            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)))
+        if ip.is_site_local:
+            return False
+    # `is_global` alone holds for multicast, and has had gaps in some versions of Python.
+    return ip.is_global and not (
+        ip.is_private or ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_reserved or ip.is_unspecified
+    )

@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+from labelbeam.detectors.keras.detector import KerasDetector, image_share, padded_boxes
+from labelbeam.detectors.protocol import DetectOptions, Detector
+from labelbeam.storage.errors import UsageError
+
+from tests.detectors.keras.comparison import assert_same_detections, rows
+from tests.detectors.keras.filled_networks import CENTERNET
+from tests.detectors.keras.golden_weights import golden_tensors
+from tests.detectors.keras.make_golden import PHOTOS
+from tests.detectors.keras.photos import photo
+
+
+@pytest.fixture(scope="module")
+def detector(centernet_file):
+    options = DetectOptions(min_score=0.4, max_detections=60, keep=("detection_multiclass_scores",))
+    return KerasDetector(CENTERNET, centernet_file, options, max_batch_size=4)
+
+
+def images():
+    return [photo(name) for name in PHOTOS["centernet"]]
+
+
+def as_rows(found):
+    return {"detection_scores": found.scores, "detection_classes": found.class_ids, "detection_boxes": found.boxes_yxyx}
+
+
+def assert_equal(found, expected):
+    """But for rounding: with AVX2, oneDNN adds up in another order for another batch size, and scores differ by 3e-5."""
+    assert_same_detections(as_rows(found), as_rows(expected), score_tolerance=2e-4, box_tolerance=2e-5)
+
+
+def test_is_a_detector_that_batches(detector):
+    assert isinstance(detector, Detector)
+    assert detector.batches
+
+
+def test_gives_the_published_graphs_detections(detector, centernet):
+    for name, found in zip(PHOTOS["centernet"], detector.detect(images())):
+        golden = golden_tensors(centernet.golden, name)
+        expected = {k: v[: len(found)] for k, v in rows(golden).items()}
+        kept = min(np.count_nonzero(golden["detection_scores"][0] >= 0.4), 60)
+        assert len(found) == kept
+        assert_same_detections(as_rows(found), expected, 2e-4, 2e-5)
+        assert found.masks is None
+        assert found.extras["detection_multiclass_scores"].shape == (100, 90)
+
+
+def test_a_image_gives_the_same_alone_and_in_any_batch(detector):
+    together = detector.detect(images() + images()[:2])  # 4 and a remainder of 1
+    for image, found in zip(images() + images()[:2], together):
+        assert_equal(detector.detect([image])[0], found)
+
+
+def test_nothing_in_nothing_out(detector):
+    assert detector.detect([]) == []
+
+
+def test_a_batch_that_runs_out_of_memory_goes_again_in_halves(centernet_file):
+    detector = KerasDetector(CENTERNET, centernet_file, DetectOptions(), max_batch_size=4)
+    sizes, run = [], detector._detect
+
+    class ResourceExhaustedError(Exception):
+        """Bears the name of TensorFlow's."""
+
+    def small_device(pixels, true_size_hw):
+        sizes.append(len(pixels))
+        if len(pixels) > 1:
+            raise ResourceExhaustedError("OOM when allocating tensor")
+        return run(pixels, true_size_hw)
+
+    expected = detector.detect(images())
+    detector._detect = small_device
+    for found, wanted in zip(detector.detect(images()), expected, strict=True):
+        assert_equal(found, wanted)
+    assert sizes[-3:] == [1, 1, 1] and max(sizes) > 1
+    detector.detect(images()[:2])
+    assert sizes[-2:] == [1, 1]  # remembered
+    assert detector.batch_size == 1
+
+
+def test_other_errors_pass_through(centernet_file):
+    detector = KerasDetector(CENTERNET, centernet_file, DetectOptions())
+
+    def broken(*inputs):
+        raise RuntimeError("a bug")
+
+    detector._detect = broken
+    with pytest.raises(RuntimeError, match="a bug"):
+        detector.detect(images())
+
+
+def test_unknown_outputs_are_refused(centernet_file):
+    with pytest.raises(UsageError, match="--keep anchors: .* has no such output; it has detection_boxes"):
+        KerasDetector(CENTERNET, centernet_file, DetectOptions(keep=("anchors",)))
+
+
+def test_boxes_need_a_network_with_proposals(detector):
+    with pytest.raises(UsageError, match="has no proposals whose place boxes could take"):
+        detector.detect_in_boxes(images()[:1], [np.zeros((1, 4), np.float32)])
+
+
+def test_boxes_are_padded():
+    boxes, count = padded_boxes(np.float32([[0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4]]))
+    assert boxes.shape == (300, 4) and count == 2 and not boxes[2:].any()
+    for wrong in (np.zeros((301, 4)), np.zeros((3, 5)), np.zeros(4)):
+        with pytest.raises(UsageError, match="at most 300 boxes an image"):
+            padded_boxes(wrong)
+
+
+def test_a_images_share_of_outputs():
+    assert image_share("detection_boxes", np.arange(8).reshape(2, 4), 1, 2).tolist() == [4, 5, 6, 7]
+    assert image_share("refined_box_encodings", np.arange(6), 1, 2).tolist() == [3, 4, 5]  # image-major rows
+    assert image_share("anchors", np.arange(6), 1, 2).tolist() == [0, 1, 2, 3, 4, 5]
+    assert image_share("image_shape", np.float32([2, 1024, 1024, 3]), 1, 2).tolist() == [1, 1024, 1024, 3]
+
+
+def test_bfloat16_finds_nearly_the_same(centernet_file):
+    options = DetectOptions(min_score=0.5)
+    exact, coarse = (
+        KerasDetector(CENTERNET, centernet_file, options, precision=p).detect([photo("coffee")])[0]
+        for p in ("float32", "bfloat16")
+    )
+    assert coarse.scores.dtype == coarse.boxes_yxyx.dtype == np.float32
+    assert abs(len(exact) - len(coarse)) <= 0.3 * len(exact)
+    assert abs(exact.scores[0] - coarse.scores[0]) < 0.05
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_mask_rcnn_makes_masks_of_the_kept_detections_only(mask_rcnn, tmp_path, precision):
+    from labelbeam.detectors.keras import weights
+
+    from tests.detectors.keras.checkpoints import mask_rcnn_zoo_keys, write_checkpoint
+    from tests.detectors.keras.filled_networks import MASK_RCNN
+
+    write_checkpoint(tmp_path / "ckpt-0", mask_rcnn.variables, mask_rcnn_zoo_keys())
+    file = str(tmp_path / "mask_rcnn.weights.h5")
+    weights.import_weights(MASK_RCNN, str(tmp_path / "ckpt-0"), file)
+    options = DetectOptions(min_score=0.35, keep=("num_proposals",))
+    detector = KerasDetector(MASK_RCNN, file, options, precision=precision)
+    (found,) = detector.detect([photo("coffee")])
+    golden = golden_tensors(mask_rcnn.golden, "coffee")
+    assert found.extras["num_proposals"] == 300
+    if precision == "bfloat16":
+        assert abs(found.scores[0] - golden["detection_scores"][0, 0]) < 0.05
+        assert found.masks.shape == (len(found), 33, 33) and found.masks.dtype == np.float32
+        return
+    kept = np.count_nonzero(golden["detection_scores"] >= 0.35)
+    assert len(found) == kept < golden["detection_masks"].shape[1]
+    np.testing.assert_allclose(found.scores, golden["detection_scores"][0, :kept], atol=5e-5, rtol=0)
+    np.testing.assert_allclose(found.boxes_yxyx, golden["detection_boxes"][0, :kept], atol=1e-5, rtol=0)
+    np.testing.assert_allclose(found.masks, golden["detection_masks"][0, :kept], atol=1e-3, rtol=0)
+    assert len(detector.detect_in_boxes([photo("coffee")], [found.boxes_yxyx[:2]])[0]) <= 100

@@ -1,0 +1,129 @@
+"""Label sets of any size, generated: tables as the writer's, of random detections, and images that lie at their URIs."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from labelbeam.labelset.compact import sorted_by_image
+from labelbeam.labelset.masks import encode_box_mask
+from labelbeam.labelset.parts import new_stem, write_part
+from labelbeam.labelset.schemas import TABLES
+from labelbeam.transforms.elements import image_id
+from PIL import Image
+
+SIZE_HW = (480, 640)
+START_US = 1_767_225_600_000_000  # 2026-01-01
+ERROR_KINDS = ("timeout", "not_found", "truncated")
+MASK = np.clip(1.5 - np.hypot(*np.meshgrid(*[np.linspace(-1.4, 1.4, 33)] * 2)), 0, 1).astype(np.float32)
+
+
+def generate_label_set(
+    folder: Path,
+    num_images: int,
+    *,
+    num_classes: int = 80,
+    mean_detections: float = 10,
+    failed: float = 0.02,
+    part_images: int = 1000,
+    images_per_s: float = 25,
+    num_shapes: int = 200,
+    seed: int = 0,
+) -> Path:
+    """Writes a label set to `folder / "out"` and its images, noise that no codec makes small, beside it.
+
+    Args:
+      num_shapes: different boxes and masks; with thousands, masks take as many bytes as those of a real detector.
+    """
+    rng, output, images = np.random.default_rng(seed), folder / "out", folder / "images"
+    images.mkdir()
+    drawn = [images / f"drawn-{number}.jpg" for number in range(20)]
+    for path in drawn:
+        Image.fromarray(rng.integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)).save(path, quality=90)
+    boxes = rng.uniform(0, 0.7, (num_shapes, 2))
+    boxes = np.concatenate([boxes, boxes + rng.uniform(0.02, 0.3, (num_shapes, 2))], axis=1).astype(np.float32)
+    masks = [encode_box_mask(MASK, box, *SIZE_HW) for box in boxes]
+    for first in range(0, num_images, part_images):
+        uris = [str(images / f"{number:07d}.jpg") for number in range(first, min(first + part_images, num_images))]
+        for number, uri in enumerate(uris):
+            os.link(drawn[number % len(drawn)], uri)
+        write_part(
+            str(output),
+            new_stem("job"),
+            _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed, images_per_s),
+        )
+    settings = {
+        "detector": "generated",
+        "engine": "keras",
+        "precision": "float32",
+        "min_score": 0.3,
+        "mask_format": "rle",
+        "labels": {str(number): f"class {number}" for number in range(1, num_classes + 1)},
+    }
+    (output / "_label_set.json").write_text(json.dumps({"settings": settings}))
+    return output
+
+
+def _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed, images_per_s):
+    n, (height, width) = len(uris), SIZE_HW
+    ids = np.array([image_id(uri) for uri in uris])
+    fails = rng.random(n) < failed
+    counts = np.where(fails, 0, rng.poisson(mean_detections, n))
+    kinds = [ERROR_KINDS[kind] if fail else None for kind, fail in zip(rng.integers(0, len(ERROR_KINDS), n), fails)]
+    images = {
+        "image_id": ids,
+        "uri": uris,
+        "status": np.where(fails, "failed", "ok"),
+        "error_kind": kinds,
+        "error_message": [kind and f"it was {kind}" for kind in kinds],
+        "attempts": np.ones(n),
+        "width": [width] * n,
+        "height": [height] * n,
+        "num_bytes": [90_000] * n,
+        "sha256": ["0" * 64] * n,
+        "num_detections": pa.array(counts, mask=fails),
+        "fetch_ms": rng.random(n),
+        "decode_ms": rng.random(n),
+        "labelled_at": START_US + ((first + np.arange(n)) / images_per_s * 1e6).astype(np.int64),
+    }
+    owner = np.repeat(np.arange(n), counts)
+    rank = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    detection_ids = [f"{ids[image]}-{place}" for image, place in zip(owner, rank)]
+    which = rng.integers(0, len(boxes), len(owner))
+    classes = np.minimum(rng.geometric(0.06, len(owner)), num_classes)
+    ymin, xmin, ymax, xmax = boxes[which].T
+    detections = {
+        "detection_id": detection_ids,
+        "image_id": ids[owner],
+        "uri": np.array(uris)[owner],
+        "rank": rank,
+        "class_id": classes,
+        "class_name": np.char.add("class ", classes.astype(str)),
+        "score": rng.uniform(0.3, 1, len(owner)),
+        "ymin": ymin,
+        "xmin": xmin,
+        "ymax": ymax,
+        "xmax": xmax,
+        "x": xmin * width,
+        "y": ymin * height,
+        "w": (xmax - xmin) * width,
+        "h": (ymax - ymin) * height,
+        "mask_ref": detection_ids,
+    }
+    found = [masks[number] for number in which]
+    pasted = {
+        "mask_ref": detection_ids,
+        "detection_id": detection_ids,
+        "image_id": ids[owner],
+        "height": [height] * len(owner),
+        "width": [width] * len(owner),
+        **{name: [getattr(mask, name) for mask in found] for name in masks[0]._fields},
+    }
+    tables = {"images": images, "detections": detections, "masks": pasted}
+    return {
+        name: sorted_by_image(
+            pa.table([pa.array(columns[field.name]).cast(field.type) for field in TABLES[name]], schema=TABLES[name])
+        )
+        for name, columns in tables.items()
+    }

@@ -1,0 +1,54 @@
+import subprocess
+import sys
+
+import pytest
+from labelbeam.detectors.shipped_configs import shipped_names
+from labelbeam.pipeline.cli import main
+
+
+def test_detectors_are_listed_with_what_one_needs_to_choose(capsys):
+    assert main(["detectors"]) == 0
+    printed = capsys.readouterr().out
+    for name in shipped_names("detectors"):
+        assert name in printed
+    assert "1024×1024" in printed and "39.0/34.6 on COCO 2017 test set" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["label", "--help"],
+        ["estimate", "--help"],
+        ["demo", "--help"],
+        ["report", "--help"],
+        ["show", "--help"],
+        ["detectors", "--help"],
+        ["--version"],
+    ],
+)
+def test_help_needs_neither_beam_nor_tensorflow(arguments):
+    code = (
+        "import sys; from labelbeam.pipeline.cli import main\n"
+        f"try: main({arguments!r})\nexcept SystemExit as e: assert e.code == 0\n"
+        "assert not {'apache_beam', 'tensorflow', 'PIL', 'pyarrow'} & set(sys.modules), sorted(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "labelbeam" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        ([], "COMMAND"),
+        (["lable"], "invalid choice: 'lable'"),
+        (["demo", "--min-score", "0.5"], "unrecognized arguments: --min-score 0.5"),
+        (["label", "--input", "a.jpg"], "--output, --detector"),
+        (["label", "--in", "a.jpg", "--output", "o", "--detector", "demo"], "--input"),
+    ],
+)
+def test_a_command_that_is_not_understood_exits_with_2(arguments, named, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2 and named in capsys.readouterr().err

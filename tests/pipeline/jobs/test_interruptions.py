@@ -1,0 +1,282 @@
+"""Jobs that are cut off, repeated, aimed at one folder together: nothing lost, nothing done twice. Real processes and signals."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import apache_beam as beam
+import pyarrow.dataset as ds
+import pytest
+from labelbeam.labelset.parts import list_parts
+from labelbeam.pipeline.cli import main
+from labelbeam.transforms.write_parts import WriteParts
+
+from tests.pipeline.conftest import save_image
+
+
+def rows(folder, table, leave_out=("labelled_at", "fetch_ms", "decode_ms", "attempts")):
+    found = ds.dataset(folder / table, format="parquet").to_table()
+    keys = ["image_id"] if table == "images" else ["detection_id"]
+    found = found.drop_columns([c for c in leave_out if c in found.column_names])
+    return found.sort_by([(key, "ascending") for key in keys]).to_pylist()
+
+
+def start(image_folder, out, detector, *options, images_in_part=20):
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "labelbeam.pipeline.cli",
+            "label",
+            "--input",
+            str(image_folder),
+            "--output",
+            str(out),
+            "--detector",
+            detector,
+            "--part-images",
+            str(images_in_part),
+            *options,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(condition, process, timeout_s=120):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def num_parts(out):
+    return sum("images" in tables for tables in list_parts(str(out)).values())
+
+
+@pytest.fixture(scope="module")
+def many_images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for i in range(300):
+        save_image(folder / f"{i:04}.jpg", i, (24 + i % 7, 20 + i % 11))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+@pytest.mark.heavy
+def test_ctrl_c_finishes_the_open_part_and_the_same_command_goes_on(many_images, tmp_path, slow_detector):
+    out = tmp_path / "out"
+    process = start(many_images, out, slow_detector)
+    wait_until(lambda: num_parts(out), process)
+    process.send_signal(signal.SIGINT)
+    printed = "".join(process.communicate(timeout=120))
+    assert process.returncode == 130, printed
+    assert "finishing what is under way" in printed and "goes on from here" in printed
+    [record] = [json.loads(path.read_text()) for path in (out / "_jobs").glob("*.json")]
+    done = len(rows(out, "images"))
+    assert record["status"] == "interrupted" and 20 < record["written"] == done < 301
+    process = start(many_images, out, slow_detector)
+    printed = "".join(process.communicate(timeout=200))
+    assert process.returncode == 0 and f"skipped     {done}" in printed, printed
+    assert len(rows(out, "images")) == 301
+
+
+@pytest.mark.heavy
+def test_two_jobs_at_once_on_one_folder(many_images, tmp_path, slow_detector):
+    out = tmp_path / "out"
+    process = start(many_images, out, slow_detector)
+    try:
+        wait_until((out / "_lease.json").exists, process)
+        process.send_signal(signal.SIGSTOP)  # stopped, but not dead
+        second = start(many_images, out, slow_detector)
+        printed = "".join(second.communicate(timeout=120))
+        assert second.returncode == 2 and "is at work on it" in printed and f"pid {process.pid}" in printed
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_failed_images_are_labelled_again_on_request(label, image_folder):
+    (image_folder / "broken.jpg").write_bytes(b"no image")
+    (image_folder / "absent.txt").write_text(str(image_folder / "absent.jpg"))
+    inputs = [image_folder, image_folder / "absent.txt"]
+    _, _, labels = label(*inputs)
+    assert labels.frame("images").set_index("uri").error_kind.dropna().to_dict() == {
+        str(image_folder / "broken.jpg"): "not_an_image",
+        str(image_folder / "absent.jpg"): "not_found",
+    }
+    save_image(image_folder / "broken.jpg", 7)
+    save_image(image_folder / "absent.jpg", 8)
+    code, printed, labels = label(*inputs)
+    assert code == 0 and "Nothing to do" in printed
+    code, printed, labels = label(*inputs, options=["--retry-failed", "not_found"])
+    assert code == 0 and "Labelled 1 of 8 images" in printed
+    assert labels.frame("images").error_kind.dropna().tolist() == ["not_an_image"]
+    code, printed, labels = label(*inputs, options=["--retry-failed"])
+    images = labels.frame("images")
+    assert code == 0 and (images.status == "ok").all() and images.image_id.is_unique and len(images) == 8
+    assert labels.frame("detections").detection_id.is_unique
+    code, printed, _ = label(*inputs, options=["--retry-failed", "timeot"])
+    assert code == 2 and "--retry-failed timeot: not a kind of error" in printed
+
+
+class Lossy(beam.PTransform):
+    """A runner that does to its elements what `change` says."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def expand(self, rows):
+        return rows | beam.FlatMap(self.change)
+
+
+@pytest.mark.parametrize(
+    "loses, code, message",
+    [
+        (True, 1, "6 rows were expected in images, but 5 were written. Missing: .*0.jpg"),
+        (False, 0, "Labelled 6 of 6"),
+    ],
+)
+def test_elements_that_a_runner_drops_or_repeats(label, image_folder, monkeypatch, loses, code, message):
+    import re
+
+    whole, lost = WriteParts.expand, str(image_folder / "0.jpg")
+
+    def change(image):
+        is_one = image.tables["images"]["uri"][0] == lost
+        return [] if is_one and loses else [image, image] if is_one else [image]
+
+    monkeypatch.setattr(WriteParts, "expand", lambda self, images: whole(self, images | Lossy(change)))
+    found, printed, labels = label(image_folder)
+    assert found == code and re.search(message, printed), printed
+    assert labels.frame("images").image_id.is_unique
+    if loses:
+        assert labels.records()[0]["missing"] == [lost]
+        monkeypatch.undo()
+        found, printed, labels = label(image_folder)
+        assert found == 0 and "Labelled 1 of 6" in printed
+    assert len(labels.frame("images")) == 6
+
+
+def test_status_and_settle(label, image_folder, tmp_path, capsys):
+    (image_folder / "broken.jpg").write_bytes(b"no image")
+    _, _, labels = label(image_folder)
+    [stem] = list_parts(str(labels.folder))
+    (labels.folder / "detections" / "part-dead-0123456789ab.parquet").write_bytes(b"of a part that never came to exist")
+    (labels.folder / "_jobs" / "dead.json").write_text('{"job_id": "dead", "status": "running"}')
+    assert main(["status", str(labels.folder)]) == 0
+    printed = capsys.readouterr().out
+    for expected in (
+        "images      7: 6 ok, 1 failed",
+        "failed      1 not_an_image",
+        "broken.jpg: ",
+        "dead  killed",
+        "left behind 1 unfinished parts, 1 jobs",
+        "complete: 7 images written",
+    ):
+        assert expected in printed
+    assert main(["status", str(labels.folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == {"ok": 6, "failed": 1}
+    assert main(["settle", str(labels.folder)]) == 0
+    assert "took away 1 parts and files" in capsys.readouterr().out
+    assert list(list_parts(str(labels.folder))) == [stem]
+    main(["status", str(labels.folder)])
+    assert "left behind" not in capsys.readouterr().out
+    for command in ("status", "settle"):
+        assert main([command, str(tmp_path)]) == 2
+        assert "not the output folder of a label set" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up_fails_the_job_and_the_rerun_completes(label, image_folder, monkeypatch):
+    whole = os.fsync
+
+    def full(descriptor):
+        if "detections" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(28, "No space left on device")
+        whole(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, printed, labels = label(image_folder)
+    assert code == 1 and "No space left on device" in printed
+    assert labels.records()[0]["status"] == "failed"
+    monkeypatch.undo()
+    code, printed, labels = label(image_folder)
+    assert code == 0 and len(labels.frame("images")) == 6
+    assert [r["status"] for r in labels.records()] == ["settled", "complete"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A filesystem of 200 KB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root may mount a small filesystem")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(label, many_images, small_disk):
+    """Parts fit until the disk is full; what has fitted stays whole, and goes on when there is room."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"\0" * 100_000)
+    options = ("--part-images", "20")
+    code, printed, labels = label(many_images, output=small_disk / "out", options=options)
+    assert code == 1 and "No space left on device" in printed
+    done = labels.frame("images")
+    assert 0 < len(done) < 301 and done.image_id.is_unique
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    code, printed, labels = label(many_images, output=small_disk / "out", options=options)
+    images = labels.frame("images")
+    assert code == 0 and len(images) == 301 and images.image_id.is_unique
+    assert len(labels.frame("detections")) == images.num_detections.sum()
+
+
+@pytest.mark.heavy
+def test_twenty_kills_change_nothing(tmp_path_factory, tmp_path, counting_detector):
+    """SIGKILL at 20 random moments: the same tables, and at most one open part's images labelled twice a kill."""
+    folder, part_size, kills = tmp_path_factory.mktemp("images"), 50, 20
+    for i in range(2000):
+        save_image(folder / f"{i:04}.jpg", i, (24 + i % 7, 20 + i % 11))
+    detector, calls = counting_detector
+    process = start(folder, tmp_path / "whole", detector, images_in_part=part_size)
+    wait_until(calls, process)
+    began = time.monotonic()
+    printed = process.communicate(timeout=600)
+    labelling_s = time.monotonic() - began
+    assert process.returncode == 0, printed
+    undisturbed_calls = calls()
+    rng, survived = random.Random(1), 0
+    for kill in range(kills):
+        process = start(folder, tmp_path / "out", detector, images_in_part=part_size)
+        before = calls()
+        wait_until((tmp_path / "out" / "_lease.json").exists if kill % 5 == 4 else lambda: calls() > before, process)
+        time.sleep(rng.uniform(0, labelling_s / 15))
+        survived += process.poll() is not None
+        process.kill()
+        process.communicate()
+    process = start(folder, tmp_path / "out", detector, images_in_part=part_size)
+    printed = process.communicate(timeout=600)
+    assert process.returncode == 0, printed
+    print(
+        {
+            "calls": undisturbed_calls,
+            "calls with kills": calls() - undisturbed_calls,
+            "jobs that ended before": survived,
+        }
+    )
+    for table in ("images", "detections", "masks"):
+        assert rows(tmp_path / "out", table) == rows(tmp_path / "whole", table)
+    assert undisturbed_calls == 2000
+    under_way = 16  # in the model at the moment of the kill
+    assert 2000 < calls() - undisturbed_calls <= 2000 + kills * (part_size + under_way)
+    assert survived < kills / 2

@@ -1,0 +1,248 @@
+"""Whole jobs whose images and tables are in object stores, against real servers that the tests start."""
+
+import io
+import json
+import threading
+from collections import Counter
+
+import numpy as np
+import pyarrow.dataset as ds
+import pyarrow.fs
+import pytest
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+from labelbeam.pipeline.cli import main
+from labelbeam.pipeline.commands.label import run_and_report
+from labelbeam.pipeline.job import Job
+from labelbeam.pipeline.label_config import prepare_label_config
+from labelbeam.pipeline.label_images import ExecutionOptions
+from labelbeam.storage import object_stores
+from labelbeam.transforms.fetch.options import FetchOptions, ReadOptions
+from labelbeam.transforms.write_parts import PartLimits
+from PIL import Image
+
+from tests.fakes.store_servers import (
+    NO_FAKE_GCS_SERVER,
+    fake_gcs_server,
+    fake_gcs_server_binary,
+    free_port,
+    moto_server,
+    tcp_proxy,
+)
+
+BUCKET = "images-and-labels"
+FILES_OF_A_PART = 3  # images, detections, masks
+
+
+def jpeg(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+class Store:
+    """A bucket as others see it: through Arrow's own filesystem, which knows nothing of ours.
+
+    Attributes:
+      scheme: of URIs.
+      arguments: Beam's options with which `labelbeam` finds the store.
+    """
+
+    def __init__(self, scheme: str, arguments: list[str], filesystem: pyarrow.fs.FileSystem):
+        self.scheme, self.arguments, self.filesystem = scheme, arguments, filesystem
+
+    def uri(self, key: str) -> str:
+        return f"{self.scheme}://{BUCKET}/{key}"
+
+    def put(self, key: str, data: bytes) -> None:
+        with self.filesystem.open_output_stream(f"{BUCKET}/{key}") as stream:
+            stream.write(data)
+
+    def rows(self, table: str) -> list[dict]:
+        return ds.dataset(f"{BUCKET}/out/{table}", filesystem=self.filesystem, format="parquet").to_table().to_pylist()
+
+    def label(self, detector: str) -> int:
+        return main(
+            [
+                "label",
+                "--input",
+                self.uri("photos/"),
+                "--output",
+                self.uri("out"),
+                "--detector",
+                detector,
+                *self.arguments,
+            ]
+        )
+
+
+def s3_store(port: int, through: int | None = None) -> Store:
+    """The store of the server at `port`; `labelbeam` is sent to the port `through`, if that is another one."""
+    filesystem = pyarrow.fs.S3FileSystem(
+        access_key="a",
+        secret_key="b",
+        region="us-east-1",
+        scheme="http",
+        endpoint_override=f"127.0.0.1:{port}",
+        allow_bucket_creation=True,
+    )
+    filesystem.create_dir(BUCKET)
+    return Store(
+        "s3",
+        [
+            f"--s3_endpoint_url=http://127.0.0.1:{through or port}",
+            "--s3_access_key_id=a",
+            "--s3_secret_access_key=b",
+            "--s3_region_name=us-east-1",
+        ],
+        filesystem,
+    )
+
+
+@pytest.fixture
+def moto():
+    pytest.importorskip("moto.server")
+    with moto_server() as port:
+        yield port
+
+
+def check_three_runs(store: Store, detector: str, capsys) -> None:
+    """A job, the same once more, and one with new images."""
+    for i in range(4):
+        store.put(f"photos/{i}.jpg", jpeg(i))
+    store.put("photos/broken.jpg", b"\xff\xd8\xff\xe0 not an image")
+    assert store.label(detector) == 0, capsys.readouterr()
+    images = store.rows("images")
+    assert {row["uri"]: row["status"] for row in images} == {
+        store.uri("photos/broken.jpg"): "failed",
+        **{store.uri(f"photos/{i}.jpg"): "ok" for i in range(4)},
+    }
+    refs = [row["mask_ref"] for row in store.rows("detections")]
+    assert len(refs) == 4 * 4 and sorted(refs) == sorted(row["mask_ref"] for row in store.rows("masks"))
+
+    capsys.readouterr()
+    assert store.label(detector) == 0
+    assert "Nothing to do: all 5 images are labelled already" in capsys.readouterr().out
+    assert store.rows("images") == images
+
+    for i in range(4, 6):
+        store.put(f"photos/{i}.jpg", jpeg(i))
+    assert store.label(detector) == 0
+    assert sorted(row["uri"] for row in store.rows("images")) == sorted(
+        [store.uri("photos/broken.jpg"), *(store.uri(f"photos/{i}.jpg") for i in range(6))]
+    )
+    files = store.filesystem.get_file_info(pyarrow.fs.FileSelector(f"{BUCKET}/out/_jobs"))
+    records = [json.loads(store.filesystem.open_input_stream(file.path).read()) for file in files]
+    assert sorted((r["status"], r["listed"], r["skipped"], r["written"]) for r in records) == [
+        ("complete", 5, 0, 5),
+        ("complete", 5, 5, 0),
+        ("complete", 7, 5, 2),
+    ]
+
+
+def test_s3_from_images_to_tables(moto, fake_detector, capsys):
+    check_three_runs(s3_store(moto), fake_detector, capsys)
+
+
+def test_a_bucket_that_is_not_there_is_said_before_the_work_starts(moto, fake_detector, capsys):
+    store = s3_store(moto)
+    store.put("photos/1.jpg", jpeg(1))
+    for names in (["s3://no-such-bucket/photos/", store.uri("out")], [store.uri("photos/"), "s3://no-such-bucket/out"]):
+        assert (
+            main(["label", "--input", names[0], "--output", names[1], "--detector", fake_detector, *store.arguments])
+            == 2
+        )
+        assert "s3://no-such-bucket/" in (printed := capsys.readouterr().err) and "bucket does not exist" in printed
+
+
+@pytest.mark.heavy
+class TestServerKilled:
+    """In mid job: on the arrival of the first file of the third part."""
+
+    IMAGES = 30
+    DIES_AT_PUT = 2 * FILES_OF_A_PART + 1  # two parts, and the next file
+
+    @pytest.fixture
+    def front(self):
+        return free_port()
+
+    @pytest.fixture
+    def store(self, moto, front):
+        store = s3_store(moto, through=front)
+        for i in range(self.IMAGES):
+            store.put(f"photos/{i}.jpg", jpeg(i))
+        return store
+
+    def run(self, store, detector):
+        """The exit code of a job that writes a part every five images."""
+        options = PipelineOptions([*store.arguments, "--runner=FnApiRunner"])
+        FileSystems.set_options(options)
+        execution = ExecutionOptions(batch_size=2, fetch=FetchOptions(retries=100, backoff_s=0.2))
+        return run_and_report(
+            Job(
+                [store.uri("photos/")],
+                store.uri("out"),
+                prepare_label_config(detector),
+                execution=execution,
+                parts=PartLimits(images=5),
+            ),
+            options,
+        )
+
+    def assert_complete(self, store):
+        images = store.rows("images")
+        assert Counter(row["uri"] for row in images) == {store.uri(f"photos/{i}.jpg"): 1 for i in range(self.IMAGES)}
+        assert {row["status"] for row in images} == {"ok"}
+        ids = Counter(row["image_id"] for row in store.rows("detections"))
+        assert ids == {row["image_id"]: 4 for row in images}
+
+    def test_and_started_again_the_job_survives(self, store, moto, front, fake_detector, capsys):
+        started_again = threading.Event()
+        ended = threading.Event()
+        with tcp_proxy(front, moto, dies_at_put=self.DIES_AT_PUT) as first:
+
+            def start_again():
+                first.wait()
+                with tcp_proxy(front, moto):
+                    started_again.set()
+                    ended.wait()
+
+            thread = threading.Thread(target=start_again)
+            thread.start()
+            try:
+                assert self.run(store, fake_detector) == 0, capsys.readouterr()
+            finally:
+                first.kill()
+                ended.set()
+                thread.join()
+        assert started_again.is_set()
+        self.assert_complete(store)
+
+    def test_and_not_started_again_the_job_says_so_and_the_next_one_goes_on(
+        self, store, moto, front, fake_detector, capsys, monkeypatch
+    ):
+        with tcp_proxy(front, moto, dies_at_put=self.DIES_AT_PUT), monkeypatch.context() as patch:
+            patch.setattr(object_stores, "PATIENCE", ReadOptions(retries=100, backoff_s=0.05, deadline_s=1))
+            assert self.run(store, fake_detector) == 1
+        printed = capsys.readouterr().err
+        assert f"the job failed: {store.uri('out/')}" in printed and "can't be written: Could not connect" in printed
+        before = store.rows("images")
+        assert len(before) == 10 and {row["status"] for row in before} == {"ok"}
+        with tcp_proxy(front, moto):
+            assert self.run(store, fake_detector) == 0, capsys.readouterr()
+        self.assert_complete(store)
+        assert all(row in store.rows("images") for row in before)
+
+
+@pytest.mark.heavy
+def test_gcs_from_images_to_tables(tmp_path, fake_detector, capsys, monkeypatch):
+    pytest.importorskip("google.cloud.storage")
+    if fake_gcs_server_binary() is None:
+        pytest.skip(NO_FAKE_GCS_SERVER)
+    (tmp_path / BUCKET).mkdir()
+    with fake_gcs_server(tmp_path) as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        filesystem = pyarrow.fs.GcsFileSystem(
+            anonymous=True, scheme="http", endpoint_override=url.removeprefix("http://")
+        )
+        check_three_runs(Store("gs", [], filesystem), fake_detector, capsys)

@@ -1,0 +1,133 @@
+"""Objects of Google Cloud Storage: failures against a server that misbehaves, the rest against a real fake-gcs-server."""
+
+import pytest
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+from labelbeam.storage import files as output_files
+from labelbeam.storage import object_stores
+from labelbeam.storage.errors import UsageError
+from labelbeam.transforms.elements import ImageError, ImageFacts
+from labelbeam.transforms.fetch.options import ReadOptions
+from labelbeam.transforms.sources.find_files import find_files
+
+from tests.fakes.http_server import MisbehavingServer
+from tests.fakes.store_servers import NO_FAKE_GCS_SERVER, fake_gcs_server, fake_gcs_server_binary
+
+pytest.importorskip("google.cloud.storage")
+
+BODY = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def emulator(monkeypatch):
+    """Sends `labelbeam` to an emulator at a URL."""
+
+    def use(url):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        monkeypatch.setattr(FileSystems, "_pipeline_options", PipelineOptions([]))  # of new options, a new client
+
+    return use
+
+
+def get(uri, **settings):
+    facts = ImageFacts()
+    try:
+        return object_stores.get_image(uri, ReadOptions(backoff_s=0.01, **settings), facts), facts.attempts
+    except ImageError as error:
+        return error.kind, facts.attempts
+
+
+@pytest.fixture(scope="module")
+def server():
+    with MisbehavingServer({"download/storage/v1/b/bucket/o/ä b.jpg": BODY, "download": BODY}) as server:
+        yield server
+
+
+class TestFailures:
+    """The server's routes are put in front of what the client asks for: `/status/500` + `/download/storage/v1/b/…`."""
+
+    def test_reads_with_one_request_as_nobody(self, server, emulator):
+        emulator(server.url("/files"))
+        before = len(server.requests)
+        assert get("gs://bucket/ä b.jpg") == (BODY, 1)
+        assert len(server.requests) == before + 1
+        assert "Authorization" not in server.requests[-1].headers
+
+    @pytest.mark.parametrize(
+        "status, kind, attempts",
+        [
+            (404, "not_found", 1),
+            (403, "forbidden", 1),
+            (401, "forbidden", 1),
+            (400, "unreachable", 1),
+            (429, "unreachable", 3),
+            (503, "unreachable", 3),
+            (504, "timeout", 3),
+        ],
+    )
+    def test_statuses(self, server, emulator, status, kind, attempts):
+        emulator(server.url(f"/status/{status}"))
+        assert get("gs://bucket/a.jpg", retries=2) == (kind, attempts)
+
+    def test_limit_of_bytes(self, server, emulator):
+        emulator(server.url("/declares-huge"))
+        assert get("gs://bucket/a.jpg") == ("too_large", 1)
+        emulator(server.url("/endless"))
+        assert get("gs://bucket/a.jpg", max_bytes=10_000) == ("too_large", 1)
+
+    def test_silence(self, server, emulator):
+        emulator(server.url("/hang"))
+        assert get("gs://bucket/a.jpg", read_timeout_s=0.1, retries=1) == ("timeout", 2)
+
+    @pytest.mark.parametrize("route, kind", [("declares-more", "truncated"), ("reset", "unreachable")])
+    def test_body_that_ends_early(self, server, emulator, route, kind):
+        emulator(server.url(f"/{route}"))
+        assert get("gs://bucket/a.jpg", retries=1) == (kind, 2)
+
+    def test_a_store_that_is_away(self, emulator, monkeypatch):
+        emulator("http://127.0.0.1:1")
+        assert get("gs://bucket/a.jpg", retries=1) == ("unreachable", 2)
+        monkeypatch.setattr(object_stores, "PATIENCE", ReadOptions(deadline_s=0.3, backoff_s=0.05, retries=100))
+        for act in (
+            lambda uri: object_stores.write(uri, b"x"),
+            object_stores.exists,
+            lambda uri: list(object_stores.list_uris(uri)),
+        ):
+            with pytest.raises(OSError, match=r"gs://bucket/x can't be .*refused.* Tried for up to"):
+                act("gs://bucket/x")
+
+
+@pytest.mark.heavy
+class TestServer:
+    @pytest.fixture
+    def bucket(self, tmp_path, emulator):
+        if fake_gcs_server_binary() is None:
+            pytest.skip(NO_FAKE_GCS_SERVER)
+        (tmp_path / "bucket").mkdir()
+        with fake_gcs_server(tmp_path) as url:
+            emulator(url)
+            yield "gs://bucket"
+
+    def test_objects_are_written_read_listed_and_deleted(self, bucket):
+        for key in ("out/images/b.parquet", "out/images/ä b#?.parquet", "out/imagesx", "photos/1.jpg"):
+            output_files.write_atomically(f"{bucket}/{key}", memoryview(BODY))
+        large = BODY * 1000  # in several requests
+        output_files.write_atomically(f"{bucket}/large", large)
+        assert output_files.read(f"{bucket}/large") == large
+        assert get(f"{bucket}/out/images/ä b#?.parquet") == (BODY, 1)
+        assert output_files.list_files(f"{bucket}/out/images/*.parquet") == [
+            f"{bucket}/out/images/b.parquet",
+            f"{bucket}/out/images/ä b#?.parquet",
+        ]
+        assert output_files.list_files(f"{bucket}/nothing/*.parquet") == []
+        assert [file.uri for file in find_files(f"{bucket}/photos")] == [f"{bucket}/photos/1.jpg"]
+        object_stores.delete(f"{bucket}/photos/1.jpg")
+        object_stores.delete(f"{bucket}/photos/1.jpg")  # nor is one that isn't there an error
+        assert not object_stores.exists(f"{bucket}/photos/1.jpg")
+        assert get(f"{bucket}/photos/1.jpg") == ("not_found", 1)
+        with pytest.raises(FileNotFoundError):
+            output_files.read(f"{bucket}/photos/1.jpg")
+
+    def test_a_bucket_that_does_not_exist_is_said_at_once(self, bucket):
+        with pytest.raises(UsageError, match=r"gs://no-such-bucket/x can't be written.*See that the bucket exists"):
+            object_stores.write("gs://no-such-bucket/x", b"x")

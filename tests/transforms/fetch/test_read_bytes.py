@@ -1,0 +1,511 @@
+import contextlib
+import errno
+import io
+import os
+import socket
+import sys
+import tarfile
+import time
+
+import pytest
+from apache_beam.io.filesystem import BeamIOError, FileSystem
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.localfilesystem import LocalFileSystem
+from apache_beam.options.pipeline_options import PipelineOptions
+from labelbeam.transforms.elements import ImageError, ImageFacts, ImageReference, MemberLocation
+from labelbeam.transforms.fetch.options import FetchOptions, ReadOptions
+from labelbeam.transforms.fetch.read_bytes import read_bytes
+
+from tests.fakes.http_server import MisbehavingServer, make_certificate
+
+BODY = bytes(range(256)) * 40
+PATIENCE_S = 30  # for what must happen; nothing takes as long unless it is broken
+QUICK = ReadOptions(
+    connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, deadline_s=PATIENCE_S, retries=2, backoff_s=0.01
+)
+
+
+def read(uri, options=QUICK, location=None):
+    """Returns (bytes or ImageError, attempts)."""
+    facts = ImageFacts()
+    try:
+        return read_bytes(ImageReference(str(uri), location), options, facts), facts.attempts
+    except ImageError as error:
+        return error, facts.attempts
+
+
+def kind_of(uri, options=QUICK, location=None):
+    error, attempts = read(uri, options, location)
+    assert isinstance(error, ImageError), f"{uri} was read"
+    return error.kind, attempts
+
+
+@pytest.fixture(scope="module")
+def server():
+    with MisbehavingServer({"a.jpg": BODY, "ä ö.jpg": b"umlauts"}) as server:
+        yield server
+
+
+class TestLocalFiles:
+    @pytest.mark.parametrize("name", ["a.jpg", "ä 日本.jpg", "per%20cent.jpg", "question?.jpg", "ha#sh.jpg"])
+    def test_reads_paths_as_they_are(self, tmp_path, name):
+        (tmp_path / name).write_bytes(BODY)
+        assert read(tmp_path / name) == (BODY, 1)
+
+    @pytest.mark.parametrize(
+        "uri, name",
+        [
+            ("file://{}/a%20b.jpg", "a b.jpg"),
+            ("file://localhost{}/%C3%A4.jpg", "ä.jpg"),
+            ("FILE://{}/a?b#c.jpg", "a?b#c.jpg"),
+        ],
+    )
+    def test_reads_file_uris(self, tmp_path, uri, name):
+        (tmp_path / name).write_bytes(BODY)
+        assert read(uri.format(tmp_path)) == (BODY, 1)
+
+    def test_reads_a_name_that_is_not_utf8(self, tmp_path):
+        path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.jpg")
+        with open(path, "wb") as file:
+            file.write(BODY)
+        assert read(path) == (BODY, 1)
+        assert read(f"file://{tmp_path}/%FF%FE.jpg") == (BODY, 1)
+
+    @pytest.mark.parametrize(
+        "name", ["missing.jpg", "a.jpg/below-a-file.jpg", "x" * 5000, "nul\0byte.jpg", "loop.jpg", "\ud800.jpg"]
+    )
+    def test_names_without_a_file_are_not_found(self, tmp_path, name):
+        (tmp_path / "a.jpg").write_bytes(BODY)
+        (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+        assert kind_of(f"{tmp_path}/{name}") == ("not_found", 1)
+
+    def test_folder_is_not_an_image(self, tmp_path):
+        (tmp_path / "folder.jpg").mkdir()
+        assert kind_of(tmp_path / "folder.jpg") == ("not_an_image", 1)
+
+    def test_pipe_and_device_never_block(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe.jpg")
+        assert kind_of(tmp_path / "pipe.jpg") == ("not_an_image", 1)
+        assert kind_of("/dev/zero") == ("not_an_image", 1)
+
+    def test_unreadable_is_forbidden(self, tmp_path):
+        (tmp_path / "a.jpg").write_bytes(BODY)
+        (tmp_path / "a.jpg").chmod(0)
+        with unprivileged(tmp_path):
+            assert kind_of(tmp_path / "a.jpg") == ("forbidden", 1)
+
+    def test_limit_of_bytes(self, tmp_path):
+        (tmp_path / "a.jpg").write_bytes(BODY)
+        assert read(tmp_path / "a.jpg", ReadOptions(max_bytes=len(BODY))) == (BODY, 1)
+        error, _ = read(tmp_path / "a.jpg", ReadOptions(max_bytes=len(BODY) - 1))
+        assert error.kind == "too_large"
+        assert error.message == "10,240 bytes, the limit is 10,239 (max_bytes)"
+
+    def test_large_file_is_not_read_at_all(self, tmp_path):
+        with open(tmp_path / "sparse.jpg", "wb") as file:
+            file.truncate(1 << 40)
+        assert kind_of(tmp_path / "sparse.jpg") == ("too_large", 1)
+
+    def test_file_uri_of_another_host(self):
+        error, _ = read("file://nas/images/a.jpg")
+        assert error.kind == "unreachable"
+        assert "'nas'" in error.message and "file:///images/a.jpg" in error.message
+
+
+@contextlib.contextmanager
+def unprivileged(folder):
+    """As a user whom permissions hold for, where the tests run as root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    nobody = 65534
+    for path in (folder, *folder.parents):  # pytest's folders are closed to others
+        if path.stat().st_uid == 0 and not path.stat().st_mode & 1:
+            path.chmod(path.stat().st_mode | 0o011)
+    os.seteuid(nobody)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+class MemoryFileSystem(LocalFileSystem):
+    """Beam finds filesystems by their subclasses and schemes: this one serves `memory://` from a dict."""
+
+    files = {}
+
+    @classmethod
+    def scheme(cls):
+        return "memory"
+
+    def open(self, path, mime_type="", compression_type="auto"):
+        entry = self.files.get(path, FileNotFoundError(errno.ENOENT, "no such blob"))
+        if isinstance(entry, Exception):
+            raise entry
+        assert compression_type == "uncompressed", "a file named .gz is to be read as it is"
+        return io.BytesIO(entry)
+
+
+class CloudError(Exception):
+    """As google.api_core's exceptions and Beam's S3ClientError: not an OSError, with the HTTP status as `code`."""
+
+    def __init__(self, code):
+        super().__init__(f"status {code}")
+        self.code = code
+
+
+class TestBeamFilesystems:
+    def test_reads(self, monkeypatch):
+        monkeypatch.setattr(MemoryFileSystem, "files", {"memory://b/a.jpg.gz": BODY * 300})
+        assert read("memory://b/a.jpg.gz") == (BODY * 300, 1)
+
+    def test_limit_of_bytes(self, monkeypatch):
+        monkeypatch.setattr(MemoryFileSystem, "files", {"memory://b/a.jpg": BODY})
+        assert kind_of("memory://b/a.jpg", ReadOptions(max_bytes=10_000)) == ("too_large", 1)
+
+    @pytest.mark.parametrize(
+        "error, kind",
+        [
+            (FileNotFoundError(2, "gone"), "not_found"),
+            (OSError(errno.ENOENT, "Not found: s3://…"), "not_found"),
+            (BeamIOError("open failed", {"memory://b/a.jpg": FileNotFoundError(2, "gone")}), "not_found"),
+            (BeamIOError("open failed", {"memory://b/a.jpg": CloudError(403)}), "forbidden"),
+            (CloudError(404), "not_found"),
+            (CloudError(503), "unreachable"),
+            (PermissionError(13, "no"), "forbidden"),
+            (TimeoutError("slow"), "timeout"),
+            (ConnectionResetError("gone"), "unreachable"),
+        ],
+    )
+    def test_errors(self, monkeypatch, error, kind):
+        monkeypatch.setattr(MemoryFileSystem, "files", {"memory://b/a.jpg": error})
+        assert kind_of("memory://b/a.jpg") == (kind, 1)
+
+    def test_unknown_scheme_says_what_to_install(self):
+        assert "nosuch" not in {system.scheme() for system in FileSystem.get_all_subclasses()}
+        error, _ = read("nosuch://bucket/a.jpg")
+        assert error.kind == "unreachable" and "pip install" in error.message
+
+
+class TestS3:
+    """Against a server that answers what S3 would: `s3://files/a.jpg` is its route `/files/a.jpg`."""
+
+    @pytest.fixture(autouse=True)
+    def s3(self, server, monkeypatch):
+        pytest.importorskip("boto3")
+        options = PipelineOptions(
+            [
+                "--s3_endpoint_url",
+                server.url(""),
+                "--s3_access_key_id=a",
+                "--s3_secret_access_key=b",
+                "--s3_region_name=us-east-1",
+                "--s3_disable_ssl",
+            ]
+        )
+        monkeypatch.setattr(FileSystems, "_pipeline_options", options)
+
+    def test_reads_with_one_request_and_signs_it(self, server):
+        before = len(server.requests)
+        assert read("s3://files/a.jpg") == (BODY, 1)
+        assert read("S3://files/ä ö.jpg") == (b"umlauts", 1)
+        assert len(server.requests) == before + 2
+        assert server.requests[-1].headers["Authorization"].startswith("AWS4-HMAC-SHA256")
+
+    @pytest.mark.parametrize("code, kind", [(404, "not_found"), (403, "forbidden"), (500, "unreachable")])
+    def test_statuses(self, code, kind):
+        assert kind_of(f"s3://status/{code}", ReadOptions(retries=0)) == (kind, 1)
+
+    def test_limit_of_bytes(self):
+        assert kind_of("s3://files/a.jpg", ReadOptions(max_bytes=100)) == ("too_large", 1)
+
+    def test_silence(self):
+        assert kind_of("s3://hang/a.jpg", ReadOptions(read_timeout_s=0.1, retries=0)) == ("timeout", 1)
+
+    def test_body_that_ends_early(self):
+        assert kind_of("s3://declares-more/a.jpg", ReadOptions(retries=0)) == ("truncated", 1)
+
+
+@pytest.mark.parametrize(
+    "scheme, module, extra",
+    [("s3", "botocore.exceptions", "labelbeam[aws]"), ("gs", "google.cloud.storage.exceptions", "labelbeam[gcp]")],
+)
+def test_a_store_without_its_client_says_what_to_install(monkeypatch, scheme, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    error, attempts = read(f"{scheme}://bucket/a.jpg")
+    assert (error.kind, attempts) == ("unreachable", 1) and extra in error.message
+
+
+class TestMembers:
+    @pytest.fixture
+    def member(self, tmp_path):
+        path = str(tmp_path / "shard.tar")
+        with tarfile.open(path, "w") as archive:
+            info = tarfile.TarInfo("a.jpg")
+            info.size = len(BODY)
+            archive.addfile(info, io.BytesIO(BODY))
+        with tarfile.open(path) as archive:
+            info = archive.getmember("a.jpg")
+        return MemberLocation(path, "tar", info.offset_data, info.size)
+
+    def test_reads(self, member):
+        assert read(f"{member.container}#a.jpg", location=member) == (BODY, 1)
+
+    def test_a_location_wins_over_the_scheme_of_the_uri(self, member):
+        assert read("http://127.0.0.1:9/shard.tar#a.jpg", location=member) == (BODY, 1)
+
+    def test_limit_of_bytes(self, member):
+        assert kind_of("shard.tar#a.jpg", ReadOptions(max_bytes=100), location=member) == ("too_large", 1)
+
+    def test_missing_container(self, tmp_path):
+        assert kind_of("x", location=MemberLocation(str(tmp_path / "no.tar"), "tar", 512, 10)) == ("not_found", 1)
+
+
+class TestHttp:
+    @pytest.mark.parametrize(
+        "path", ["/files/a.jpg", "/files/a.jpg?size=large#top", "/chunked/a.jpg", "/gzip/a.jpg", "/drip/short"]
+    )
+    def test_reads(self, server, path):
+        server.files["short"] = b"abc"
+        assert read(server.url(path)) == (b"abc" if "drip" in path else BODY, 1)
+
+    @pytest.mark.parametrize("path", ["/files/ä ö.jpg", "/files/%C3%A4%20%C3%B6.jpg"])
+    def test_reads_paths_escaped_or_not(self, server, path):
+        assert read(server.url(path)) == (b"umlauts", 1)
+
+    def test_asks_for_the_file_as_it_is_and_says_who_asks(self, server):
+        read(server.url("/files/a.jpg?agent"), ReadOptions(user_agent="me (me@example.org)"))
+        headers = next(request.headers for request in server.requests if request.path.endswith("?agent"))
+        assert headers["Accept-Encoding"] == "identity"
+        assert headers["User-Agent"] == "me (me@example.org)"
+
+    def test_connections_are_used_again_after_images_and_after_failures(self, server):
+        read(server.url("/files/a.jpg"))
+        connections = server.connections
+        for path in ("/files/a.jpg", "/chunked/a.jpg", "/status/404", "/status/500", "/redirect?to=/files/a.jpg"):
+            read(server.url(path))
+        assert server.connections == connections
+
+    @pytest.mark.parametrize(
+        "status, kind, attempts",
+        [
+            (404, "not_found", 1),
+            (410, "not_found", 1),
+            (401, "forbidden", 1),
+            (403, "forbidden", 1),
+            (451, "forbidden", 1),
+            (408, "timeout", 3),
+            (504, "timeout", 3),
+            (429, "unreachable", 3),
+            (500, "unreachable", 3),
+            (502, "unreachable", 3),
+            (503, "unreachable", 3),
+            (400, "unreachable", 1),
+            (418, "unreachable", 1),
+            (501, "unreachable", 1),
+            (304, "unreachable", 1),
+            (599, "unreachable", 1),
+        ],
+    )
+    def test_statuses(self, server, status, kind, attempts):
+        error, tried = read(server.url(f"/status/{status}"))
+        assert (error.kind, tried) == (kind, attempts)
+        assert str(status) in error.message
+
+    def test_message_names_the_status(self, server):
+        assert read(server.url("/status/404"))[0].message == "HTTP status 404 Not Found"
+
+    def test_answer_without_a_body_is_empty(self, server):
+        assert read(server.url("/status/204")) == (b"", 1)
+
+    @pytest.mark.parametrize("path", ["/flaky/500/1/a.jpg", "/flaky/429/1/a.jpg", "/reset/1/a.jpg"])
+    def test_second_try_succeeds(self, server, path):
+        assert read(server.url(path)) == (BODY, 2)
+
+    def test_waits_as_long_as_the_server_asks_for(self, server):
+        started = time.monotonic()
+        assert read(server.url("/busy/1/a.jpg")) == (BODY, 2)
+        assert time.monotonic() - started >= 1
+
+    def test_does_not_wait_beyond_the_deadline(self, server):
+        started = time.monotonic()
+        assert kind_of(server.url("/busy/3600/a.jpg")) == ("unreachable", 1)
+        assert time.monotonic() - started < PATIENCE_S
+
+    def test_no_retries_if_none_are_wanted(self, server):
+        assert kind_of(server.url("/status/500?once"), ReadOptions(retries=0)) == ("unreachable", 1)
+        assert server.count("/status/500?once") == 1
+
+    @pytest.mark.parametrize("path", ["/drip/a.jpg", "/drip-headers", "/hang"])
+    def test_deadline_holds_whatever_the_server_does(self, server, path):
+        started = time.monotonic()
+        error, attempts = read(server.url(path), ReadOptions(deadline_s=0.4, retries=3))
+        assert (error.kind, attempts) == ("timeout", 1)
+        assert "0.4 s" in error.message
+        assert 0.4 <= time.monotonic() - started < PATIENCE_S
+
+    def test_deadline_counts_all_tries_together(self, server):
+        started = time.monotonic()
+        options = ReadOptions(read_timeout_s=0.2, deadline_s=0.7, retries=100, backoff_s=0)
+        error, attempts = read(server.url("/hang"), options)
+        assert error.kind == "timeout" and attempts > 1
+        assert time.monotonic() - started < PATIENCE_S
+
+    def test_silence(self, server):
+        options = ReadOptions(read_timeout_s=0.1, deadline_s=60, retries=1, backoff_s=0)
+        error, attempts = read(server.url("/hang"), options)
+        assert (error.kind, attempts) == ("timeout", 2)
+        assert error.message == f"127.0.0.1:{server.port} sent nothing for 0.1 s"
+
+    def test_body_that_ends_early_is_asked_for_again_and_then_truncated(self, server):
+        assert kind_of(server.url("/declares-more/a.jpg")) == ("truncated", 3)
+
+    def test_body_longer_than_declared_ends_where_declared(self, server):
+        assert read(server.url("/declares-less/a.jpg")) == (BODY[:-10], 1)
+        assert read(server.url("/files/a.jpg"))[0] == BODY, "what was too much must not be the next answer"
+
+    def test_reset_in_the_middle_of_a_body(self, server):
+        kind, attempts = kind_of(server.url("/reset"))
+        assert kind in ("unreachable", "truncated") and attempts == 3
+
+    @pytest.mark.parametrize("path", ["/declares-huge", "/endless", "/files/a.jpg"])
+    def test_limit_of_bytes(self, server, path):
+        assert kind_of(server.url(path), ReadOptions(max_bytes=5000, deadline_s=PATIENCE_S)) == ("too_large", 1)
+
+    def test_refused(self):
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            error, attempts = read(f"http://127.0.0.1:{unused.getsockname()[1]}/a.jpg")
+        assert (error.kind, attempts) == ("unreachable", 3)
+        assert "refused" in error.message
+
+    def test_unknown_name(self):
+        error, _ = read("http://no-such-host.invalid/a.jpg")
+        assert error.kind == "unreachable"
+        assert error.message == "the name no-such-host.invalid can't be resolved"
+
+    @pytest.mark.parametrize("errno, attempts", [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 3)])
+    def test_only_names_that_may_be_resolved_later_are_tried_again(self, monkeypatch, errno, attempts):
+        def resolve(*args, **kwargs):
+            raise socket.gaierror(errno, "as the resolver says")
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        assert kind_of("http://example.org/a.jpg") == ("unreachable", attempts)
+
+    def test_plain_http_where_tls_is_expected(self, server):
+        error, _ = read(server.url("/files/a.jpg").replace("http:", "https:"))
+        assert error.kind == "unreachable" and "no secure connection" in error.message
+
+    @pytest.mark.parametrize("url", ["http://", "http:///a.jpg", "http://[::1/a.jpg", "http://host:99999/a.jpg"])
+    def test_malformed(self, url):
+        assert kind_of(url) == ("unreachable", 0)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    return make_certificate(tmp_path_factory.mktemp("tls") / "server.pem")
+
+
+@pytest.fixture(scope="module")
+def secure(certificate):
+    with MisbehavingServer({"a.jpg": BODY}, certificate) as server:
+        yield server
+
+
+class TestHttps:
+    def test_reads_and_keeps_the_deadline(self, secure, certificate, monkeypatch):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert read(secure.url("/files/a.jpg")) == (BODY, 1)
+        assert read(secure.url("/flaky/503/1/a.jpg")) == (BODY, 2)
+        for path in ("/drip/a.jpg", "/drip-headers"):
+            assert kind_of(secure.url(path), ReadOptions(deadline_s=0.4)) == ("timeout", 1)
+
+    def test_untrusted_certificate(self, certificate):
+        with MisbehavingServer({"a.jpg": BODY}, certificate) as server:
+            error, attempts = read(server.url("/files/a.jpg"))
+        assert (error.kind, attempts) == ("unreachable", 1)
+        assert "certificate" in error.message
+
+    def test_redirected_to_https(self, server, secure, certificate, monkeypatch):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert read(server.url("/redirect?to=" + secure.url("/files/a.jpg"))) == (BODY, 1)
+
+
+class TestRedirects:
+    @pytest.mark.parametrize("target", ["/files/a.jpg", "../files/a.jpg", "/redirect?to=/redirect?to=/files/a.jpg"])
+    def test_followed(self, server, target):
+        assert read(server.url("/redirect?to=" + target)) == (BODY, 1)
+
+    def test_to_another_server(self, server):
+        with MisbehavingServer({"b.jpg": b"other"}) as other:
+            assert read(server.url("/redirect?to=" + other.url("/files/b.jpg"))) == (b"other", 1)
+
+    def test_to_a_path_in_utf8(self, server):
+        assert read(server.url("/redirect?to=/files/%C3%A4%20%C3%B6.jpg")) == (b"umlauts", 1)
+
+    def test_loop_ends(self, server):
+        before = server.count("/loop")
+        error, attempts = read(server.url("/loop"))
+        assert (error.kind, attempts) == ("unreachable", 1)
+        assert "more than 5 redirects" in error.message
+        assert server.count("/loop") - before == 6
+
+    @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/a.jpg", "data:image/png,x"])
+    def test_never_to_another_scheme(self, server, target):
+        error, _ = read(server.url("/redirect?to=" + target))
+        assert error.kind == "forbidden"
+        assert "redirected by 127.0.0.1" in error.message
+
+
+class TestCredentials:
+    def with_user(self, url):
+        return url.replace("http://", "http://user:pa%20ss@", 1)
+
+    def test_are_used(self, server):
+        assert read(self.with_user(server.url("/private/a.jpg"))) == (BODY, 1)
+        assert kind_of(server.url("/private/a.jpg")) == ("forbidden", 1)
+
+    def test_stay_with_their_server(self, server):
+        assert read(self.with_user(server.url("/redirect?to=/private/a.jpg"))) == (BODY, 1)
+        with MisbehavingServer({"a.jpg": BODY}) as other:
+            elsewhere = server.url("/redirect?to=" + other.url("/private/a.jpg"))
+            assert kind_of(self.with_user(elsewhere)) == ("forbidden", 1)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/status/404",
+            "/status/500",
+            "/loop",
+            "/redirect?to=file:///x",
+            "/reset",
+            "/hang",
+            "/declares-huge",
+            "/declares-more/a.jpg",
+        ],
+    )
+    def test_never_appear_in_messages(self, server, path):
+        options = ReadOptions(read_timeout_s=0.05, deadline_s=PATIENCE_S, retries=1, backoff_s=0)
+        error, _ = read(self.with_user(server.url(path)), options)
+        assert not any(secret in error.message for secret in ("pa%20ss", "pa ss", "user:", "user@"))
+
+    def test_never_appear_in_messages_without_a_server(self):
+        for host in ("no-such-host.invalid", "127.0.0.1:1", ":x"):
+            assert "pa%20ss" not in read(f"http://user:pa%20ss@{host}/")[0].message
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("max_bytes", 0),
+        ("deadline_s", 0),
+        ("connect_timeout_s", -1),
+        ("retries", -1),
+        ("read_threads", 0),
+        ("max_ahead", 0),
+        ("decode_threads", 0),
+    ],
+)
+def test_options_are_checked(field, value):
+    with pytest.raises(ValueError, match=field):
+        FetchOptions(**{field: value})

@@ -1,0 +1,79 @@
+import os
+
+import pytest
+from labelbeam.transforms.sources.inputs import absolute, format_of, image_extensions, resolve
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("a.jpg", "image"),
+        ("A.JPEG", "image"),
+        ("a.webp", "image"),
+        ("a.tif", "image"),
+        ("a.avif", "image"),
+        ("l.txt", "txt"),
+        ("l.CSV", "csv"),
+        ("l.csv.gz", "csv"),
+        ("l.jsonl.xz", "jsonl"),
+        ("x.parquet", "parquet"),
+        ("x.tar", "tar"),
+        ("x.tar.gz", "compressed"),
+        ("x.tgz", "compressed"),
+        ("x.tar.zst", "compressed"),
+        ("x.txt.zst", "compressed"),
+        ("x.tfrecord.gz", "compressed"),
+        ("x.tfrecord", "tfrecord"),
+        ("x.tfrecords", "tfrecord"),
+        ("x.record", "tfrecord"),
+        ("x.tfrecord-00000-of-00010", "tfrecord"),
+        ("coco_train.record-00003-of-00100", "tfrecord"),
+        ("a", None),
+        ("a.json", None),
+        ("a.gz", None),
+        ("a.mpg", None),
+        ("a.h5", None),
+        ("csv", None),
+        ("a.jpg.gz", None),
+        ("https://host/x.csv?token=a.jpg", "csv"),
+        ("https://host/image?name=x.csv", None),
+        ("/tmp/a?b/x.csv", "csv"),
+    ],
+)
+def test_a_files_name_tells_what_it_is(name, expected):
+    assert format_of(name) == expected
+
+
+def test_formats_that_pillow_only_identifies_are_no_images():
+    assert {".jpg", ".png", ".bmp", ".gif", ".jp2"} <= image_extensions()
+    assert not {".pdf", ".mpeg", ".h5", ".grib", ".bufr"} & image_extensions()
+
+
+@pytest.mark.parametrize(
+    "entry, list_uri, expected",
+    [
+        ("/data/a.jpg", "/lists/l.txt", "/data/a.jpg"),
+        ("a b#1%20.jpg", "/lists/l.txt", "/lists/a b#1%20.jpg"),
+        ("../images/./a.jpg", "/data/lists/l.txt", "/data/images/a.jpg"),
+        ("gs://b/k", "/lists/l.txt", "gs://b/k"),
+        ("file:///data/a%20b.jpg", "/lists/l.txt", "/data/a b.jpg"),
+        ("file://elsewhere/a.jpg", "/lists/l.txt", "file://elsewhere/a.jpg"),
+        ("a.jpg", "gs://bucket/lists/l.txt", "gs://bucket/lists/a.jpg"),
+        ("a//b.jpg", "gs://bucket//l.txt", "gs://bucket//a//b.jpg"),
+        ("../../../a.jpg", "s3://bucket/lists/l.txt", "s3://bucket/a.jpg"),
+        ("../a.jpg", "s3://bucket/l.txt", "s3://bucket/a.jpg"),
+        ("../img/a.jpg", "https://host/lists/l.txt?x=1", "https://host/img/a.jpg"),
+        ("/img/a.jpg?size=2", "https://host/lists/l.txt", "https://host/img/a.jpg?size=2"),
+        ("//cdn/a.jpg", "https://host/lists/l.txt", "https://cdn/a.jpg"),
+        ("//[", "https://host/lists/l.txt", "//["),
+    ],
+)
+def test_a_relative_entry_starts_at_the_folder_of_its_list(entry, list_uri, expected):
+    assert resolve(entry, list_uri) == expected
+
+
+def test_local_inputs_become_absolute_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute("a/../b.jpg") == os.path.join(os.getcwd(), "b.jpg")
+    assert absolute("file:///x/%C3%A9.jpg") == "/x/é.jpg"
+    assert absolute("s3://bucket/./a") == "s3://bucket/./a"

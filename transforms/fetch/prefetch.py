@@ -1,0 +1,316 @@
+"""ReadAhead: work done in threads ahead of the one who takes its results, bounded in count and in bytes.
+
+The taker (a DoFn whose outputs run through the model before it gets control back) finds results ready, and the threads
+never run away from it. A piece of work whose first part, reading, hangs is given up, and another thread takes the place
+of the one that hangs: Python can't interrupt a thread.
+
+Not `concurrent.futures`: its executors are stuck with a thread that hangs, and wait for it when the process ends.
+"""
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Reserve = Callable[[int], None]  # ends the reading part; returns when there is room for so many bytes
+
+_MAX_LOST_THREADS_FACTOR = 4
+_LOOK_AGAIN_S = 0.02  # for items that may not start yet, or that nobody starts: nobody tells when it is time
+_USUAL_OF_LAST = 0.1  # weight of the last item in what items usually take
+
+
+class ReadsHangError(RuntimeError):
+    """So many reads hang that something other than single images must be wrong."""
+
+
+class _GivenUp(BaseException):
+    """Ends work that nobody waits for any more. Not an Exception: the work's own handlers must let it pass."""
+
+
+@dataclass(eq=False)
+class _Job(Generic[T]):
+    item: T
+    lane: Hashable
+    read_by: float = 0.0  # moment at which its reading is given up
+    given_up: bool = False
+    started_at: float = 0.0
+    making_since: float | None = None  # None before it has room, and for items that reserve none
+    num_bytes: int = 0  # of the budget, from `reserve` until the result is taken
+    result: Any = None
+    error: BaseException | None = None
+
+
+class ReadAhead(Generic[T, R]):
+    """Calls `work(item, reserve)` in threads for every item submitted; gives the results in the order they are ready.
+
+    `work` first reads, then calls `reserve(num_bytes)` once at most, when it knows how much memory its result takes,
+    and then makes it. `submit`, `results` and `close` are called from one thread.
+
+    Items that may not start yet are passed over for later ones, so threads never wait for them.
+
+    There may be far more threads than processors, for reads that wait. Where they don't wait, no more threads are awake than keep
+    the makers busy: others would only take processors, locks and caches from them and from the taker
+    (`benchmarks/pipeline_overhead.py`).
+
+    Args:
+      work: makes a result of an item. What it raises is raised to the taker of results.
+      give_up: makes the result of an item whose reading has taken longer than `read_s`.
+      threads: items worked on at once.
+      makers: items that are past `reserve` and not done yet, at once; None for any number.
+      max_bytes: bytes reserved at once. One item that needs more passes when it is alone.
+      max_made: results that reserved room, made or being made, and not taken; None for any number.
+      at_once: results that the taker waits for before it takes the first of them, so that it's woken once for all.
+      read_s: seconds from when a thread starts on an item until it calls `reserve` or ends.
+      lane_of: what an item has in common with others that may have to wait at the same time, as the host it is read from.
+      may_start: whether an item of a lane may be started now; if it says so, one is. Must not wait.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[T, Reserve], R],
+        give_up: Callable[[T], R],
+        *,
+        threads: int,
+        max_bytes: int,
+        read_s: float,
+        makers: int | None = None,
+        max_made: int | None = None,
+        at_once: int = 1,
+        lane_of: Callable[[T], Hashable] = lambda item: None,
+        may_start: Callable[[Any], bool] = lambda lane: True,
+    ):
+        self._work = work
+        self._lane_of = lane_of
+        self._may_start = may_start
+        self._give_up = give_up
+        self._max_threads = threads
+        self._max_makers = makers or threads
+        self._max_bytes = max_bytes
+        self._max_made = max_made or sys.maxsize
+        self._at_once = at_once
+        self._read_s = read_s
+        self._lock = lock = threading.Lock()  # of everything below
+        self._job_waiting = threading.Condition(lock)
+        self._result_ready = threading.Condition(lock)
+        self._jobs: deque[_Job] = deque()
+        self._reading: dict[_Job, None] = {}  # in the order in which they were started: the first is the first overdue
+        # First come, first served: a large image is not overtaken for ever. Each waits by itself: none is woken in vain.
+        self._reserving: deque[tuple[_Job, threading.Condition]] = deque()
+        self._ready: deque[_Job] = deque()
+        self._outstanding = 0
+        self._to_hand_on = 0  # results that the taker waited for together and hasn't taken yet
+        self._taker_waits_for = 0
+        self._makers = 0
+        self._made = 0
+        self._reserved_bytes = 0
+        self._usual_read_s = self._usual_make_s = None
+        self._threads = 0
+        self._idle_threads = 0
+        self._looking_again = False  # whether an idle thread looks, every now and then, for items that nobody starts
+        self._started = 0
+        self._lost_threads = 0
+        self._closed = False
+
+    def submit(self, item: T) -> None:
+        """Queues an item; never waits."""
+        with self._job_waiting:
+            self._outstanding += 1
+            self._jobs.append(_Job(item, self._lane_of(item)))
+            self._staff()
+
+    def results(self, leave: int = 0) -> Iterator[R]:
+        """Yields results, the first ready first, while more than `leave` of the submitted items are left: `at_once` at a time,
+        or as many as there is room for; waits for them.
+
+        No more than that, even if they are ready: what a taker takes in one go isn't ahead of it any more, and the
+        threads have nothing to do while it is busy. A result's bytes are free for others as soon as it is yielded.
+
+        Raises:
+          ReadsHangError: if more threads hang than could be put down to single items.
+          BaseException: whatever `work` raised.
+        """
+        while (job := self._next(leave)) is not None:
+            if job.error is not None:
+                raise job.error
+            yield job.result
+            del job  # while this waits for the next, the taker alone decides how long an image lives
+
+    def close(self) -> None:
+        """Lets the threads end, without waiting for them; results that nobody has taken are dropped."""
+        with self._job_waiting:
+            self._closed = True
+            self._jobs.clear()
+            self._ready.clear()
+            self._job_waiting.notify_all()
+            for _, admitted in self._reserving:
+                admitted.notify()
+
+    def _next(self, leave: int) -> _Job | None:
+        with self._result_ready:
+            if not self._to_hand_on:
+                if self._outstanding <= leave:
+                    return None
+                self._taker_waits_for = min(self._at_once, self._outstanding)
+                while not self._enough_ready():
+                    self._result_ready.wait(self._seconds_to_next_overdue())
+                    self._give_up_overdue()
+                self._to_hand_on = min(self._at_once, len(self._ready))
+                self._taker_waits_for = 0
+            job = self._ready.popleft()
+            self._to_hand_on -= 1
+            self._outstanding -= 1
+            if job.making_since is not None:
+                self._made -= 1
+                self._reserved_bytes -= job.num_bytes
+                self._admit()
+            return job
+
+    def _enough_ready(self) -> bool:
+        """Whether the taker has what it waits for, or will get no more before it takes some."""
+        all_wait_for_room = bool(self._reserving) and not self._makers
+        return len(self._ready) >= self._taker_waits_for or (bool(self._ready) and all_wait_for_room)
+
+    def _tell_taker(self) -> None:
+        if self._taker_waits_for and self._enough_ready():
+            self._result_ready.notify()
+
+    def _seconds_to_next_overdue(self) -> float:
+        for job in self._reading:
+            return max(0.0, job.read_by - time.monotonic())
+        # Nobody reads, so a thread is busy with what always ends; or it is about to start reading, and may hang.
+        return self._read_s
+
+    def _give_up_overdue(self) -> None:
+        now = time.monotonic()
+        for job in [job for job in self._reading if job.read_by <= now]:
+            del self._reading[job]
+            job.given_up = True
+            job.result = self._give_up(job.item)
+            self._ready.append(job)
+            self._threads -= 1
+            self._lost_threads += 1
+            self._staff()
+        if self._lost_threads > _MAX_LOST_THREADS_FACTOR * self._max_threads:
+            raise ReadsHangError(
+                f"{self._lost_threads} reads have been hanging for more than {self._read_s:g} s: a "
+                "disk or a store doesn't answer. See that it does, and run the job again"
+            )
+
+    def _staff(self) -> None:
+        """Wakes or starts a thread for what is queued if too few are awake, or else, if none does so yet, to look again."""
+        if self._jobs and not self._closed and (self._awake() < self._threads_wanted() or not self._looking_again):
+            if self._idle_threads > self._looking_again:
+                self._job_waiting.notify()
+            elif self._threads < self._max_threads:
+                self._threads += 1
+                threading.Thread(target=self._run, name="labelbeam-fetch", daemon=True).start()
+
+    def _awake(self) -> int:
+        return self._threads - self._idle_threads
+
+    def _threads_wanted(self) -> int:
+        """As many as keep all makers busy, by what reading and making have taken lately."""
+        if self._usual_read_s is None or self._usual_make_s is None:
+            return self._max_threads
+        return int(self._max_makers * (1 + self._usual_read_s / self._usual_make_s))
+
+    def _run(self) -> None:
+        while (job := self._take_job()) is not None:
+            try:
+                job_result, error = self._work(job.item, lambda num_bytes: self._reserve(job, num_bytes)), None
+            except BaseException as raised:  # raised again in `results`, or dropped with the rest
+                job_result, error = None, raised
+            with self._result_ready:
+                self._reading.pop(job, None)
+                if job.making_since is not None:
+                    self._usual_make_s = _usual(self._usual_make_s, time.monotonic() - job.making_since)
+                    self._makers -= 1
+                    self._admit()
+                if job.given_up:
+                    self._lost_threads -= 1
+                    return
+                if self._closed:
+                    return
+                job.result, job.error = job_result, error
+                self._ready.append(job)
+                self._tell_taker()
+            del job, job_result, error  # an idle thread must not keep an image alive
+
+    def _take_job(self) -> _Job | None:
+        with self._job_waiting:
+            nobody_starts = False
+            while not self._closed:
+                if nobody_starts or self._awake() <= self._threads_wanted():
+                    job = self._next_to_start()
+                    if job is not None:
+                        job.started_at = time.monotonic()
+                        job.read_by = job.started_at + self._read_s
+                        self._reading[job] = None
+                        self._started += 1
+                        self._staff()
+                        return job
+                nobody_starts = self._wait_for_jobs()
+            return None
+
+    def _next_to_start(self) -> _Job | None:
+        full = set()
+        for place, job in enumerate(self._jobs):
+            if job.lane not in full:
+                if self._may_start(job.lane):
+                    del self._jobs[place]
+                    return job
+                full.add(job.lane)
+        return None
+
+    def _wait_for_jobs(self) -> bool:
+        """Waits until there may be something to start; True if there was all the while, and no thread started anything."""
+        look_again = bool(self._jobs) and not self._looking_again  # one thread is enough
+        self._looking_again |= look_again
+        started = self._started
+        self._idle_threads += 1
+        self._job_waiting.wait(_LOOK_AGAIN_S if look_again else None)
+        self._idle_threads -= 1
+        if look_again:
+            self._looking_again = False
+        return look_again and self._started == started
+
+    def _reserve(self, job: _Job, num_bytes: int) -> None:
+        with self._job_waiting:
+            self._reading.pop(job, None)
+            self._usual_read_s = _usual(self._usual_read_s, time.monotonic() - job.started_at)
+            if job.given_up or self._closed:
+                raise _GivenUp
+            job.num_bytes = num_bytes
+            admitted = threading.Condition(self._lock)
+            self._reserving.append((job, admitted))
+            self._admit()
+            self._staff()  # what has been read may have made room for one that couldn't start
+            if job.making_since is None:
+                self._tell_taker()
+            while job.making_since is None and not self._closed:
+                admitted.wait()
+            if job.making_since is None:
+                raise _GivenUp
+
+    def _admit(self) -> None:
+        """Lets those that wait go on making their results, as far as there is room."""
+        while self._reserving and self._makers < self._max_makers and self._made < self._max_made:
+            job, admitted = self._reserving[0]
+            if self._reserved_bytes and self._reserved_bytes + job.num_bytes > self._max_bytes:
+                return
+            self._reserving.popleft()
+            self._makers += 1
+            self._made += 1
+            self._reserved_bytes += job.num_bytes
+            job.making_since = time.monotonic()
+            admitted.notify()
+
+
+def _usual(seconds: float | None, last: float) -> float:
+    return last if seconds is None else seconds + _USUAL_OF_LAST * (last - seconds)

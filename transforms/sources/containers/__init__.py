@@ -1,0 +1,133 @@
+"""Containers: files with the bytes of many images inside. What lies in them, and the bytes of one member.
+
+One module a format, each with `index` and `Reader`: `tar` (WebDataset), `tfrecord` (tf.Example), `parquet`. A container
+must lie where it can be read at any place, uncompressed: on a disk, or an object store that Beam knows.
+"""
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Protocol
+
+from ....storage.store_errors import image_error
+from ...elements import ImageError, ImageReference, MemberLocation
+from ..inputs import InputError, ListOptions, format_of
+from . import parquet, tar, tfrecord
+
+_MAX_IDLE = 4
+_READERS = {"tar": tar.Reader, "tfrecord": tfrecord.Reader, "parquet": parquet.Reader}
+
+
+def index_members(path: str, options: ListOptions = ListOptions()) -> Iterator[ImageReference]:
+    """Yields a reference for every image in a container, in the container's order.
+
+    Args:
+      path: absolute path or URI; its extension tells the format.
+      options: names the column of a Parquet file.
+
+    Raises:
+      InputError: if the container is compressed, damaged, cut off or not what its name says. What was yielded before is
+        sound, but the job must fail: nobody could say which images are missing.
+      OSError: if it can't be read; clients of object stores raise errors of their own as well.
+    """
+    match format_of(path):
+        case "tar":
+            yield from tar.index(path)
+        case "tfrecord":
+            yield from tfrecord.index(path)
+        case "parquet" if (column := parquet.find_image_column(path, options)) is not None:
+            yield from parquet.index(path, column)
+        case _:
+            raise InputError(f"container {path}: expected .tar, .tfrecord, or .parquet with a column of images")
+
+
+def read_member(location: MemberLocation) -> bytes:
+    """Reads the encoded bytes of one image out of its container. Thread-safe.
+
+    The chunks of containers read last stay open in each process, a few of them. Members of one chunk are read one after
+    the other, and cheapest in order: see `group_by_chunk.py`.
+
+    Raises:
+      ImageError: `not_found`, `forbidden` or `unreachable` as the container is, `truncated` if it has changed or shrunk
+        since it was listed, `not_found` if the record or row has no bytes.
+    """
+    try:
+        with _open.borrow(location) as reader:
+            image = reader.read(location)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # each object store's client has its own classes
+        raise image_error(error) from error
+    if image is None:
+        place = f"row {location.offset}" if location.format == "parquet" else f"the record at byte {location.offset}"
+        raise ImageError("not_found", f"container {location.container}: {place} holds no image")
+    return image
+
+
+def close_containers() -> None:
+    """Closes the containers that this process keeps open. They open again when they are needed."""
+    _open.close_idle(keep=0)
+
+
+class _Reader(Protocol):
+    def read(self, location: MemberLocation) -> bytes | None: ...
+
+    def close(self) -> None: ...
+
+
+class _Slot:
+    """A container that is or will be open, and how many threads want it."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.users = 0
+        self.reader: _Reader | None = None
+
+
+class _OpenContainers:
+    """Keeps the readers used last open, at most `max_idle` of those that no thread is using.
+
+    One for each chunk: threads at work on different chunks of one container don't wait for each other, and don't make a
+    Parquet reader jump between its rows.
+    """
+
+    def __init__(self, max_idle: int):
+        self._max_idle = max_idle
+        self._lock = threading.Lock()  # of the slots; never held while a container is opened, read or closed
+        self._slots: OrderedDict[tuple[str, int], _Slot] = OrderedDict()  # least recently used first
+
+    @contextlib.contextmanager
+    def borrow(self, location: MemberLocation) -> Iterator[_Reader]:
+        """Gives this thread alone the reader of a chunk; a reader that has raised is closed and not used again."""
+        key = (location.container, location.chunk)
+        with self._lock:
+            slot = self._slots.setdefault(key, _Slot())
+            self._slots.move_to_end(key)
+            slot.users += 1
+        try:
+            with slot.lock:
+                if slot.reader is None:
+                    slot.reader = _READERS[location.format](location.container)
+                try:
+                    yield slot.reader
+                except Exception:
+                    reader, slot.reader = slot.reader, None
+                    reader.close()
+                    raise
+        finally:
+            with self._lock:
+                slot.users -= 1
+            self.close_idle(self._max_idle)
+
+    def close_idle(self, keep: int) -> None:
+        """Closes readers that no thread is using, except the `keep` used last."""
+        with self._lock:
+            idle = [key for key, slot in self._slots.items() if not slot.users]
+            slots = [self._slots.pop(key) for key in idle[: max(0, len(idle) - keep)]]
+        for slot in slots:
+            if slot.reader is not None:
+                slot.reader.close()
+
+
+_open = _OpenContainers(_MAX_IDLE)
