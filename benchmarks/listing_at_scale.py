@@ -16,7 +16,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from labelbeam.transforms.elements import image_id
+from labelbeam.labelset.rows import image_id
 from labelbeam.transforms.group_by_chunk import GroupByChunk
 from labelbeam.transforms.list_images import ListImages
 from labelbeam.transforms.skip_labelled import SkipLabelled

@@ -19,8 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from labelbeam.detectors.protocol import Detections
 from labelbeam.labelset.parts import new_stem, write_part
+from labelbeam.labelset.rows import ImageRows
 from labelbeam.labelset.schemas import build_table
-from labelbeam.transforms.elements import ImageFacts, ImageReference, ImageRows, LabelledImage
+from labelbeam.transforms.elements import ImageFacts, ImageReference, LabelledImage
 from labelbeam.transforms.to_rows import RowOptions, image_rows, rows_as_dicts
 from labelbeam.transforms.write_parts import PartLimits
 

@@ -12,6 +12,7 @@ import os
 import time
 
 from ..storage import files as output_files
+from ..storage.uris import is_local, join
 from .parts import delete_part, list_parts, only_finished, replaced_by, replaces_others
 from .schemas import TABLES
 
@@ -30,11 +31,11 @@ def sweep(output: str) -> int:
     for stem in replaced:
         delete_part(output, stem)
     unfinished = set(parts) - existing
-    if unfinished and not output_files.is_local(output):
+    if unfinished and not is_local(output):
         unfinished &= _old_stems(output)
     for stem in unfinished:
         delete_part(output, stem)
-    temporary = _temporary_files(output) if output_files.is_local(output) else []
+    temporary = _temporary_files(output) if is_local(output) else []
     output_files.delete(temporary)
     if replaced or unfinished or temporary:
         _log.info(
@@ -53,7 +54,7 @@ def _old_stems(output: str) -> set[str]:
     return {
         path.rpartition("/")[2].removesuffix(".parquet")
         for table in TABLES
-        for path, changed in output_files.list_times(output_files.join(output, table, "part-*.parquet")).items()
+        for path, changed in output_files.list_times(join(output, table, "part-*.parquet")).items()
         if changed < before
     }
 

@@ -11,12 +11,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..storage import files as output_files
+from ..storage.uris import join
 
 CLOSED = frozenset({"complete", "settled"})  # nothing more to be looked after
 
 
 def record_path(output: str, job_id: str) -> str:
-    return output_files.join(output, "_jobs", f"{job_id}.json")
+    return join(output, "_jobs", f"{job_id}.json")
 
 
 def utc_now() -> str:

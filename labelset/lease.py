@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from ..storage import files as output_files
 from ..storage import object_stores
 from ..storage.errors import UsageError
+from ..storage.uris import is_local, join
 
 LEASE_FILE = "_lease.json"
 REFRESH_S = 15.0
@@ -47,7 +48,7 @@ def holding(
     Raises:
       UsageError: if another job that lives holds it.
     """
-    path = output_files.join(output, LEASE_FILE)
+    path = join(output, LEASE_FILE)
     token = uuid.uuid4().hex
     _held_here.add(token)
     try:
@@ -74,12 +75,12 @@ def holding(
 
 def current_holder(output: str, expiry_s: float = EXPIRY_S) -> dict | None:
     """The lease of a job that lives, or None."""
-    lease = _read(output_files.join(output, LEASE_FILE))
+    lease = _read(join(output, LEASE_FILE))
     return lease if lease and _lives(lease, expiry_s) else None
 
 
 def _take(path: str, job_id: str, token: str, expiry_s: float) -> None:
-    with _alone(path) if output_files.is_local(path) else contextlib.nullcontext():
+    with _alone(path) if is_local(path) else contextlib.nullcontext():
         lease = _read(path)
         if lease is not None:
             if _lives(lease, expiry_s):
@@ -91,7 +92,7 @@ def _take(path: str, job_id: str, token: str, expiry_s: float) -> None:
                 lease.get("pid"),
             )
         output_files.write_atomically(path, _content(job_id, token))
-    if not output_files.is_local(path):
+    if not is_local(path):
         time.sleep(_REMOTE_SETTLE_S)
         lease = _read(path) or {}
         if lease.get("token") != token:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..storage import files as output_files
+from ..storage.uris import join
 from .schemas import TABLES
 
 REPLACES_KEY = "labelbeam.replaces"
@@ -52,7 +53,7 @@ def replaces_others(stem: str) -> bool:
 
 
 def part_path(output: str, table: str, stem: str) -> str:
-    return output_files.join(output, table, f"{stem}.parquet")
+    return join(output, table, f"{stem}.parquet")
 
 
 def write_part(output: str, stem: str, tables: Mapping[str, pa.Table], replaces: Iterable[str] = ()) -> None:

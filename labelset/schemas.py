@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 import pyarrow as pa
 
-from ..transforms.elements import ERROR_KINDS, ImageRows
+from .rows import ERROR_KINDS, ImageRows
 
 
 def _column(name: str, type: pa.DataType, description: str) -> pa.Field:

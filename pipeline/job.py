@@ -20,10 +20,11 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from ..labelset.clean_up import sweep
 from ..labelset.job_records import read_record, utc_now, write_record
 from ..labelset.lease import holding
+from ..labelset.rows import ErrorKind
 from ..storage import object_stores
 from ..storage.redaction import redact
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message, is_incomplete
-from ..transforms.elements import METRICS_NAMESPACE, ErrorKind
+from ..transforms.elements import METRICS_NAMESPACE
 from ..transforms.group_by_chunk import GroupByChunk
 from ..transforms.list_images import ListImages
 from ..transforms.skip_labelled import SkipLabelled

@@ -16,6 +16,7 @@ from ..detectors.load import DetectorSpec, Precision
 from ..detectors.protocol import DetectOptions
 from ..storage import files as output_files
 from ..storage.errors import UsageError
+from ..storage.uris import join
 from ..transforms.fetch.options import DecodeOptions, ModelInput
 from ..transforms.sources.box_prompts import BoxTables
 from ..transforms.to_rows import MaskFormat
@@ -160,7 +161,7 @@ def claim_output(output: str, label_config: LabelConfig) -> None:
     if not check_output(output, label_config):
         content = {"fingerprint": label_config.fingerprint, "settings": label_config.settings}
         output_files.write_atomically(
-            output_files.join(output, LABEL_SET_FILE), json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8")
+            join(output, LABEL_SET_FILE), json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8")
         )
 
 
@@ -172,7 +173,7 @@ def check_output(output: str, label_config: LabelConfig) -> bool:
     """
     existing = _read_label_set_file(output)
     if existing is None:
-        if output_files.list_files(output_files.join(output, "images", "*.parquet")):
+        if output_files.list_files(join(output, "images", "*.parquet")):
             raise UsageError(
                 f"--output {output}: there are tables in images/ but no {LABEL_SET_FILE}, so what made them "
                 "isn't known; give a new folder"
@@ -209,7 +210,7 @@ def read_label_set_file(output: str) -> dict[str, Any]:
 
 def _read_label_set_file(output: str) -> dict[str, Any] | None:
     try:
-        return json.loads(output_files.read(output_files.join(output, LABEL_SET_FILE)))
+        return json.loads(output_files.read(join(output, LABEL_SET_FILE)))
     except FileNotFoundError:
         return None
     except json.JSONDecodeError as error:

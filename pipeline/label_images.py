@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import apache_beam as beam
 
 from ..detectors.weights.stores import StoredDetector
+from ..labelset.rows import ImageRows
 from ..transforms.detect import Detect, DetectorHandler
-from ..transforms.elements import ImageReference, ImageRows
+from ..transforms.elements import ImageReference
 from ..transforms.fetch_images import FetchImages, FetchOptions
 from ..transforms.skip_labelled import DistinctImages
 from ..transforms.to_rows import RowOptions, ToRows, rows_as_dicts

@@ -26,6 +26,7 @@ from ..labelset.schemas import TABLES
 from ..pipeline.label_config import read_label_set_file
 from ..storage import files as output_files
 from ..storage.errors import UsageError
+from ..storage.uris import join
 
 
 def open_tables(output: str) -> "LabelTables":
@@ -144,7 +145,7 @@ def read_mask_file(output: str, mask_ref: str) -> np.ndarray:
     Raises:
       FileNotFoundError: if it's gone.
     """
-    with Image.open(io.BytesIO(output_files.read(output_files.join(output, mask_ref)))) as file:
+    with Image.open(io.BytesIO(output_files.read(join(output, mask_ref)))) as file:
         return np.asarray(file, bool)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..storage import files as output_files
 from ..storage.errors import UsageError
+from ..storage.uris import is_local
 
 
 def check_result_file(option: str, path: str | None) -> None:
@@ -14,7 +15,7 @@ def check_result_file(option: str, path: str | None) -> None:
     Raises:
       UsageError: if the path is a folder, or a local one that can't be written to.
     """
-    if path is None or not output_files.is_local(path):
+    if path is None or not is_local(path):
         return
     if not os.path.basename(path) or os.path.isdir(path):
         raise UsageError(f"{option} {path}: is a folder; give the name of a file")

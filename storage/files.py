@@ -15,21 +15,13 @@ from typing import Any, BinaryIO
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
-from ..transforms.sources.inputs import before_wildcard
 from . import object_stores
 from .errors import UsageError
+from .uris import before_wildcard, is_local
 
 TEMPORARY_SUFFIX = (
     ".tmp"  # no `*.parquet` matches it, and readers of whole folders pass over names that begin with a dot
 )
-
-
-def is_local(path: str) -> bool:
-    return "://" not in path
-
-
-def join(folder: str, *names: str) -> str:
-    return "/".join([folder.rstrip("/"), *names])
 
 
 def write_atomically(path: str, data) -> None:

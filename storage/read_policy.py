@@ -6,20 +6,12 @@
 """
 
 import ipaddress
-import re
 import socket
 from collections.abc import Collection
 
 from ..transforms.elements import ImageError
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-def scheme_of(uri: str) -> str:
-    """The scheme in lower case; `file` for a path."""
-    match = _SCHEME.match(uri)
-    return match[1].lower() if match else "file"
 
 
 def check_scheme(scheme: str, allowed: Collection[str] | None) -> None:

@@ -7,7 +7,8 @@ import errno
 
 from apache_beam.io.filesystem import BeamIOError
 
-from ..transforms.elements import ErrorKind, ImageError
+from ..labelset.rows import ErrorKind
+from ..transforms.elements import ImageError
 
 RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})  # of HTTP: the same request may succeed a little later
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})

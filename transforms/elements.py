@@ -7,32 +7,18 @@ An image that fails anywhere travels on as an element with an `ImageFailure`, so
 """
 
 import functools
-import hashlib
 import pickle
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
 
 from ..detectors.protocol import Detections
+from ..labelset.rows import ErrorKind, ImageRows, image_id
 from .decode.image_area import WHOLE, ImageArea
 
 METRICS_NAMESPACE = "labelbeam"  # of all counters
-
-ErrorKind = Literal[
-    "not_found",
-    "forbidden",
-    "timeout",
-    "unreachable",
-    "too_large",
-    "not_an_image",
-    "truncated",
-    "unsupported",
-    "inference",
-    "out_of_memory",
-]
-ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
 
 
 class ImageError(Exception):
@@ -42,11 +28,6 @@ class ImageError(Exception):
         super().__init__(message)
         self.kind = kind
         self.message = message
-
-
-def image_id(uri: str) -> str:
-    """The first 32 hex digits of SHA-256 over the URI's UTF-8 bytes (lone surrogates of odd file names included)."""
-    return hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -162,26 +143,6 @@ class LabelledImage:
         """Of what can be large."""
         found = self.detections
         return 0 if found is None or found.masks is None else found.masks.nbytes
-
-
-@dataclass
-class ImageRows:
-    """One image's rows for every table, as columns: `tables[table][column]` is a sequence, one item a row.
-
-    `tables["images"]` has exactly one row. `files` are files that the rows refer to (PNG masks): path relative to the
-    output folder -> bytes.
-    """
-
-    image_id: str
-    tables: dict[str, dict[str, Any]]
-    files: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def num_bytes_in_memory(self) -> int:
-        """About what the rows take in memory: what can be large is counted, the rest is a flat rate a row."""
-        large = [*self.files.values(), *self.tables.get("tensors", {}).get("data", ())]
-        num_rows = sum(len(next(iter(columns.values()))) for columns in self.tables.values())
-        return sum(map(len, large)) + 256 * num_rows
 
 
 class InMemoryCoder(beam.coders.Coder):

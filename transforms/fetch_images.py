@@ -17,14 +17,15 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from ..detectors.device_share import processors
+from ..labelset.rows import ErrorKind
 from ..storage import http_client
 from ..storage.redaction import redact
+from ..storage.uris import is_http
 from .decode.decoding import DecodedImage, open_image
-from .elements import ErrorKind, FetchedImage, ImageError, ImageFacts, ImageFailure, ImageReference
+from .elements import FetchedImage, ImageError, ImageFacts, ImageFailure, ImageReference
 from .fetch.options import DecodeOptions, FetchOptions, ReadOptions
 from .fetch.prefetch import ReadAhead, Reserve
 from .fetch.read_bytes import read_bytes
-from .sources.inputs import is_http
 from .workers.in_flight import CrashNotes, open_notes
 from .workers.malloc import keep_large_blocks
 

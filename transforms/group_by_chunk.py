@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 
-from .elements import ImageReference, ImageReferenceCoder, image_id
+from ..labelset.rows import image_id
+from .elements import ImageReference, ImageReferenceCoder
 from .packs import PackFn, unpack
 
 _CODER = ImageReferenceCoder()

@@ -20,13 +20,13 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from ..storage.errors import UsageError
-from ..storage.read_policy import scheme_of
 from ..storage.redaction import redact
+from ..storage.uris import absolute, has_wildcard, is_http, is_local, resolve, scheme_of
 from .elements import METRICS_NAMESPACE, ImageReference
 from .sources.containers import index_members
 from .sources.containers.parquet import find_image_column
 from .sources.find_files import FoundFile, find_files
-from .sources.inputs import TEXT_LISTS, InputError, ListOptions, absolute, has_wildcard, is_http, is_local, resolve
+from .sources.inputs import TEXT_LISTS, InputError, ListOptions
 from .sources.uri_lists import open_list, parse_entries, read_entries
 
 _IMAGES_TOGETHER = 1000  # image files in one element

@@ -20,9 +20,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from ..detectors.device_share import processors
 from ..labelset.masks import EncodedMask, encode_box_masks, png_bytes
+from ..labelset.rows import ImageRows
 from ..labelset.schemas import build_table
 from ..storage.redaction import redact, without_user_info
-from .elements import ImageRows, LabelledImage
+from .elements import LabelledImage
 
 MaskFormat = Literal["rle", "png", "none"]
 MASK_FORMATS: tuple[str, ...] = get_args(MaskFormat)

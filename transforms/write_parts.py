@@ -19,8 +19,9 @@ from apache_beam.transforms.window import GlobalWindows
 
 from ..labelset import schemas
 from ..labelset.parts import ids_sum, new_stem, write_part
+from ..labelset.rows import ImageRows
 from ..storage import files as output_files
-from .elements import ImageRows
+from ..storage.uris import join
 from .workers.driver_link import FAILED, LABELLED, DriverLink
 
 
@@ -148,7 +149,7 @@ class _WritePartsFn(beam.DoFn):
     def _write(self, rows: list[ImageRows]) -> Part:
         for image in rows:
             for path, data in image.files.items():
-                output_files.write_atomically(output_files.join(self._output, path), data)
+                output_files.write_atomically(join(self._output, path), data)
         tables = {name: schemas.build_table(name, rows, self._metadata) for name in self._tables}
         stem = new_stem(self._job_id)
         write_part(self._output, stem, tables)

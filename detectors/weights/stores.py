@@ -18,7 +18,7 @@ from apache_beam.io.filesystem import FileMetadata
 from ...storage import files as output_files
 from ...storage.cache import cache_folder
 from ...storage.errors import WeightsError
-from ...transforms.sources.inputs import is_http, is_local
+from ...storage.uris import is_http, is_local
 from ..load import DetectorSpec
 from ..protocol import Detector
 

@@ -10,10 +10,10 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ...detectors.device_share import processors
+from ...labelset.rows import ERROR_KINDS, ErrorKind
 from ...storage.errors import UsageError
 from ...storage.redaction import redact
 from ...transforms.close_job import JobIncompleteError
-from ...transforms.elements import ERROR_KINDS, ErrorKind
 from ...transforms.fetch.options import DecodeOptions, FetchOptions
 from ...transforms.list_images import NamedSchemes, check_inputs
 from ...transforms.sources.box_prompts import open_tables

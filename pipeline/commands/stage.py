@@ -25,7 +25,7 @@ from ...detectors.weights import hub
 from ...detectors.weights.stores import local_copy
 from ...storage import files as output_files
 from ...storage.errors import UsageError
-from ...transforms.sources.inputs import absolute, is_http, is_local
+from ...storage.uris import absolute, is_http, is_local, join
 from ..find_detector import find_detector
 from ..running.beam_options import parse_beam_options
 
@@ -78,18 +78,18 @@ def stage(spec: DetectorSpec, to: str) -> Staged:
       UsageError: if it can't be written there.
       OSError: if a store can't be reached.
     """
-    folder = output_files.join(absolute(to), f"{spec.config.name}-{spec.fingerprint[:16]}")
+    folder = join(absolute(to), f"{spec.config.name}-{spec.fingerprint[:16]}")
     files = _files_of(spec)
     there = {}
     for pattern in sorted({os.path.dirname(name) for name in files}):
-        there.update(output_files.list_sizes(output_files.join(folder, *filter(None, [pattern]), "*")))
+        there.update(output_files.list_sizes(join(folder, *filter(None, [pattern]), "*")))
     sent = 0
     try:
         for name, path in files.items():
-            if there.get(target := output_files.join(folder, name)) != path.stat().st_size:
+            if there.get(target := join(folder, name)) != path.stat().st_size:
                 output_files.write_atomically(target, path.read_bytes())
                 sent += 1
-        config = output_files.join(folder, CONFIG_FILE)
+        config = join(folder, CONFIG_FILE)
         output_files.write_atomically(config, _config_text(spec, config).encode())
     except OSError as error:
         if not is_local(to):

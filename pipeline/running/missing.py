@@ -7,6 +7,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ...storage import files as output_files
+from ...storage.uris import join
 from ...transforms.list_images import ListImages
 from ...transforms.skip_labelled import SkipLabelled
 from ...transforms.sources.inputs import ListOptions
@@ -18,7 +19,7 @@ def find_missing(
     inputs: Sequence[str], listing: ListOptions, limit: int | None, output: str, job_id: str, options: PipelineOptions
 ) -> list[str]:
     """URIs of images that a job with these settings should have labelled and that have no row, at most `MAX_NAMED`, sorted."""
-    path = output_files.join(output, "_jobs", f"{job_id}.missing")
+    path = join(output, "_jobs", f"{job_id}.missing")
     pipeline = beam.Pipeline(options=options)
     todo = pipeline | ListImages(inputs, listing) | SkipLabelled(output, limit)
     _ = (

@@ -27,7 +27,7 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from apache_beam.runners.runner import create_runner
 
 from ...storage.errors import UsageError
-from ...transforms.sources.inputs import absolute, is_local
+from ...storage.uris import absolute, is_local
 
 _IN_PROCESS = {"fnapi", "direct", "bundlebaseddirect", "switchingdirect", "testdirect", "interactive"}
 _PORTABLE = {"prism", "flink", "spark", "portable"}

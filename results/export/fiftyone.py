@@ -4,7 +4,7 @@ Boxes, scores, and the `image_id` as an attribute. Without copies or links, imag
 Not for masks: this dataset has none; FiftyOne reads them from `--format coco`.
 """
 
-from ...transforms.sources.inputs import absolute
+from ...storage.uris import absolute
 from .writer import Dataset, ExportedImage, Writer, to_json
 
 

@@ -10,13 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-from ...storage.read_policy import scheme_of
 from ...storage.store_errors import image_error
+from ...storage.uris import absolute, scheme_of
 from ...transforms.elements import ImageError, ImageFacts, ImageReference
 from ...transforms.fetch.options import ReadOptions
 from ...transforms.fetch.read_bytes import read_bytes
 from ...transforms.sources.containers import index_members
-from ...transforms.sources.inputs import absolute, container_of
+from ...transforms.sources.inputs import container_of
 from ..stored_labels import StoredLabels
 
 Way = Literal["copy", "link"]

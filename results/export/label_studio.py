@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ...labelset.masks import decode_counts, decode_rle, encode_rle
-from ...transforms.sources.inputs import absolute
+from ...storage.uris import absolute
 from .images import is_local_file
 from .writer import Dataset, ExportedImage, JsonItems, Writer, clipped_xyxy
 

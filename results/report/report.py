@@ -16,6 +16,7 @@ from ...pipeline.label_config import read_label_set_file
 from ...storage import files as output_files
 from ...storage.errors import UsageError
 from ...storage.redaction import redact
+from ...storage.uris import join
 from ..drawing.draw import PALETTE, class_colours, text_colour_on
 from . import charts
 from .charts import ColumnChart, Label, column_chart
@@ -42,7 +43,7 @@ def write_report(output: str, to_path: str | None = None, seed: int = 0) -> str:
     Raises:
       UsageError: if `output` is no folder of a label set or holds no images, or the page can't be written.
     """
-    to_path = to_path or output_files.join(output, "report.html")
+    to_path = to_path or join(output, "report.html")
     if not to_path.lower().endswith((".html", ".htm")):
         raise UsageError(f"--output {to_path}: expected a name that ends in .html")
     if seed < 0:

@@ -9,8 +9,8 @@ import pyarrow as pa
 from labelbeam.labelset.compact import sorted_by_image
 from labelbeam.labelset.masks import encode_box_mask
 from labelbeam.labelset.parts import new_stem, write_part
+from labelbeam.labelset.rows import image_id
 from labelbeam.labelset.schemas import TABLES
-from labelbeam.transforms.elements import image_id
 from PIL import Image
 
 SIZE_HW = (480, 640)

@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from labelbeam.labelset.rows import ImageRows
 from labelbeam.labelset.schemas import TABLES, build_table
-from labelbeam.transforms.elements import ImageRows
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=timezone.utc)
 

@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 import pytest
+from labelbeam.labelset.rows import image_id
 from labelbeam.pipeline.cli import main
 from labelbeam.results.drawing.terminal_images import terminal_encoder
-from labelbeam.transforms.elements import image_id
 from PIL import Image
 
 from tests.fakes.output_folders import detections, failed, labelled, write_part

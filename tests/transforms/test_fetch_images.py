@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, SlidingWindows, TimestampedValue
+from labelbeam.labelset.rows import ERROR_KINDS
 from labelbeam.transforms import fetch_images
 from labelbeam.transforms.decode import decoding as decode
-from labelbeam.transforms.elements import ERROR_KINDS, FetchedImage, ImageError, ImageReference
+from labelbeam.transforms.elements import FetchedImage, ImageError, ImageReference
 from labelbeam.transforms.fetch_images import DecodeOptions, FetchImages, FetchOptions, ImageFetcher
 from labelbeam.transforms.workers import malloc
 from PIL import Image

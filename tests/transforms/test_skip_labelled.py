@@ -3,8 +3,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.testing.util import assert_that, equal_to
 from labelbeam.labelset.parts import ids_sum
+from labelbeam.labelset.rows import image_id
 from labelbeam.transforms import packs
-from labelbeam.transforms.elements import ImageReference, MemberLocation, image_id
+from labelbeam.transforms.elements import ImageReference, MemberLocation
 from labelbeam.transforms.skip_labelled import DistinctImages, ListedCounts, SkipLabelled
 from labelbeam.transforms.workers.driver_link import Counts, DriverLink, TallyReader
 

@@ -17,8 +17,9 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from ...storage import http_client, object_stores
-from ...storage.read_policy import check_scheme, scheme_of
+from ...storage.read_policy import check_scheme
 from ...storage.store_errors import image_error
+from ...storage.uris import scheme_of
 from ..elements import ImageError, ImageFacts, ImageReference, MemberLocation
 from .options import ReadOptions
 

@@ -20,9 +20,11 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from ..elements import BoxPrompts, image_id
+from ...labelset.rows import image_id
+from ...storage.uris import absolute, resolve
+from ..elements import BoxPrompts
 from .find_files import find_files
-from .inputs import InputError, absolute, format_of, resolve
+from .inputs import InputError, format_of
 
 NORMALISED = ("ymin", "xmin", "ymax", "xmax")
 PIXELS = ("x", "y", "w", "h")

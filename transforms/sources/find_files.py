@@ -23,7 +23,8 @@ from apache_beam.io.filesystem import BeamIOError, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from ...storage import object_stores
-from .inputs import Format, InputError, before_wildcard, format_of, has_wildcard, is_http, is_local
+from ...storage.uris import before_wildcard, has_wildcard, is_http, is_local
+from .inputs import Format, InputError, format_of
 
 _INSTALL = {"gs": "labelbeam[gcp]", "s3": "labelbeam[aws]", "hdfs": "apache-beam[hadoop]", "azfs": "apache-beam[azure]"}
 _OFFERED_BY_FOLDERS = frozenset({"image", "tar", "tfrecord", "compressed"})  # compressed: to be refused, not overlooked

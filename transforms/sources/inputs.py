@@ -5,22 +5,20 @@ Knows names and opens nothing: finding files is `find_files.py`, reading lists `
 
 import functools
 import os
-import posixpath
 import re
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import urlsplit
 
-from apache_beam.io.filesystems import FileSystems
 from PIL import Image
 
 from ...storage.errors import UsageError
+from ...storage.uris import is_http
 
 Format = Literal["image", "txt", "csv", "jsonl", "parquet", "tar", "tfrecord", "compressed"]
 TEXT_LISTS: frozenset[Format] = frozenset({"txt", "csv", "jsonl"})
 CONTAINERS: frozenset[Format] = frozenset({"tar", "tfrecord", "parquet"})
 
-_WILDCARD = re.compile(r"[*?\[]")
 _TFRECORD = re.compile(r"\.(tfrecords?|record)(-\d+-of-\d+)?$")
 _COMPRESSION = re.compile(r"\.(gz|bz2|xz|zst)$")
 _TAR_SHORT = (".tgz", ".tbz2", ".txz")
@@ -79,57 +77,3 @@ def container_of(uri: str) -> str | None:
     """The container that an image lies in (`photos.tar#a.jpg`), by the form of its URI; None if it's a file of its own."""
     container, hash_sign, _ = uri.partition("#")
     return container if hash_sign and format_of(container) in CONTAINERS else None
-
-
-def is_http(uri: str) -> bool:
-    return uri[:8].lower().startswith(("http://", "https://"))
-
-
-def is_local(uri: str) -> bool:
-    return FileSystems.get_scheme(uri) is None
-
-
-def has_wildcard(uri: str) -> bool:
-    """Whether `*`, `?` or `[` stand in a path."""
-    return _WILDCARD.search(uri) is not None
-
-
-def before_wildcard(pattern: str) -> str:
-    """What stands before the first wildcard."""
-    return _WILDCARD.split(pattern, maxsplit=1)[0]
-
-
-def absolute(uri: str) -> str:
-    """Absolute path of a local path or `file://` URI; other URIs as they are."""
-    if uri.startswith(("file:///", "file://localhost/")):
-        return os.fsdecode(unquote_to_bytes(uri[uri.index("/", len("file://")) :]))
-    return os.path.abspath(uri) if is_local(uri) else uri
-
-
-def resolve(entry: str, list_uri: str) -> str:
-    """The URI that an entry of a list stands for: a relative entry starts at the folder of its list.
-
-    Absolute paths and URIs stay as they are written, so that tables can be joined with the list; `file://` URIs become
-    paths.
-
-    Args:
-      entry: path or URI, as it stands in the list.
-      list_uri: absolute path or URI of the list.
-    """
-    if not is_local(entry):
-        return absolute(entry)
-    if is_http(list_uri):
-        try:
-            return urljoin(list_uri, entry)
-        except ValueError:  # malformed: an image that isn't there
-            return entry
-    if entry.startswith("/"):
-        return entry
-    folder = list_uri.rpartition("/")[0]
-    if is_local(list_uri):
-        return os.path.normpath(f"{folder}/{entry}")
-    if {".", ".."}.isdisjoint(entry.split("/")):
-        return f"{folder}/{entry}"
-    scheme, _, rest = folder.partition("://")  # object stores take `..` literally
-    bucket, _, key = rest.partition("/")
-    return f"{scheme}://{bucket}{posixpath.normpath(posixpath.join('/', key, entry))}"

@@ -34,7 +34,8 @@ from urllib3.util import parse_url
 
 from ...storage.proxies import new_pool_manager, proxy_for
 from ...storage.redaction import redact, redact_urllib3_logs
-from .inputs import Format, InputError, ListOptions, is_http
+from ...storage.uris import is_http
+from .inputs import Format, InputError, ListOptions
 
 _BATCH_ROWS = 1 << 14
 _COPY_BYTES = 1 << 20

@@ -32,7 +32,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...storage import files as output_files
+from ...storage.uris import is_local
 from ..elements import ImageFailure
 from .quarantine import DUMP_SUFFIX, ENTRY, NOTES_SUFFIX, STAGES, PastCrashes, Stage, Verdicts, remove_files
 
@@ -49,7 +49,7 @@ _enabled_before = False  # whether it was enabled before we took it over
 
 def notes_folder(output: str) -> Path:
     """Where processes on this machine keep their notes for an output folder."""
-    if output_files.is_local(output):
+    if is_local(output):
         return Path(output).absolute() / _FOLDER
     name = hashlib.sha256(output.rstrip("/").encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"labelbeam{_FOLDER}-{os.getuid()}-{name}"

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from labelbeam.labelset.masks import decode_rle
+from labelbeam.labelset.rows import image_id
 from labelbeam.pipeline import job as job_module
-from labelbeam.transforms.elements import image_id
 from PIL import Image
 
 from tests.fakes.saved_models import expected_outputs

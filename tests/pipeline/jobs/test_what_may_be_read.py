@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from labelbeam.transforms.elements import image_id
+from labelbeam.labelset.rows import image_id
 from PIL import Image
 
 from tests.fakes.http_server import MisbehavingServer

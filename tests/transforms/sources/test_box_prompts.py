@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.util import assert_that
+from labelbeam.labelset.rows import image_id
 from labelbeam.transforms.detect import Detect, DetectorHandler
-from labelbeam.transforms.elements import ImageReference, image_id
+from labelbeam.transforms.elements import ImageReference
 from labelbeam.transforms.fetch_images import FetchImages
 from labelbeam.transforms.skip_labelled import SkipLabelled
 from labelbeam.transforms.sources.box_prompts import joined, open_tables, read_boxes

@@ -1,7 +1,8 @@
 import os
 
 import pytest
-from labelbeam.transforms.sources.inputs import absolute, format_of, image_extensions, resolve
+from labelbeam.storage.uris import absolute, resolve
+from labelbeam.transforms.sources.inputs import format_of, image_extensions
 
 
 @pytest.mark.parametrize(

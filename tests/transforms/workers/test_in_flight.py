@@ -9,7 +9,7 @@ import textwrap
 import threading
 
 import pytest
-from labelbeam.transforms.elements import image_id
+from labelbeam.labelset.rows import image_id
 from labelbeam.transforms.workers import in_flight as crash_notes
 from labelbeam.transforms.workers.in_flight import notes_folder, open_notes, remove_notes
 from labelbeam.transforms.workers.quarantine import ENTRY, Crash, InHand, find_candidates, judge, read_notes
