@@ -83,17 +83,17 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
 
         return run_demo(args.output)
     if args.command == "estimate":
-        from .commands.estimate import run_estimate
+        from .running.estimate import run_estimate
 
         return run_estimate(args, rest)
     if args.command == "status":
-        from .commands.status import collect_status, describe_status
+        from .running.status import collect_status, describe_status
 
         status = collect_status(args.output)
         print(json.dumps(status, indent=1) if args.json else describe_status(status))
         return 0
     if args.command == "settle":
-        from .commands.repair import settle
+        from .running.repair import settle
 
         print(settle(args.output))
         return 0
@@ -120,7 +120,7 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
 
         return run_weights(args)
     if args.command == "stage":
-        from .commands.stage import run_stage
+        from .running.stage import run_stage
 
         return run_stage(args, rest)
     if args.command == "export":

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from labelbeam.pipeline.cli import main
-from labelbeam.pipeline.commands import estimate
+from labelbeam.pipeline.running import estimate
 from labelbeam.pipeline.running.sample_run import SampleRun
 
 from tests.pipeline.conftest import save_image

@@ -28,11 +28,11 @@ from ...storage.errors import UsageError
 from ...transforms.elements import ImageReference
 from ...transforms.list_images import ListImages
 from ...transforms.skip_labelled import ListedCounts, SkipLabelled
+from ..commands.label import prepare_job
 from ..job import Job
 from ..label_config import check_output
-from ..running.beam_options import parse_beam_options
-from ..running.sample_run import SampleRun, keeping_detector, run_sample
-from .label import prepare_job
+from .beam_options import parse_beam_options
+from .sample_run import SampleRun, keeping_detector, run_sample
 
 MIN_SAMPLE_S = 10.0  # a shorter run is repeated with more images: starting and ending would be too much of it
 MAX_SAMPLE_FACTOR = 20  # times as many at most

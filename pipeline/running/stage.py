@@ -27,7 +27,7 @@ from ...storage import files as output_files
 from ...storage.errors import UsageError
 from ...storage.uris import absolute, is_http, is_local, join
 from ..find_detector import find_detector
-from ..running.beam_options import parse_beam_options
+from .beam_options import parse_beam_options
 
 CONFIG_FILE = "detector.yaml"
 _SAVED_MODEL, _KERAS = "model", "published.weights.h5"
