@@ -1,27 +1,41 @@
-"""Files of an output folder, on local disk or any store that Beam's filesystems know, written so that none is ever seen half.
+"""Durable files on local disks, in object stores and on Beam's filesystems: written so that none is ever seen half.
 
-Local: a temporary name, fsync, an atomic rename. Object stores: one complete upload, which is atomic there. Not for reading
-images (that is `read_bytes.py`, with time limits and pooled connections).
+Local: a temporary name, fsync, an atomic rename. Object stores: one complete upload, which is atomic there. Beam is imported only
+for the schemes that need it.
 """
 
 import contextlib
 import io
 import os
+import stat
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, BinaryIO
 
-from apache_beam.io.filesystem import BeamIOError, FileMetadata
-from apache_beam.io.filesystems import FileSystems
-
-from . import object_stores
 from .errors import UsageError
-from .uris import before_wildcard, is_local
+from .uris import before_wildcard, is_local, scheme_of
 
 TEMPORARY_SUFFIX = (
     ".tmp"  # no `*.parquet` matches it, and readers of whole folders pass over names that begin with a dot
 )
+STORE_SCHEMES = frozenset({"s3", "gs"})  # what `object_stores` reads and writes
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file that a listing has found.
+
+    Attributes:
+      path: path or URI.
+      size_in_bytes: bytes.
+      last_updated_in_seconds: Unix time of its last change; 0 where the filesystem doesn't tell.
+    """
+
+    path: str
+    size_in_bytes: int
+    last_updated_in_seconds: float = 0.0
 
 
 def write_atomically(path: str, data) -> None:
@@ -72,10 +86,54 @@ def write_together(files: Sequence[tuple[str, Any]]) -> None:
                 os.unlink(name)
 
 
+def create_exclusive(path: str, data) -> bool:
+    """Creates `path` with `data` (bytes-like), whole and durable, if there is no file of this name.
+
+    Of several processes that try at once, exactly one gets True: on local and shared disks by `link`, in s3://, gs:// and az:// by a
+    conditional put. Beam's other filesystems (hdfs://) know neither: there it is looked up first, which is best effort only.
+
+    Returns:
+      True if the file was created; False if one existed, which stays as it is.
+
+    Raises:
+      OSError, UsageError: as `write_atomically`.
+    """
+    if is_local(path):
+        temporary = _write_temporary(path, data)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(temporary)
+        _sync_folder(os.path.dirname(path))
+        return True
+    if _in_store(path):
+        return _stores().create(path, data)
+    from apache_beam.io.filesystems import FileSystems
+
+    if FileSystems.exists(path):
+        return False
+    _upload(path, data)
+    return True
+
+
+def _in_store(path: str) -> bool:
+    return scheme_of(path) in STORE_SCHEMES
+
+
+def _stores():
+    from . import object_stores
+
+    return object_stores
+
+
 def _upload(path: str, data) -> None:
-    if object_stores.knows(path):
-        object_stores.write(path, data)
+    if _in_store(path):
+        _stores().write(path, data)
         return
+    from apache_beam.io.filesystems import FileSystems
+
     with FileSystems.create(path, mime_type="application/octet-stream") as file:
         file.write(data)
 
@@ -114,8 +172,10 @@ def read(path: str) -> bytes:
     if is_local(path):
         with open(path, "rb") as file:
             return file.read()
-    if object_stores.knows(path):
-        return object_stores.read(path)
+    if _in_store(path):
+        return _stores().read(path)
+    from apache_beam.io.filesystems import FileSystems
+
     if not FileSystems.exists(path):
         raise FileNotFoundError(path)
     with FileSystems.open(path, mime_type="application/octet-stream") as file:
@@ -126,8 +186,10 @@ def open_to_read(path: str) -> BinaryIO:
     """A seekable stream of a table's file. An object of a store is read whole: one request, where Beam makes a client and two."""
     if is_local(path):
         return open(path, "rb")
-    if object_stores.knows(path):
-        return io.BytesIO(object_stores.read(path))
+    if _in_store(path):
+        return io.BytesIO(_stores().read(path))
+    from apache_beam.io.filesystems import FileSystems
+
     return FileSystems.open(path, mime_type="application/octet-stream")
 
 
@@ -137,36 +199,91 @@ def delete(paths: Iterable[str]) -> None:
         if is_local(path):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-        elif object_stores.knows(path):
-            object_stores.delete(path)
-        elif FileSystems.exists(path):
-            FileSystems.delete([path])
+        elif _in_store(path):
+            _stores().delete(path)
+        else:
+            from apache_beam.io.filesystems import FileSystems
+
+            if FileSystems.exists(path):
+                FileSystems.delete([path])
 
 
 def list_files(pattern: str) -> list[str]:
-    """Paths that match a glob pattern, sorted; empty if there are none or the folder doesn't exist."""
+    """Paths that match, sorted; see `list_metadata`."""
     return sorted(list_sizes(pattern))
 
 
 def list_sizes(pattern: str) -> dict[str, int]:
-    """Path -> bytes of the files that match a glob pattern."""
-    return {m.path: m.size_in_bytes for m in list_metadata(pattern)}
+    """Path -> bytes of the files that match; see `list_metadata`."""
+    return {found.path: found.size_in_bytes for found in list_metadata(pattern)}
 
 
 def list_times(pattern: str) -> dict[str, float]:
-    """Path -> Unix time, in seconds, of the last change of the files that match a glob pattern."""
-    return {m.path: m.last_updated_in_seconds for m in list_metadata(pattern)}
+    """Path -> Unix time, in seconds, of the last change of the files that match; see `list_metadata`."""
+    return {found.path: found.last_updated_in_seconds for found in list_metadata(pattern)}
 
 
-def list_metadata(pattern: str) -> list[FileMetadata]:
-    """Paths, sizes and times of the files that match a glob pattern; empty if there are none or the folder doesn't exist."""
-    if object_stores.knows(pattern):
-        return [
-            found for found in object_stores.list_objects(before_wildcard(pattern)) if fnmatchcase(found.path, pattern)
-        ]
+def list_metadata(pattern: str) -> list[FileInfo]:
+    """The files of a folder whose names match; empty if there are none or the folder doesn't exist.
+
+    Args:
+      pattern: `FOLDER/NAME`. `*`, `?` and `[…]` in the name are wildcards; the folder's own path is taken literally.
+    """
+    folder, _, name = pattern.rpartition("/")
+    found = list_below(folder or ".", recursive=False) if is_local(pattern) else _list_remote(pattern)
+    return [file for file in found if fnmatchcase(file.path.rpartition("/")[2], name)]
+
+
+def list_below(folder: str, recursive: bool = True) -> Iterator[FileInfo]:
+    """The files below a folder, hidden ones too; none if it doesn't exist. Symbolic links to folders aren't followed.
+
+    Args:
+      folder: path or URI, taken literally: `[`, `?` and `*` in it are no wildcards.
+      recursive: False for the folder's own files only. On hdfs:// Beam lists no deeper.
+
+    Raises:
+      OSError: if it can't be listed.
+    """
+    if is_local(folder):
+        yield from _list_local(folder, recursive)
+        return
+    start = folder.rstrip("/") + "/"
+    if _in_store(folder):
+        found = _stores().list_objects(start)
+    else:
+        found = _list_remote("".join(f"[{c}]" if c in "*?[" else c for c in start) + "**")
+    for file in found:
+        if recursive or "/" not in file.path[len(start) :]:
+            yield file
+
+
+def _list_local(folder: str, recursive: bool) -> Iterator[FileInfo]:
     try:
-        return FileSystems.match([pattern])[0].metadata_list
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            if recursive:
+                yield from _list_local(entry.path, recursive)
+            continue
+        with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, or a link to nothing
+            status = entry.stat()
+            if stat.S_ISREG(status.st_mode):
+                yield FileInfo(entry.path, status.st_size, status.st_mtime)
+
+
+def _list_remote(pattern: str) -> list[FileInfo]:
+    if _in_store(pattern):
+        found = _stores().list_objects(before_wildcard(pattern))
+        return [file for file in found if fnmatchcase(file.path, pattern)]
+    from apache_beam.io.filesystem import BeamIOError
+    from apache_beam.io.filesystems import FileSystems
+
+    try:
+        found = FileSystems.match([pattern])[0].metadata_list
     except BeamIOError as error:
         if any(isinstance(e, FileNotFoundError) for e in (error.exception_details or {}).values()):
             return []
         raise
+    return [FileInfo(file.path, file.size_in_bytes, file.last_updated_in_seconds) for file in found]

@@ -57,12 +57,26 @@ def get(bucket: str, key: str, options: ReadOptions, deadline: Deadline) -> byte
             return join_chunks(response.iter_content(_CHUNK_BYTES), options.max_bytes, deadline)
 
 
-def put(bucket: str, key: str, data: bytes, options: ReadOptions) -> None:
-    """Makes an object, or replaces it: afterwards it is there whole, or as it was before."""
-    with _store_errors():
-        _client().bucket(bucket).blob(key).upload_from_string(
-            data, content_type="application/octet-stream", timeout=_timeouts_s(options), retry=None
-        )
+def put(bucket: str, key: str, data: bytes, options: ReadOptions, only_new: bool = False) -> bool:
+    """Makes an object, or replaces it: afterwards it is there whole, or as it was before.
+
+    Returns:
+      False if `only_new` and there was one.
+    """
+    try:
+        with _store_errors():
+            _client().bucket(bucket).blob(key).upload_from_string(
+                data,
+                content_type="application/octet-stream",
+                timeout=_timeouts_s(options),
+                retry=None,
+                if_generation_match=0 if only_new else None,
+            )
+    except StoreError as error:
+        if only_new and error.status == 412:
+            return False
+        raise
+    return True
 
 
 def exists(bucket: str, key: str, options: ReadOptions) -> bool:

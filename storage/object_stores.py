@@ -14,12 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from apache_beam.io.filesystem import FileMetadata
-
 from ..transforms.elements import ImageError, ImageFacts
 from ..transforms.fetch.options import ReadOptions
 from . import gcs_client, s3_client
 from .errors import UsageError
+from .files import FileInfo
 from .http_connections import Deadline
 from .store_errors import StoreError
 
@@ -87,6 +86,24 @@ def write(uri: str, data) -> None:
     _patiently(lambda _: client.put(bucket, key, data, PATIENCE), "written", uri)
 
 
+def create(uri: str, data) -> bool:
+    """Makes an object of `data` (bytes-like) if there is none of this name; False if there is. Raises as `write`.
+
+    A put whose answer got lost is tried again; what is there then is compared, so that it isn't taken for somebody else's.
+    """
+    client, bucket, key = _locate(uri)
+    data = bytes(data)
+    tries = itertools.count()
+
+    def put(deadline: Deadline) -> bool:
+        first = next(tries) == 0
+        if client.put(bucket, key, data, PATIENCE, only_new=True):
+            return True
+        return not first and client.get(bucket, key, PATIENCE, deadline) == data
+
+    return _patiently(put, "created", uri)
+
+
 def exists(uri: str) -> bool:
     """Whether there is an object of this name. Raises as `write`."""
     client, bucket, key = _locate(uri)
@@ -98,7 +115,7 @@ def list_uris(prefix: str) -> Iterator[str]:
     return (found.path for found in list_objects(prefix))
 
 
-def list_objects(prefix: str) -> Iterator[FileMetadata]:
+def list_objects(prefix: str) -> Iterator[FileInfo]:
     """Like `list_uris`, with sizes in bytes and Unix times of their last change."""
     client, bucket, key_prefix = _locate(prefix)
     start = prefix[: len(prefix) - len(key_prefix)]
@@ -107,7 +124,7 @@ def list_objects(prefix: str) -> Iterator[FileMetadata]:
         page, token = _patiently(
             lambda _, token=token: client.list_page(bucket, key_prefix, token, PATIENCE), "listed", prefix
         )
-        yield from (FileMetadata(start + key, num_bytes, changed.timestamp()) for key, num_bytes, changed in page)
+        yield from (FileInfo(start + key, num_bytes, changed.timestamp()) for key, num_bytes, changed in page)
         if not token:
             return
 

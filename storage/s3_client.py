@@ -40,10 +40,23 @@ def get(bucket: str, key: str, options: ReadOptions, deadline: Deadline) -> byte
             return join_chunks(body.iter_chunks(_CHUNK_BYTES), options.max_bytes, deadline)
 
 
-def put(bucket: str, key: str, data: bytes, options: ReadOptions) -> None:
-    """Makes an object, or replaces it: afterwards it is there whole, or as it was before."""
-    with _store_errors():
-        _client(options).put_object(Bucket=bucket, Key=key, Body=data, ContentType="application/octet-stream")
+def put(bucket: str, key: str, data: bytes, options: ReadOptions, only_new: bool = False) -> bool:
+    """Makes an object, or replaces it: afterwards it is there whole, or as it was before.
+
+    Returns:
+      False if `only_new` and there was one.
+    """
+    condition = {"IfNoneMatch": "*"} if only_new else {}
+    try:
+        with _store_errors():
+            _client(options).put_object(
+                Bucket=bucket, Key=key, Body=data, ContentType="application/octet-stream", **condition
+            )
+    except StoreError as error:
+        if only_new and error.status == 412:
+            return False
+        raise
+    return True
 
 
 def exists(bucket: str, key: str, options: ReadOptions) -> bool:

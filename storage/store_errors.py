@@ -17,13 +17,14 @@ _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELO
 class StoreError(ImageError):
     """What a request to an object store failed with, and whether the same request may succeed a little later."""
 
-    def __init__(self, kind: ErrorKind, message: str, may_pass: bool):
+    def __init__(self, kind: ErrorKind, message: str, may_pass: bool, status: int | None = None):
         super().__init__(kind, message)
         self.may_pass = may_pass
+        self.status = status
 
     @classmethod
     def of_status(cls, status: int, message: str) -> "StoreError":
-        return cls(kind_of_status(status), message, status in RETRIED_STATUS)
+        return cls(kind_of_status(status), message, status in RETRIED_STATUS, status)
 
 
 def image_error(error: Exception) -> ImageError:

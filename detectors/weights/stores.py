@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from apache_beam.io.filesystem import FileMetadata
-
 from ...storage import files as output_files
 from ...storage.cache import cache_folder
 from ...storage.errors import WeightsError
@@ -81,7 +79,7 @@ def local_copy(weights: str) -> str:
     return str(folder / weights.rpartition("/")[2])
 
 
-def _files_of(weights: str) -> dict[str, FileMetadata]:
+def _files_of(weights: str) -> dict[str, output_files.FileInfo]:
     """What the weights consist of: path behind the last name of `weights` (or with it, as in `ckpt-0.index`) -> file."""
     above = weights.rpartition("/")[0] + "/"
     found = {}
@@ -94,7 +92,7 @@ def _files_of(weights: str) -> dict[str, FileMetadata]:
     return inside or found
 
 
-def _fetch(files: dict[str, FileMetadata], folder: Path, weights: str) -> None:
+def _fetch(files: dict[str, output_files.FileInfo], folder: Path, weights: str) -> None:
     _log.info("Fetching weights %s into %s", weights, folder)
     for name, file in files.items():
         path = folder / name

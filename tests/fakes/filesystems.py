@@ -38,6 +38,10 @@ class ObjectStore(_InFolder, LocalFileSystem):
     def exists(self, path):
         return os.path.isfile(self._local(path))
 
+    def create(self, path, *args, **kwargs):
+        os.makedirs(os.path.dirname(self._local(path)), exist_ok=True)
+        return super().create(self._local(path), *args, **kwargs)
+
     def _list(self, dir_or_prefix):
         for file in sorted(Path(self.root).rglob("*")):
             uri = f"objects://{file.relative_to(self.root)}"

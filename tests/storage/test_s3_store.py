@@ -82,6 +82,12 @@ def test_objects_are_written_read_listed_and_deleted(bucket):
         output_files.read(f"{bucket}/photos/1.jpg")
 
 
+def test_create_makes_an_object_once(bucket):
+    assert output_files.create_exclusive(f"{bucket}/log/1.json", b"one")
+    assert not output_files.create_exclusive(f"{bucket}/log/1.json", b"two")
+    assert output_files.read(f"{bucket}/log/1.json") == b"one"
+
+
 def test_listing_goes_on_behind_a_page(bucket):
     keys = [f"{bucket}/n/{i}" for i in range(2 * KEYS_IN_PAGE + 1)]
     for key in keys:
