@@ -19,6 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from ..labelset.clean_up import sweep
 from ..labelset.job_records import read_record, utc_now, write_record
+from ..labelset.label_set_file import write_label_set
 from ..labelset.lease import holding
 from ..labelset.rows import ErrorKind
 from ..storage import object_stores
@@ -32,7 +33,7 @@ from ..transforms.sources.inputs import ListOptions
 from ..transforms.workers.driver_link import DriverLink
 from ..transforms.workers.in_flight import remove_notes
 from ..transforms.write_parts import PartLimits, WriteParts
-from .label_config import LabelConfig, claim_output
+from .label_config import LabelConfig
 from .label_images import ExecutionOptions, LabelReferences
 from .running.missing import find_missing
 from .running.progress import following
@@ -93,7 +94,9 @@ def build_graph(
         todo["references"]
         | GroupByChunk()
         | LabelReferences(job.label_config, job.execution, job.output, link)
-        | WriteParts(job.output, job.job_id, job.label_config.tables, job.label_config.metadata, job.parts, link)
+        | WriteParts(
+            job.output, job.job_id, job.label_config.tables, job.label_config.label_set.metadata, job.parts, link
+        )
         | CloseJob(todo["counts"], job.output, facts, link)
     )
 
@@ -107,7 +110,7 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
       Exception: whatever else stopped the pipeline. What finished parts hold stays; the same command goes on from there.
     """
     with holding(job.output, job.job_id, on_lost=_thread.interrupt_main):
-        claim_output(job.output, job.label_config)
+        write_label_set(job.output, job.label_config.label_set)
         sweep(job.output)
         with following(job.output, job.job_id) as link:
             return _run_with_record(job, options, link)
@@ -118,7 +121,7 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
     facts = {
         "job_id": job.job_id,
         "status": "running",
-        "labelling": job.label_config.fingerprint,
+        "labelling": job.label_config.label_set.fingerprint,
         "inputs": [redact(uri) for uri in job.inputs],
         "limit": job.limit,
         "retry_failed": None if job.retry_failed is None else sorted(job.retry_failed),

@@ -1,11 +1,9 @@
-"""What decides the labels: one detector with one configuration. An output folder holds one label set, and says which.
+"""What decides the labels: one detector with one configuration.
 
-`prepare_label_config` turns names into a checked `LabelConfig`; `claim_output` binds an output folder to it, or refuses. Settings
-that change only speed (threads, batch size) or the choice of images don't belong here.
+`prepare_label_config` turns names into a checked `LabelConfig`. Settings that change only speed (threads, batch size) or the
+choice of images don't belong here.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,9 +12,8 @@ from typing import Any, Literal
 from ..detectors.config import DetectorConfig, Engine
 from ..detectors.load import DetectorSpec, Precision
 from ..detectors.protocol import DetectOptions
-from ..storage import files as output_files
+from ..labelset.label_set_file import LabelSet
 from ..storage.errors import UsageError
-from ..storage.uris import join
 from ..transforms.fetch.options import DecodeOptions, ModelInput
 from ..transforms.sources.box_prompts import BoxTables
 from ..transforms.to_rows import MaskFormat
@@ -24,8 +21,8 @@ from .find_detector import find_detector
 
 Decoding = Literal["exact", "fast"]
 
-LABEL_SET_FILE = "_label_set.json"
-METADATA_KEY = "labelbeam.label_set"  # in each Parquet file's key-value metadata
+# What was done before there was such a setting: a label set without it has this value.
+_DEFAULTS = {"exif_orientation": "apply", "background_rgb": [255, 255, 255], "boxes_sha256": None, "keep": []}
 
 
 @dataclass(frozen=True)
@@ -70,10 +67,10 @@ class LabelConfig:
             return "exact"
         return "fast, for {}×{} {}".format(*fitted.size_hw, fitted.resize)
 
-    @property
-    def fingerprint(self) -> str:
-        """The first 16 hex digits of SHA-256 over the settings."""
-        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
+    @cached_property
+    def label_set(self) -> LabelSet:
+        """The label set that jobs with these settings make."""
+        return LabelSet(self.settings, _DEFAULTS)
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -81,10 +78,6 @@ class LabelConfig:
         masks = ("masks",) if self.detector.has_masks else ()
         tensors = ("tensors",) if self.detector.options.keep else ()
         return ("images", "detections", *masks, *tensors)
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        return {METADATA_KEY: json.dumps({"fingerprint": self.fingerprint, **self.settings}, ensure_ascii=False)}
 
 
 def prepare_label_config(
@@ -150,76 +143,3 @@ def _model_input(config: DetectorConfig) -> ModelInput:
             "images; add input_size_hw and resize to its YAML file, or use --decode exact"
         )
     return ModelInput(config.input_size_hw, config.resize)
-
-
-def claim_output(output: str, label_config: LabelConfig) -> None:
-    """Makes `output` the folder of this label set, or checks that it is.
-
-    Raises:
-      UsageError: if the folder holds another label set (naming the settings that differ), or tables of unknown origin.
-    """
-    if not check_output(output, label_config):
-        content = {"fingerprint": label_config.fingerprint, "settings": label_config.settings}
-        output_files.write_atomically(
-            join(output, LABEL_SET_FILE), json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8")
-        )
-
-
-def check_output(output: str, label_config: LabelConfig) -> bool:
-    """Whether `output` is the folder of this label set; False if it holds nothing yet. Writes nothing.
-
-    Raises:
-      UsageError: as `claim_output` does.
-    """
-    existing = _read_label_set_file(output)
-    if existing is None:
-        if output_files.list_files(join(output, "images", "*.parquet")):
-            raise UsageError(
-                f"--output {output}: there are tables in images/ but no {LABEL_SET_FILE}, so what made them "
-                "isn't known; give a new folder"
-            )
-        return False
-    held, wanted = existing.get("settings", {}), label_config.settings
-    differing = [
-        f"{key} ({_short(held.get(key))} there, {_short(wanted.get(key))} now)"
-        for key in sorted({*held, *wanted})
-        if held.get(key) != wanted.get(key)
-    ]
-    if differing:
-        raise UsageError(
-            f"--output {output} holds another label set. What differs: {'; '.join(differing)}. Give a new folder, "
-            "or the same settings"
-        )
-    return True
-
-
-def read_label_set_file(output: str) -> dict[str, Any]:
-    """The content of `_label_set.json`: `fingerprint`, and the `settings` of the label set.
-
-    Raises:
-      UsageError: if `output` is no folder of a label set.
-    """
-    content = _read_label_set_file(output)
-    if content is None:
-        raise UsageError(
-            f"{output}: not the output folder of a label set: there's no {LABEL_SET_FILE}. Give the folder that "
-            "`labelbeam label` was given as --output"
-        )
-    return content
-
-
-def _read_label_set_file(output: str) -> dict[str, Any] | None:
-    try:
-        return json.loads(output_files.read(join(output, LABEL_SET_FILE)))
-    except FileNotFoundError:
-        return None
-    except json.JSONDecodeError as error:
-        raise UsageError(
-            f"{output}: {LABEL_SET_FILE} isn't valid JSON ({error}), so what made its labels isn't known; give "
-            "another folder"
-        ) from error
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else text[:37] + "…"

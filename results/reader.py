@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from ..labelset.label_set_file import read_label_set_file
 from ..labelset.masks import decode_rle
 from ..labelset.parts import finished_parts, iter_file, part_path
 from ..labelset.schemas import TABLES
-from ..pipeline.label_config import read_label_set_file
 from ..storage import files as output_files
 from ..storage.errors import UsageError
 from ..storage.uris import join

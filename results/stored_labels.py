@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..labelset.label_set_file import METADATA_KEY, read_label_set_file
 from ..labelset.masks import encode_rle
 from ..labelset.parts import count_rows, finished_parts, read_part
 from ..labelset.schemas import TABLES
-from ..pipeline.label_config import METADATA_KEY, read_label_set_file
 from ..storage.errors import UsageError
 from ..transforms.decode.decoding import decode
 from ..transforms.elements import ImageError, ImageFacts, ImageFailure, ImageReference

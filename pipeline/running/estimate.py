@@ -23,6 +23,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from ...detectors.device_share import processors
+from ...labelset.label_set_file import check_label_set
 from ...results.result_files import check_result_file, write_json
 from ...storage.errors import UsageError
 from ...transforms.elements import ImageReference
@@ -30,7 +31,6 @@ from ...transforms.list_images import ListImages
 from ...transforms.skip_labelled import ListedCounts, SkipLabelled
 from ..commands.label import prepare_job
 from ..job import Job
-from ..label_config import check_output
 from .beam_options import parse_beam_options
 from .sample_run import SampleRun, keeping_detector, run_sample
 
@@ -113,7 +113,7 @@ def run_estimate(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int
     FileSystems.set_options(options)
     job, _ = prepare_job(args, processes=1)
     if job.output is not None:
-        check_output(job.output, job.label_config)
+        check_label_set(job.output, job.label_config.label_set)
     estimate = make_estimate(job, options, args.sample, args.seed, args.workers, args.price_per_hour)
     print(describe(estimate))
     if args.json is not None:

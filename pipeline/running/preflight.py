@@ -1,7 +1,7 @@
 """Whether the workers of a runner will find what the job needs: known before it is submitted, not from a log an hour later.
 
 Workers on other machines, or in containers, see no local path of this one. Not for whether inputs, weights and output are right
-in themselves: `check_inputs`, `prepare_label_config` and `claim_output` look at that.
+in themselves: `check_inputs`, `prepare_label_config` and `check_label_set` look at that.
 """
 
 import importlib

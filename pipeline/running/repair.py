@@ -6,10 +6,10 @@ from ...labelset.clean_up import sweep
 from ...labelset.compact import merge_parts, plan_merges
 from ...labelset.deduplicate import settle_repeats
 from ...labelset.job_records import mark_settled, unclosed_jobs
+from ...labelset.label_set_file import read_label_set_file
 from ...labelset.lease import holding
 from ...labelset.parts import finished_parts
 from ..job import new_job_id
-from ..label_config import read_label_set_file
 
 
 def settle(output: str) -> str:

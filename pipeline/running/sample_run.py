@@ -94,7 +94,7 @@ def run_sample(job: Job, references: Sequence[ImageReference], options: Pipeline
                 | GroupByChunk()
                 | "Began" >> beam.ParDo(_NoteTimes(began)).with_output_types(ImageReference)
                 | LabelReferences(job.label_config, job.execution, output)
-                | WriteParts(output, job.job_id, job.label_config.tables, job.label_config.metadata, job.parts)
+                | WriteParts(output, job.job_id, job.label_config.tables, job.label_config.label_set.metadata, job.parts)
                 | "Written" >> beam.ParDo(_NoteTimes(written))
             )
         total_s = time.monotonic() - started

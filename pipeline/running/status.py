@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from ...labelset.job_records import CLOSED, read_records
+from ...labelset.label_set_file import read_label_set_file
 from ...labelset.lease import current_holder
 from ...labelset.parts import iter_part, list_parts, only_finished
-from ..label_config import read_label_set_file
 
 MAX_EXAMPLES = 3  # a kind of failure
 _NEEDED = ["status", "error_kind", "error_message", "uri", "num_detections"]

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from ...labelset.label_set_file import read_label_set_file
 from ...labelset.parts import finished_parts, iter_part
-from ...pipeline.label_config import read_label_set_file
 from ...storage import files as output_files
 from ...storage.errors import UsageError
 from ...storage.redaction import without_user_info

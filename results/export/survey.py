@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ...labelset.label_set_file import read_label_set_file
 from ...labelset.parts import finished_parts, iter_part
-from ...pipeline.label_config import read_label_set_file
 from ...storage.errors import UsageError
 from .images import is_local_file
 from .names import common_folder

@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 
 from ...labelset.job_records import read_records, utc_now
-from ...pipeline.label_config import read_label_set_file
+from ...labelset.label_set_file import read_label_set_file
 from ...storage import files as output_files
 from ...storage.errors import UsageError
 from ...storage.redaction import redact

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from labelbeam.detectors.protocol import Detections
+from labelbeam.labelset.label_set_file import METADATA_KEY
 from labelbeam.labelset.schemas import build_table
-from labelbeam.pipeline.label_config import METADATA_KEY
 from labelbeam.transforms.elements import ImageFacts, ImageFailure, ImageReference, LabelledImage
 from labelbeam.transforms.to_rows import RowOptions, image_rows
 

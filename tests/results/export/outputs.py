@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pyarrow.parquet as pq
+from labelbeam.labelset.label_set_file import LABEL_SET_FILE
 from labelbeam.labelset.masks import encode_rle
 from labelbeam.pipeline.cli import main
-from labelbeam.pipeline.label_config import LABEL_SET_FILE
 from labelbeam.results.stored_labels import iter_labels
 from PIL import Image
 
