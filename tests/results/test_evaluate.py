@@ -12,8 +12,8 @@ from labelbeam.storage.errors import UsageError
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from tests.fakes.labels import Labels
 from tests.fakes.output_folders import NAMES, detections, failed, labelled, write_part
-from tests.pipeline.conftest import Labels
 from tests.pipeline.jobs.test_demo_accuracy import coco_results
 
 SIZE_HW = (40, 60)

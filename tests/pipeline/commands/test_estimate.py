@@ -8,7 +8,7 @@ from labelbeam.pipeline.cli import main
 from labelbeam.pipeline.running import estimate
 from labelbeam.pipeline.running.sample_run import SampleRun
 
-from tests.pipeline.conftest import save_image
+from tests.fakes.images import save_image
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.fakes.fatal_job import FATAL
-from tests.pipeline.conftest import Labels
+from tests.fakes.labels import Labels
 
 ROOT = Path(__file__).parents[3]
 IMAGES = 20

@@ -9,7 +9,7 @@ from labelbeam.labelset.masks import decode_rle
 from labelbeam.results.matching import box_iou
 from PIL import Image
 
-from tests.pipeline.conftest import configured
+from tests.fixtures.jobs import configured
 
 SIZE_HW = (1283, 1717)  # odd, and more than four times what the demo detector sees
 

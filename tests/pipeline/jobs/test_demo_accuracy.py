@@ -9,7 +9,7 @@ from labelbeam.detectors.demo.dataset import file_name, write_scenes
 from labelbeam.detectors.demo.scenes import EVALUATION_SEEDS
 from labelbeam.pipeline.cli import main
 
-from tests.pipeline.conftest import Labels
+from tests.fakes.labels import Labels
 
 
 def coco_results(labels: Labels, image_ids: dict[str, int]) -> dict[str, list[dict]]:

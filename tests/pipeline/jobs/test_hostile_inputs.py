@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from tests.fakes.http_server import MisbehavingServer
-from tests.pipeline.conftest import Labels, save_image
+from tests.fakes.images import save_image
+from tests.fakes.labels import Labels
 
 OK = None
 DEADLINE_S = 4

@@ -15,7 +15,7 @@ from labelbeam.labelset.parts import list_parts
 from labelbeam.pipeline.cli import main
 from labelbeam.transforms.write_parts import WriteParts
 
-from tests.pipeline.conftest import save_image
+from tests.fakes.images import save_image
 
 
 def rows(folder, table, leave_out=("labelled_at", "fetch_ms", "decode_ms", "attempts")):

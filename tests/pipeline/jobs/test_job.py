@@ -10,8 +10,8 @@ from labelbeam.labelset.rows import image_id
 from labelbeam.pipeline import job as job_module
 from PIL import Image
 
+from tests.fakes.images import save_image
 from tests.fakes.saved_models import expected_outputs
-from tests.pipeline.conftest import save_image
 
 
 def test_every_input_has_one_row_and_every_reference_resolves(label, image_folder):

@@ -8,7 +8,7 @@ from labelbeam.labelset.rows import image_id
 from PIL import Image
 
 from tests.fakes.http_server import MisbehavingServer
-from tests.pipeline.conftest import save_image
+from tests.fakes.images import save_image
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import pytest
 from labelbeam.labelset.parts import list_parts
 
+from tests.fakes.images import BAD, IMAGES, save_images_some_bad
 from tests.fakes.processes import labelbeam, wait_until, worker_pool, workers_below
-from tests.pipeline.conftest import BAD, IMAGES, configured, save_images_some_bad
+from tests.fixtures.jobs import configured
 from tests.same_tables import read_tables
 
 pytestmark = pytest.mark.heavy

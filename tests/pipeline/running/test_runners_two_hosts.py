@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.images import save_image
 from tests.fakes.processes import free_port, labelbeam, worker_pool
-from tests.pipeline.conftest import save_image
 from tests.same_tables import read_tables
 
 pytestmark = pytest.mark.heavy

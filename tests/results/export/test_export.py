@@ -14,18 +14,18 @@ from pycocotools.coco import COCO
 
 from tests.fakes import output_folders
 from tests.fakes.http_server import MisbehavingServer
+from tests.fakes.images import save_image
 from tests.fakes.output_folders import detections, failed, labelled, write_part
-from tests.pipeline.conftest import save_image
 from tests.results.export.outputs import make_output, run_export, save_label_set
 
 
-def test_a_jobs_labels_are_written_with_their_images(label, images, tmp_path):
-    code, _, labels = label(images)
+def test_a_jobs_labels_are_written_with_their_images(label, image_folder, tmp_path):
+    code, _, labels = label(image_folder)
     assert code == 0
     for format in FORMATS:
         assert run_export(labels.folder, format, tmp_path / format, "--copy-images") == 0
         copies = [path.read_bytes() for path in (tmp_path / format / writer_class(format).images_folder).rglob("*.jpg")]
-        assert sorted(copies) == sorted(path.read_bytes() for path in images.iterdir())
+        assert sorted(copies) == sorted(path.read_bytes() for path in image_folder.iterdir())
 
 
 @pytest.mark.parametrize("format", FORMATS)
