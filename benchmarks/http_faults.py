@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 import numpy as np
-from labelbeam.transforms.elements import FetchedImage, ImageReference
+from labelbeam.transforms.elements import FailedImage, FetchOutcome, ImageReference
 from labelbeam.transforms.fetch_images import FetchImages, FetchOptions
 from PIL import Image
 
@@ -120,9 +120,9 @@ def fetch(url: str, paths: list[str]) -> Run:
             return Run(seconds, Counter(tuple(line.split()) for line in lines))
 
 
-def _end_of(image: FetchedImage, url: str) -> str:
+def _end_of(image: FetchOutcome, url: str) -> str:
     route = image.reference.uri.removeprefix(url).partition("?")[0]
-    return f"{route} {image.failure.kind if image.failure else 'ok'} {image.facts.attempts}"
+    return f"{route} {image.kind if isinstance(image, FailedImage) else 'ok'} {image.facts.attempts}"
 
 
 def wrong_ends(run: Run) -> list[str]:

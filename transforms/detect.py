@@ -21,8 +21,16 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from ..detectors.protocol import Detections, Detector, InvalidDetections
+from . import coders  # noqa: F401  registers them
 from .decode.image_area import WHOLE, ImageArea
-from .elements import METRICS_NAMESPACE, FetchedImage, ImageFailure, LabelledImage
+from .elements import (
+    METRICS_NAMESPACE,
+    DetectOutcome,
+    FailedImage,
+    FetchedImage,
+    FetchOutcome,
+    LabelledImage,
+)
 from .workers.in_flight import open_notes
 
 MAX_BATCH_BYTES = 256 << 20  # of decoded pixels that wait for a call of the model
@@ -112,7 +120,7 @@ class DetectorLostError(RuntimeError):
     """The process that runs the shared detector has ended: nothing follows for the images at hand."""
 
 
-class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
+class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LazyDetector]):
     """RunInference's handler for any `Detector`.
 
     It has no resource hints of its own: runners don't fuse steps whose hints differ, and pixels would cross a shuffle. The
@@ -147,26 +155,21 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
         return LazyDetector(self._loader, self._output)
 
     def run_inference(
-        self, batch: Sequence[FetchedImage], model: LazyDetector, inference_args: dict[str, Any] | None = None
-    ) -> Iterable[LabelledImage]:
-        decoded = [image for image in batch if image.pixels is not None]
-        groups = [[image] for image in decoded if image.suspect]
-        groups.append([image for image in decoded if not image.suspect])
-        found = {id(image): result for group in groups for image, result in zip(group, self._detect(group, model))}
+        self, batch: Sequence[FetchOutcome], model: LazyDetector, inference_args: dict[str, Any] | None = None
+    ) -> Iterable[DetectOutcome]:
+        decoded = [image for image in batch if isinstance(image, FetchedImage)]
+        groups = [[image] for image in decoded if image.runs_alone]
+        groups.append([image for image in decoded if not image.runs_alone])
+        outcomes = {id(image): outcome for group in groups for image, outcome in zip(group, self._detect(group, model))}
         load = model.take_load()
         if load is not None:
             Metrics.counter(METRICS_NAMESPACE, "model_loads").inc()
             Metrics.distribution(METRICS_NAMESPACE, "model_load_ms").update(int(load.seconds * 1000))
             Metrics.distribution(METRICS_NAMESPACE, "model_resident_bytes").update(load.resident_bytes)
-        for image in batch:
-            result = found.get(id(image), image.failure)
-            failed = isinstance(result, ImageFailure)
-            yield LabelledImage(
-                image.reference, image.facts, detections=None if failed else result, failure=result if failed else None
-            )
+        yield from (image if isinstance(image, FailedImage) else outcomes[id(image)] for image in batch)
 
-    def _detect(self, images: Sequence[FetchedImage], model: LazyDetector) -> list[Detections | ImageFailure]:
-        """Detections an image, or why there are none: a batch that raises is halved until the image is alone."""
+    def _detect(self, images: Sequence[FetchedImage], model: LazyDetector) -> list[LabelledImage | FailedImage]:
+        """An outcome an image: a batch that raises is halved until the image that fails is alone."""
         size = self._safe_batch_size
         if len(images) > size:
             return [
@@ -185,17 +188,18 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
                 raise DetectorLostError("the process that runs the shared detector has ended") from error
             if len(images) == 1:
                 kind = "out_of_memory" if isinstance(error, MemoryError) else "inference"
-                return [ImageFailure(kind, f"{type(error).__name__}: {error}")]
+                [image] = images
+                return [FailedImage(image.reference, image.facts, kind, f"{type(error).__name__}: {error}")]
             _log.warning("A batch of %d images failed (%s); trying its halves.", len(images), type(error).__name__)
             ran_out = isinstance(error, MemoryError)
         middle = len(images) // 2  # outside the handler of the error, whose traceback holds on to what didn't fit
         results = self._detect(images[:middle], model) + self._detect(images[middle:], model)
-        if ran_out and not any(isinstance(r, ImageFailure) and r.kind == "out_of_memory" for r in results):
+        if ran_out and not any(isinstance(r, FailedImage) and r.kind == "out_of_memory" for r in results):
             # Else it was that image, which doesn't fit alone either, and says nothing of batches.
             self._safe_batch_size = min(self._safe_batch_size, len(images) - middle)
         return results
 
-    def _call(self, images: Sequence[FetchedImage], model: LazyDetector) -> list[Detections]:
+    def _call(self, images: Sequence[FetchedImage], model: LazyDetector) -> list[LabelledImage | FailedImage]:
         """One call of the model."""
         Metrics.counter(METRICS_NAMESPACE, "model_images").inc(len(images))
         pixels = [image.pixels for image in images]
@@ -208,9 +212,12 @@ class DetectorHandler(ModelHandler[FetchedImage, LabelledImage, LazyDetector]):
         found = model.detect(pixels, image_ids, boxes)
         if len(found) != len(images):
             raise InvalidDetections(f"the detector gave {len(found)} results for {len(images)} images")
-        return [_in_image(detections, image.area) for detections, image in zip(found, images)]
+        return [
+            LabelledImage(image.reference, image.facts, _in_image(detections, image.area))
+            for detections, image in zip(found, images)
+        ]
 
-    def get_num_bytes(self, batch: Sequence[FetchedImage]) -> int:
+    def get_num_bytes(self, batch: Sequence[FetchOutcome]) -> int:
         return sum(image.num_bytes_in_memory for image in batch)  # the default pickles every image to learn its size
 
     def batch_elements_kwargs(self) -> dict[str, Any]:
@@ -244,17 +251,17 @@ class _ElementSize:
         self._units = units
         self._by_count = -(-units // batch_size)
 
-    def __call__(self, image: FetchedImage) -> int:
+    def __call__(self, image: FetchOutcome) -> int:
         by_bytes = image.num_bytes_in_memory * self._units // MAX_BATCH_BYTES
         return min(self._units, max(self._by_count, by_bytes))
 
 
 class Detect(beam.PTransform):
-    """FetchedImages in, LabelledImages out, one for one; failed images pass through."""
+    """Labelled images of fetched ones, one for one; failed images pass through."""
 
     def __init__(self, handler: DetectorHandler):
         super().__init__()
         self._handler = handler
 
-    def expand(self, images: beam.PCollection[FetchedImage]) -> beam.PCollection[LabelledImage]:
+    def expand(self, images: beam.PCollection[FetchOutcome]) -> beam.PCollection[DetectOutcome]:
         return images | RunInference(self._handler)

@@ -1,21 +1,20 @@
 """The elements that travel through the pipeline, in the order in which an image becomes them.
 
     ImageReference ─ FetchImages ─ FetchedImage ─ Detect ─ LabelledImage ─ ToRows ─ ImageRows ─ WriteParts ─ Part
+                                 └ FailedImage ───────── ┴ FailedImage ───┘
 
-An image that fails anywhere travels on as an element with an `ImageFailure`, so that every reference ends as one row of
-`images`. Nothing here does work; what makes each element is the transform of that name.
+An image that fails in a step travels on as a `FailedImage`, so that every reference ends as one row of `images`.
+How elements are encoded is in `coders.py`.
 """
 
 import functools
-import pickle
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import apache_beam as beam
 import numpy as np
 
 from ..detectors.protocol import Detections
-from ..labelset.rows import ErrorKind, ImageRows, image_id
+from ..labelset.rows import ErrorKind, image_id
 from .decode.image_area import WHOLE, ImageArea
 
 METRICS_NAMESPACE = "labelbeam"  # of all counters
@@ -109,86 +108,65 @@ class ImageFacts:
     decode_ms: float | None = None
 
 
-@dataclass
-class FetchedImage:
-    """A decoded image, uint8 RGB `[height, width, 3]`, or why there is none (`pixels` is None, `failure` says why).
-
-    `area` is where the image lies in `pixels`, which may be fewer than the file has. A process may have died of a `suspect`
-    once: the model gets it alone.
-    """
-
-    reference: ImageReference
-    facts: ImageFacts
-    pixels: np.ndarray | None = None
-    failure: ImageFailure | None = None
-    suspect: bool = False
-    area: ImageArea = WHOLE
-
-    @property
-    def num_bytes_in_memory(self) -> int:
-        return 0 if self.pixels is None else self.pixels.nbytes
-
-
-@dataclass
-class LabelledImage:
-    """An image and what the detector found in it, or why it has no labels. The pixels are gone."""
-
-    reference: ImageReference
-    facts: ImageFacts
-    detections: Detections | None = None
-    failure: ImageFailure | None = None
+class FetchOutcome:
+    """What `FetchImages` makes of a reference: a `FetchedImage` or a `FailedImage`."""
 
     @property
     def num_bytes_in_memory(self) -> int:
         """Of what can be large."""
-        found = self.detections
-        return 0 if found is None or found.masks is None else found.masks.nbytes
+        return 0
 
 
-class InMemoryCoder(beam.coders.Coder):
-    """For elements within a fused stage: pickles where a runner insists on bytes; tells an element's size without doing so.
+class DetectOutcome:
+    """What `Detect` makes of a `FetchOutcome`: a `LabelledImage` or a `FailedImage`."""
 
-    Beam samples the sizes of elements between steps, with the default coder by pickling them. Not a subclass of one of Beam's
-    fast coders: those have an implementation of their own, which never asks `estimate_size`.
+    @property
+    def num_bytes_in_memory(self) -> int:
+        """Of what can be large."""
+        return 0
+
+
+@dataclass
+class FetchedImage(FetchOutcome):
+    """A decoded image.
+
+    Attributes:
+      reference: the image.
+      facts: what is known of its file.
+      pixels: uint8 RGB `[height, width, 3]`.
+      runs_alone: whether the model gets it in a batch of its own, because a process may have died of it.
+      area: where the image lies in `pixels`, which may be fewer than the file has.
     """
 
-    def encode(self, value: Any) -> bytes:
-        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    reference: ImageReference
+    facts: ImageFacts
+    pixels: np.ndarray
+    runs_alone: bool = False
+    area: ImageArea = WHOLE
 
-    def decode(self, encoded: bytes) -> Any:
-        return pickle.loads(encoded)
-
-    def estimate_size(self, value: "FetchedImage | LabelledImage | ImageRows") -> int:
-        return value.num_bytes_in_memory + 256
-
-    def is_deterministic(self) -> bool:
-        return False
+    @property
+    def num_bytes_in_memory(self) -> int:
+        return self.pixels.nbytes
 
 
-class FetchedImageCoder(InMemoryCoder):
-    """Of its own class, so that a graph tells where pixels are."""
+@dataclass
+class LabelledImage(DetectOutcome):
+    """An image and what the detector found in it. The pixels are gone."""
+
+    reference: ImageReference
+    facts: ImageFacts
+    detections: Detections
+
+    @property
+    def num_bytes_in_memory(self) -> int:
+        return 0 if self.detections.masks is None else self.detections.masks.nbytes
 
 
-class ImageReferenceCoder(beam.coders.Coder):
-    """Little more than the URI's own bytes: runners keep several copies of millions. Pickles where there is more than a URI."""
+@dataclass
+class FailedImage(FetchOutcome, DetectOutcome):
+    """An image that has no labels, with what is known of its file, and why."""
 
-    def encode(self, value: ImageReference) -> bytes:
-        if value.location is None and value.boxes is None:
-            return b"u" + value.uri.encode("utf-8", "surrogatepass")  # file names may hold lone surrogates
-        parts = (part and tuple(vars(part).values()) for part in (value.location, value.boxes))
-        return b"p" + pickle.dumps((value.uri, *parts), pickle.HIGHEST_PROTOCOL)
-
-    def decode(self, encoded: bytes) -> ImageReference:
-        if encoded.startswith(b"u"):
-            return ImageReference(encoded[1:].decode("utf-8", "surrogatepass"))
-        uri, location, boxes = pickle.loads(encoded[1:])
-        return ImageReference(uri, location and MemberLocation(*location), boxes and BoxPrompts(*boxes))
-
-    def is_deterministic(self) -> bool:
-        return False
-
-
-beam.coders.registry.register_coder(ImageReference, ImageReferenceCoder)
-beam.coders.registry.register_coder(FetchedImage, FetchedImageCoder)
-beam.coders.registry.register_coder(LabelledImage, InMemoryCoder)
-beam.coders.registry.register_coder(ImageRows, InMemoryCoder)
+    reference: ImageReference
+    facts: ImageFacts
+    kind: ErrorKind
+    message: str

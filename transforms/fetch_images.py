@@ -21,8 +21,9 @@ from ..labelset.rows import ErrorKind
 from ..storage import http_client
 from ..storage.redaction import redact
 from ..storage.uris import is_http
+from . import coders  # noqa: F401  registers them
 from .decode.decoding import DecodedImage, open_image
-from .elements import FetchedImage, ImageError, ImageFacts, ImageFailure, ImageReference
+from .elements import FailedImage, FetchedImage, FetchOutcome, ImageError, ImageFacts, ImageReference
 from .fetch.options import DecodeOptions, FetchOptions, ReadOptions
 from .fetch.prefetch import ReadAhead, Reserve
 from .fetch.read_bytes import read_bytes
@@ -42,11 +43,11 @@ _Placed = tuple[ImageReference, Timestamp, BoundedWindow]
 
 
 @beam.typehints.with_input_types(ImageReference)
-@beam.typehints.with_output_types(FetchedImage)
+@beam.typehints.with_output_types(FetchOutcome)
 class FetchImages(beam.PTransform):
-    """PCollection[ImageReference] to PCollection[FetchedImage], one for one, in the order in which they are ready.
+    """PCollection[ImageReference] to PCollection[FetchOutcome], one for one, in the order in which they are ready.
 
-    An image that can't be read or decoded is an element with an `ImageFailure`; nothing about one image fails the job.
+    An image that can't be read or decoded becomes a `FailedImage`; nothing about one image fails the job.
     Timestamps and windows are kept.
 
     Args:
@@ -66,12 +67,12 @@ class FetchImages(beam.PTransform):
         super().__init__()
         self._fn = _FetchDoFn(options, decode, read, output)
 
-    def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[FetchedImage]:
+    def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[FetchOutcome]:
         return references | beam.ParDo(self._fn)
 
 
 @beam.typehints.with_input_types(ImageReference)
-@beam.typehints.with_output_types(FetchedImage)
+@beam.typehints.with_output_types(FetchOutcome)
 class _FetchDoFn(beam.DoFn):
     """Keeps up to `max_ahead` images under way, while the steps behind it are busy with those that it has put out."""
 
@@ -133,12 +134,11 @@ class _FetchDoFn(beam.DoFn):
     def _give_up(self, placed: _Placed) -> WindowedValue:
         reference, timestamp, window = placed
         message = f"not read within the deadline of {self._options.deadline_s:g} s: reading hangs, and was given up"
-        failure = ImageFailure("timeout", message)
-        return WindowedValue(FetchedImage(reference, ImageFacts(attempts=1), failure=failure), timestamp, [window])
+        return WindowedValue(FailedImage(reference, ImageFacts(attempts=1), "timeout", message), timestamp, [window])
 
 
 class ImageFetcher:
-    """Makes a `FetchedImage` of a reference, in the calling thread; called from many threads at once.
+    """Makes a `FetchedImage` or a `FailedImage` of a reference, in the calling thread; called from many threads at once.
 
     Args:
       options: limits and patience of reading.
@@ -160,7 +160,7 @@ class ImageFetcher:
         self._notes = notes or open_notes(None)
         self._warned_of: set[type] = set()
 
-    def fetch(self, reference: ImageReference, reserve: Reserve = lambda num_bytes: None) -> FetchedImage:
+    def fetch(self, reference: ImageReference, reserve: Reserve = lambda num_bytes: None) -> FetchedImage | FailedImage:
         """Reads and decodes an image, or says why it can't be done; raises nothing about the image.
 
         Args:
@@ -170,15 +170,13 @@ class ImageFetcher:
         facts = ImageFacts()
         image_id = reference.image_id
         if set_aside := self._notes.why_set_aside(image_id):
-            return FetchedImage(reference, facts, failure=set_aside)
+            return FailedImage(reference, facts, set_aside.kind, set_aside.message)
         try:
             data = self._read_bytes(reference, facts)
             image = self._decode_bytes(data, image_id, facts, reserve)
         except ImageError as error:
-            return FetchedImage(reference, facts, failure=ImageFailure(error.kind, error.message))
-        return FetchedImage(
-            reference, facts, pixels=image.pixels, suspect=self._notes.is_suspect(image_id), area=image.area
-        )
+            return FailedImage(reference, facts, error.kind, error.message)
+        return FetchedImage(reference, facts, image.pixels, self._notes.is_suspect(image_id), image.area)
 
     def _read_bytes(self, reference: ImageReference, facts: ImageFacts) -> bytes:
         started = time.monotonic()

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 
 from ..labelset.rows import image_id
-from .elements import ImageReference, ImageReferenceCoder
+from .coders import ImageReferenceCoder
+from .elements import ImageReference
 from .packs import PackFn, unpack
 
 _CODER = ImageReferenceCoder()

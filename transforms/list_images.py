@@ -22,6 +22,7 @@ from apache_beam.metrics import Metrics
 from ..storage.errors import UsageError
 from ..storage.redaction import redact
 from ..storage.uris import absolute, has_wildcard, is_http, is_local, resolve, scheme_of
+from . import coders  # noqa: F401  registers them
 from .elements import METRICS_NAMESPACE, ImageReference
 from .sources.containers import index_members
 from .sources.containers.parquet import find_image_column

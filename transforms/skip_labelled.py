@@ -21,7 +21,8 @@ from apache_beam.transforms.window import GlobalWindows
 from ..labelset.parts import ids_sum, iter_file, part_path
 from ..labelset.rows import ErrorKind
 from ..storage import files as output_files
-from .elements import METRICS_NAMESPACE, ImageReference, ImageReferenceCoder
+from .coders import ImageReferenceCoder
+from .elements import METRICS_NAMESPACE, ImageReference
 from .packs import PackFn, unpack
 from .sources.box_prompts import BoxesOfImage, BoxTables, ReadBoxes, joined
 from .workers.driver_link import LISTED, PASSED_OVER, DriverLink

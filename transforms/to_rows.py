@@ -23,7 +23,8 @@ from ..labelset.masks import EncodedMask, encode_box_masks, png_bytes
 from ..labelset.rows import ImageRows
 from ..labelset.schemas import build_table
 from ..storage.redaction import redact, without_user_info
-from .elements import LabelledImage
+from . import coders  # noqa: F401  registers them
+from .elements import DetectOutcome, FailedImage, LabelledImage
 
 MaskFormat = Literal["rle", "png", "none"]
 MASK_FORMATS: tuple[str, ...] = get_args(MaskFormat)
@@ -54,7 +55,7 @@ def _utc_now() -> datetime:
 
 
 class ToRows(beam.PTransform):
-    """LabelledImages in, ImageRows out, one for one: a failed image has one row, in `images`. Timestamps and windows are kept.
+    """DetectOutcomes in, ImageRows out, one for one: a failed image has one row, in `images`. Timestamps and windows are kept.
 
     Args:
       options: how rows are made.
@@ -66,7 +67,7 @@ class ToRows(beam.PTransform):
         self._options = options
         self._clock = clock
 
-    def expand(self, images: beam.PCollection[LabelledImage]) -> beam.PCollection[ImageRows]:
+    def expand(self, images: beam.PCollection[DetectOutcome]) -> beam.PCollection[ImageRows]:
         options, clock = self._options, self._clock
         if options.mask_format == "none":  # other rows cost less than handing them over to threads
             return images | beam.Map(lambda image: image_rows(image, options, clock())).with_output_types(ImageRows)
@@ -82,7 +83,7 @@ class _Making(NamedTuple):
     window: BoundedWindow
 
 
-@beam.typehints.with_input_types(LabelledImage)
+@beam.typehints.with_input_types(DetectOutcome)
 @beam.typehints.with_output_types(ImageRows)
 class _ToRowsFn(beam.DoFn):
     """Puts out rows with a later image's, or with the bundle's last: until then the model has been given its next images."""
@@ -99,7 +100,9 @@ class _ToRowsFn(beam.DoFn):
         self._making: deque[_Making] = deque()  # in the order in which they came
         self._waiting_bytes = 0
 
-    def process(self, image: LabelledImage, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
+    def process(
+        self, image: LabelledImage | FailedImage, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam
+    ):
         rows = self._threads.submit(image_rows, image, self._options, self._clock())
         self._making.append(_Making(rows, image.num_bytes_in_memory, timestamp, window))
         self._waiting_bytes += image.num_bytes_in_memory
@@ -120,7 +123,7 @@ class _ToRowsFn(beam.DoFn):
             yield WindowedValue(made.rows.result(), made.timestamp, [made.window])
 
 
-def image_rows(image: LabelledImage, options: RowOptions, labelled_at: datetime) -> ImageRows:
+def image_rows(image: LabelledImage | FailedImage, options: RowOptions, labelled_at: datetime) -> ImageRows:
     """The rows of one image.
 
     In `png` masks, `ImageRows.files` holds the files `masks_png/<two hex digits>/<detection_id>.png`, and the rows of
@@ -131,7 +134,7 @@ def image_rows(image: LabelledImage, options: RowOptions, labelled_at: datetime)
     """
     uri = _as_text(without_user_info(image.reference.uri))
     rows = ImageRows(image.reference.image_id, {"images": _image_columns(image, uri, labelled_at)})
-    if image.failure is not None:
+    if isinstance(image, FailedImage):
         return rows
     detections, height, width = image.detections, image.facts.height, image.facts.width
     ids = tuple(f"{rows.image_id}-{rank}" for rank in range(len(detections)))
@@ -158,8 +161,8 @@ def rows_as_dicts(rows: ImageRows, table: str) -> Iterator[dict[str, Any]]:
     yield from build_table(table, [rows]).to_pylist()
 
 
-def _image_columns(image: LabelledImage, uri: str, labelled_at: datetime) -> dict[str, tuple]:
-    facts, failure = image.facts, image.failure
+def _image_columns(image: LabelledImage | FailedImage, uri: str, labelled_at: datetime) -> dict[str, tuple]:
+    facts, failure = image.facts, image if isinstance(image, FailedImage) else None
     return {
         "image_id": (image.reference.image_id,),
         "uri": (uri,),
@@ -171,7 +174,7 @@ def _image_columns(image: LabelledImage, uri: str, labelled_at: datetime) -> dic
         "height": (facts.height,),
         "num_bytes": (facts.num_bytes,),
         "sha256": (facts.sha256,),
-        "num_detections": (None if failure else len(image.detections),),
+        "num_detections": (len(image.detections) if isinstance(image, LabelledImage) else None,),
         "fetch_ms": (facts.fetch_ms,),
         "decode_ms": (facts.decode_ms,),
         "labelled_at": (labelled_at,),

@@ -6,7 +6,7 @@ import numpy as np
 from labelbeam.detectors.protocol import Detections
 from labelbeam.labelset import schemas
 from labelbeam.labelset.parts import new_stem, write_part
-from labelbeam.transforms.elements import ImageFacts, ImageFailure, ImageReference, LabelledImage
+from labelbeam.transforms.elements import FailedImage, ImageFacts, ImageReference, LabelledImage
 from labelbeam.transforms.to_rows import RowOptions, image_rows
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -26,12 +26,9 @@ def part_tables(names, failed=(), minute=0, num_detections=2, tables=TABLES):
     )
     rows = [
         image_rows(
-            LabelledImage(
-                reference(name),
-                ImageFacts(1, 64, 48),
-                None if name in failed else found,
-                ImageFailure("timeout", "slow") if name in failed else None,
-            ),
+            FailedImage(reference(name), ImageFacts(1, 64, 48), "timeout", "slow")
+            if name in failed
+            else LabelledImage(reference(name), ImageFacts(1, 64, 48), found),
             RowOptions({1: "ball"}),
             START + timedelta(minutes=minute),
         )

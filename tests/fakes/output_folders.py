@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from labelbeam.detectors.protocol import Detections
 from labelbeam.labelset.label_set_file import METADATA_KEY
 from labelbeam.labelset.schemas import build_table
-from labelbeam.transforms.elements import ImageFacts, ImageFailure, ImageReference, LabelledImage
+from labelbeam.transforms.elements import FailedImage, ImageFacts, ImageReference, LabelledImage
 from labelbeam.transforms.to_rows import RowOptions, image_rows
 
 NAMES = {1: "ball", 2: "box"}
@@ -35,7 +35,7 @@ def labelled(uri, size_hw, found):
 
 
 def failed(uri, message="cut short"):
-    return LabelledImage(ImageReference(str(uri)), ImageFacts(1), failure=ImageFailure("truncated", message))
+    return FailedImage(ImageReference(str(uri)), ImageFacts(1), "truncated", message)
 
 
 def write_part(

@@ -5,16 +5,17 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.testing.util import assert_that, equal_to
 from labelbeam.transforms import detect
 from labelbeam.transforms.detect import Detect, DetectorHandler, DetectorLostError, LazyDetector
-from labelbeam.transforms.elements import FetchedImage, ImageFacts, ImageFailure, ImageReference
+from labelbeam.transforms.elements import FailedImage, FetchedImage, ImageFacts, ImageReference
 
 from tests.fakes.detectors import FakeLoader
 
 
-def fetched(index: int, red: int | None, size_hw=(4, 6), green=0) -> FetchedImage:
+def fetched(index: int, red: int | None, size_hw=(4, 6), green=0) -> FetchedImage | FailedImage:
     """An image all of one colour, or a failed one."""
-    pixels = None if red is None else np.full((*size_hw, 3), (red, green, 0), np.uint8)
-    failure = ImageFailure("not_found", "gone") if red is None else None
-    return FetchedImage(ImageReference(f"/images/{index}.jpg"), ImageFacts(attempts=1), pixels, failure)
+    reference, facts = ImageReference(f"/images/{index}.jpg"), ImageFacts(attempts=1)
+    if red is None:
+        return FailedImage(reference, facts, "not_found", "gone")
+    return FetchedImage(reference, facts, np.full((*size_hw, 3), (red, green, 0), np.uint8))
 
 
 def run(images, loader=FakeLoader(), batch_size=4, check=lambda labelled: None):
@@ -36,11 +37,11 @@ def test_one_labelled_image_for_each_whatever_happened_to_it(tmp_path):
         for index, red in enumerate(reds):
             image = by_uri[f"/images/{index}.jpg"]
             if red is None:
-                assert image.failure.kind == "not_found" and image.detections is None
+                assert isinstance(image, FailedImage) and image.kind == "not_found"
             elif red == 66:
-                assert image.failure.kind == "inference" and "ValueError: poisoned" in image.failure.message
+                assert image.kind == "inference" and "ValueError: poisoned" in image.message
             else:
-                assert image.failure is None and image.detections.scores[0] == np.float32(red / 255)
+                assert image.detections.scores[0] == np.float32(red / 255)
 
     metrics = run(
         [fetched(i, red) for i, red in enumerate(reds)],
@@ -63,7 +64,8 @@ def calls(handler, model, *images):
     before = len(model._detector.batch_sizes)
     labelled = list(handler.run_inference(images, model))
     return model._detector.batch_sizes[before:], [
-        image.failure.kind if image.failure else round(255 * float(image.detections.scores[0])) for image in labelled
+        image.kind if isinstance(image, FailedImage) else round(255 * float(image.detections.scores[0]))
+        for image in labelled
     ]
 
 
@@ -85,7 +87,7 @@ def test_a_image_that_does_not_fit_alone_fails_alone_and_says_nothing_of_batches
 
 def test_malformed_results_are_a_failure_of_their_image():
     def check(labelled):
-        failures = {image.reference.uri: image.failure for image in labelled if image.failure}
+        failures = {image.reference.uri: image for image in labelled if isinstance(image, FailedImage)}
         assert len(labelled) == 7 and set(failures) == {"/images/2.jpg", "/images/5.jpg"}
         assert all(failure.kind == "inference" for failure in failures.values())
         assert "NaN" in failures["/images/2.jpg"].message
@@ -94,10 +96,10 @@ def test_malformed_results_are_a_failure_of_their_image():
     run([fetched(i, i, green={2: 1, 5: 2}.get(i, 0)) for i in range(7)], check=check)
 
 
-def test_suspects_are_given_to_the_model_alone():
+def test_images_that_run_alone_are_given_to_the_model_alone():
     handler = DetectorHandler(FakeLoader(), batch_size=4)
     images = [fetched(i, i) for i in range(5)]
-    images[1].suspect = images[3].suspect = True
+    images[1].runs_alone = images[3].runs_alone = True
     sizes, scores = calls(handler, handler.load_model(), *images)
     assert sizes == [1, 1, 3] and scores == [0, 1, 2, 3, 4]
 
@@ -112,7 +114,7 @@ def test_images_are_not_to_blame_if_the_process_of_a_shared_detector_ends(error)
     with pytest.raises(DetectorLostError):
         list(handler.run_inference([fetched(0, 0)], LostModel(FakeLoader())))
     [labelled] = DetectorHandler(FakeLoader(), batch_size=4).run_inference([fetched(0, 0)], LostModel(FakeLoader()))
-    assert labelled.failure.kind == "inference", "one in this process can't be lost"
+    assert labelled.kind == "inference", "one in this process can't be lost"
 
 
 def test_a_detector_that_cannot_be_loaded_fails_the_job_not_the_image():

@@ -1,7 +1,8 @@
 import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
-from labelbeam.transforms.elements import BoxPrompts, ImageReference, ImageReferenceCoder, MemberLocation
+from labelbeam.transforms.coders import ImageReferenceCoder
+from labelbeam.transforms.elements import BoxPrompts, ImageReference, MemberLocation
 
 REFERENCES = [
     ImageReference(""),

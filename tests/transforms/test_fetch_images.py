@@ -17,7 +17,7 @@ from apache_beam.transforms.window import FixedWindows, SlidingWindows, Timestam
 from labelbeam.labelset.rows import ERROR_KINDS
 from labelbeam.transforms import fetch_images
 from labelbeam.transforms.decode import decoding as decode
-from labelbeam.transforms.elements import FetchedImage, ImageError, ImageReference
+from labelbeam.transforms.elements import FailedImage, FetchedImage, ImageError, ImageReference
 from labelbeam.transforms.fetch_images import DecodeOptions, FetchImages, FetchOptions, ImageFetcher
 from labelbeam.transforms.workers import malloc
 from PIL import Image
@@ -139,10 +139,9 @@ class TestElements:
         assert fetched["local"].pixels.shape == (30, 20, 3)
         assert (fetched["local"].pixels == (1, 2, 3)).all()
         assert np.array_equal(fetched["http"].pixels, decode.decode(png(1), DecodeOptions()))
-        assert all((image.pixels is None) == (image.failure is not None) for image in fetched.values())
 
     def test_kinds_of_failures(self, fetched):
-        kinds = {name: image.failure.kind for name, image in fetched.items() if image.failure}
+        kinds = {name: image.kind for name, image in fetched.items() if isinstance(image, FailedImage)}
         assert kinds == {
             "missing": "not_found",
             "text": "not_an_image",
@@ -152,7 +151,7 @@ class TestElements:
             "folder": "not_an_image",
         }
         assert set(kinds.values()) <= set(ERROR_KINDS)
-        assert "starts with '<html>sign in</html>'" in fetched["text"].failure.message
+        assert "starts with '<html>sign in</html>'" in fetched["text"].message
 
     def test_facts_of_a_image(self, fetched):
         data = png(1)
@@ -224,7 +223,7 @@ class TestAhead:
     def test_any_budget_passes_every_image(self, max_ahead_bytes):
         images = fetch_all(numbered(100), FetchOptions(max_ahead_bytes=max_ahead_bytes), read=read_png)
         assert sorted(int(image.reference.uri) for image in images) == list(range(100))
-        assert all(image.pixels is not None for image in images)
+        assert all(isinstance(image, FetchedImage) for image in images)
 
     def test_a_bundle_that_failed_is_repeated_whole(self, observed):
         images = fetch_all(numbered(20), runner="BundleBasedDirectRunner", read=read_png, then=failing_model)
@@ -242,8 +241,10 @@ class TestHosts:
             hanging = [ImageReference(slow.url(f"/hang?{number}")) for number in range(6)]
             good = [ImageReference(quick.url(f"/files/a.png?{number}")) for number in range(20)]
             images = fetch_all(hanging + good, FetchOptions(read_threads=4, max_per_host=2, deadline_s=1))
-        assert [image.failure is None for image in images[:20]] == [True] * 20, "those of the quick host come first"
-        assert [image.failure.kind for image in images[20:]] == ["timeout"] * 6
+        assert [isinstance(image, FetchedImage) for image in images[:20]] == [True] * 20, (
+            "those of the quick host come first"
+        )
+        assert [image.kind for image in images[20:]] == ["timeout"] * 6
         assert {image.facts.attempts for image in images[20:]} == {1}, (
             "waiting for the host is no part of an image's deadline"
         )
@@ -252,14 +253,14 @@ class TestHosts:
         with MisbehavingServer({"short": b"abc"}) as server:
             references = [ImageReference(server.url(f"/drip/short?{number}")) for number in range(24)]
             images = fetch_all(references, FetchOptions(max_per_host=3))
-            assert {image.failure.kind for image in images} == {"not_an_image"}
+            assert {image.kind for image in images} == {"not_an_image"}
             assert server.most_active == 3
 
     def test_a_host_that_refuses_rests_as_it_asks_for(self):
         with MisbehavingServer({"a.png": png()}) as server:
             server.refuse_until = time.monotonic() + 1
             images = fetch_all([ImageReference(server.url(f"/limited/a.png?{number}")) for number in range(200)])
-            assert all(image.failure is None for image in images)
+            assert all(isinstance(image, FetchedImage) for image in images)
             assert len(server.requests) - 200 <= 16 + 1, "those under way when it began, and no more until it was over"
 
 
@@ -287,15 +288,14 @@ class TestWhatNobodyForesaw:
             images = fetch_all(numbered(20), options, read=read_and_hang)
         finally:
             HANG.set()
-        failures = {int(image.reference.uri): image.failure for image in images}
-        assert len(images) == len(failures) == 20
-        assert {number for number, failure in failures.items() if failure} == {3}
+        failures = {int(image.reference.uri): image for image in images if isinstance(image, FailedImage)}
+        assert len(images) == 20 and failures.keys() == {3}
         assert failures[3].kind == "timeout" and "deadline of 1 s" in failures[3].message
 
     def test_errors_of_reading(self, caplog):
         with caplog.at_level(logging.WARNING, logger=fetch_images.__name__):
             images = fetch_all(numbered(4), read=read_and_fail)
-        failures = [image.failure for image in sorted(images, key=lambda image: image.reference.uri)]
+        failures = sorted(images, key=lambda image: image.reference.uri)
         assert [failure.kind for failure in failures] == ["unreachable", "out_of_memory", "forbidden", "unreachable"]
         assert "ZeroDivisionError: a bug" in failures[0].message
         assert len([record for record in caplog.records if record.name == fetch_images.__name__]) == 1, "once a cause"
@@ -313,7 +313,7 @@ class TestWhatNobodyForesaw:
 
         monkeypatch.setattr(decode.OpenedImage, "decode", fail)
         image = ImageFetcher(FetchOptions(), DecodeOptions(), read_png).fetch(ImageReference("1"))
-        assert image.failure.kind == kind and message in image.failure.message
+        assert image.kind == kind and message in image.message
         assert image.facts.num_bytes and image.facts.decode_ms is not None
 
     def test_room_is_asked_for_before_decoding_and_only_for_images(self):
@@ -322,7 +322,7 @@ class TestWhatNobodyForesaw:
         fetcher.fetch(ImageReference("1"), asked.append)
         assert asked == [6 * 8 * 3]
         fetcher = ImageFetcher(FetchOptions(), DecodeOptions(max_pixels=10), read_png)
-        assert fetcher.fetch(ImageReference("1"), asked.append).failure.kind == "too_large"
+        assert fetcher.fetch(ImageReference("1"), asked.append).kind == "too_large"
         assert len(asked) == 1
 
 

@@ -12,7 +12,7 @@ from labelbeam.detectors.protocol import Detections
 from labelbeam.labelset.masks import decode_rle
 from labelbeam.labelset.schemas import TABLES, build_table
 from labelbeam.transforms import to_rows
-from labelbeam.transforms.elements import ImageFacts, ImageFailure, ImageReference, LabelledImage
+from labelbeam.transforms.elements import FailedImage, ImageFacts, ImageReference, LabelledImage
 from labelbeam.transforms.to_rows import MAX_MESSAGE_LENGTH, RowOptions, ToRows, _ToRowsFn, image_rows, rows_as_dicts
 from PIL import Image
 
@@ -38,7 +38,7 @@ def labelled(uri="photos/dog.jpg", masks=True, extras=None):
 
 
 def failed(uri="photos/gone.jpg", message="there is no such file"):
-    return LabelledImage(ImageReference(uri), ImageFacts(attempts=3), failure=ImageFailure("not_found", message))
+    return FailedImage(ImageReference(uri), ImageFacts(attempts=3), "not_found", message)
 
 
 def dicts(rows, table):

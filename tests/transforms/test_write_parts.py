@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.util import assert_that
 from labelbeam.detectors.protocol import Detections
-from labelbeam.transforms.elements import ImageFacts, ImageFailure, ImageReference, LabelledImage
+from labelbeam.transforms.elements import FailedImage, ImageFacts, ImageReference, LabelledImage
 from labelbeam.transforms.to_rows import RowOptions, image_rows
 from labelbeam.transforms.write_parts import PartLimits, WriteParts
 
@@ -21,9 +21,8 @@ def rows(index: int, failed: bool = False):
         np.ones(index % 3, np.int32),
         np.full(index % 3, 0.5, np.float32),
     )
-    image = LabelledImage(
-        reference, ImageFacts(1, 64, 48), None if failed else found, ImageFailure("timeout", "slow") if failed else None
-    )
+    facts = ImageFacts(1, 64, 48)
+    image = FailedImage(reference, facts, "timeout", "slow") if failed else LabelledImage(reference, facts, found)
     return image_rows(image, RowOptions({1: "ball"}), datetime.now(timezone.utc))
 
 

@@ -12,7 +12,7 @@ from apache_beam.transforms.environments import DockerEnvironment
 from labelbeam.pipeline.job import Job, build_graph
 from labelbeam.pipeline.label_config import prepare_label_config
 from labelbeam.pipeline.running.beam_options import parse_beam_options
-from labelbeam.transforms.elements import FetchedImageCoder
+from labelbeam.transforms.coders import PixelsCoder
 from labelbeam.transforms.sources.box_prompts import open_tables
 
 ROOT = Path(__file__).parents[3]
@@ -130,7 +130,7 @@ def test_from_reading_to_writing_is_one_stage_behind_a_shuffle(graph):
 
 
 def holds_pixels(coder):
-    return isinstance(coder, FetchedImageCoder) or any(map(holds_pixels, coder._get_component_coders()))
+    return isinstance(coder, PixelsCoder) or any(map(holds_pixels, coder._get_component_coders()))
 
 
 def test_resource_hints_of_a_preset_dont_break_the_stage_in_two(fake_detector):

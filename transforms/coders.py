@@ -1,0 +1,58 @@
+"""Coders of the elements; importing this module registers them with Beam."""
+
+import pickle
+from typing import Any
+
+import apache_beam as beam
+
+from ..labelset.rows import ImageRows
+from .elements import BoxPrompts, DetectOutcome, FetchOutcome, ImageReference, MemberLocation
+
+
+class InMemoryCoder(beam.coders.Coder):
+    """For elements within a fused stage: pickles where a runner insists on bytes; tells an element's size without doing so.
+
+    Beam samples the sizes of elements between steps, with the default coder by pickling them. Not a subclass of one of Beam's
+    fast coders: those have an implementation of their own, which never asks `estimate_size`.
+    """
+
+    def encode(self, value: Any) -> bytes:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+    def decode(self, encoded: bytes) -> Any:
+        return pickle.loads(encoded)
+
+    def estimate_size(self, value: FetchOutcome | DetectOutcome | ImageRows) -> int:
+        return value.num_bytes_in_memory + 256
+
+    def is_deterministic(self) -> bool:
+        return False
+
+
+class PixelsCoder(InMemoryCoder):
+    """Of its own class, so that a graph tells where pixels are."""
+
+
+class ImageReferenceCoder(beam.coders.Coder):
+    """Little more than the URI's own bytes: runners keep several copies of millions. Pickles where there is more than a URI."""
+
+    def encode(self, value: ImageReference) -> bytes:
+        if value.location is None and value.boxes is None:
+            return b"u" + value.uri.encode("utf-8", "surrogatepass")  # file names may hold lone surrogates
+        parts = (part and tuple(vars(part).values()) for part in (value.location, value.boxes))
+        return b"p" + pickle.dumps((value.uri, *parts), pickle.HIGHEST_PROTOCOL)
+
+    def decode(self, encoded: bytes) -> ImageReference:
+        if encoded.startswith(b"u"):
+            return ImageReference(encoded[1:].decode("utf-8", "surrogatepass"))
+        uri, location, boxes = pickle.loads(encoded[1:])
+        return ImageReference(uri, location and MemberLocation(*location), boxes and BoxPrompts(*boxes))
+
+    def is_deterministic(self) -> bool:
+        return False
+
+
+beam.coders.registry.register_coder(ImageReference, ImageReferenceCoder)
+beam.coders.registry.register_coder(FetchOutcome, PixelsCoder)
+beam.coders.registry.register_coder(DetectOutcome, InMemoryCoder)
+beam.coders.registry.register_coder(ImageRows, InMemoryCoder)
