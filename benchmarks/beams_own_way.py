@@ -29,8 +29,9 @@ from labelbeam.detectors.load import prepare
 from labelbeam.detectors.protocol import DetectOptions
 from labelbeam.detectors.signature import SIGNATURE, read_signature
 from labelbeam.detectors.weights import hub
-from labelbeam.pipeline.job import Job, run_job
-from labelbeam.pipeline.label_config import LabelConfig
+from labelbeam.pipeline.job import run_job
+from labelbeam.pipeline.prepare_job import prepare_job
+from labelbeam.pipeline.settings import JobSpec, LabelConfig
 from PIL import Image
 
 from .figures import Figure, arguments, in_own_process, publish
@@ -187,12 +188,13 @@ def _examples(paths: list[str]) -> str:
 
 def labelbeams_way(paths: list[str], weights: str | None, output: str) -> None:
     if weights is None:
-        label_config = free_label_config()
+        labels = free_label_config()
     else:
         spec = prepare(load_config("demo"), weights=weights, options=DetectOptions(min_score=MIN_SCORE, masks=False))
-        label_config = LabelConfig(spec, mask_format="none")
-    folder = os.path.dirname(paths[0])
-    result = run_job(Job([folder], output, label_config, limit=len(paths)), PipelineOptions(OPTIONS))
+        labels = LabelConfig(spec, mask_format="none")
+    spec = JobSpec([os.path.dirname(paths[0])], output, labels, limit=len(paths))
+    options = PipelineOptions(OPTIONS)
+    result = run_job(prepare_job(spec, options), options)
     _load_seconds.append(result.metrics["model_load_ms"] / 1000)
     if result.record["rows"]["images"] != len(paths) or result.record["failures"]:
         raise AssertionError(f"not all were labelled: {result.record}")

@@ -21,10 +21,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from labelbeam.detectors.load import DetectorSpec
 from labelbeam.detectors.protocol import Detections
 from labelbeam.labelset.schemas import TABLES
-from labelbeam.pipeline.job import Job, run_job
-from labelbeam.pipeline.label_images import ExecutionOptions
+from labelbeam.pipeline.job import run_job
+from labelbeam.pipeline.prepare_job import prepare_job
+from labelbeam.pipeline.settings import JobSpec
 from labelbeam.transforms.elements import ImageFacts, ImageReference, LabelledImage
-from labelbeam.transforms.fetch.options import DecodeOptions, FetchOptions
+from labelbeam.transforms.execution_options import ExecutionOptions
+from labelbeam.transforms.fetch.options import DecodeOptions
 from labelbeam.transforms.fetch_images import ImageFetcher
 from labelbeam.transforms.to_rows import RowOptions, image_rows, rows_as_dicts
 
@@ -69,11 +71,10 @@ class BusyDeviceSpec(DetectorSpec):
 
 
 def labelbeams_way(folder: Path, count: int, output: Path) -> None:
-    label_config = free_label_config()
-    label_config = replace(
-        label_config, mask_format="rle", detector=BusyDeviceSpec(**{**vars(label_config.detector), "has_masks": True})
-    )
-    result = run_job(Job([str(folder)], str(output), label_config, limit=count), PipelineOptions(OPTIONS))
+    labels = free_label_config(mask_format="rle")
+    labels = replace(labels, detector=BusyDeviceSpec(**{**vars(labels.detector), "has_masks": True}))
+    options = PipelineOptions(OPTIONS)
+    result = run_job(prepare_job(JobSpec([str(folder)], str(output), labels, limit=count), options), options)
     if result.record["rows"] != {"images": count, "detections": count * MASKS, "masks": count * MASKS}:
         raise AssertionError(f"not all was written: {result.record}")
 
@@ -90,7 +91,7 @@ class PlainHandler(ModelHandler[tuple[ImageReference, ImageFacts, np.ndarray], L
 
 
 def beams_way(folder: Path, count: int, output: Path) -> None:
-    fetcher = ImageFetcher(FetchOptions(), DecodeOptions())
+    fetcher = ImageFetcher(ExecutionOptions(), DecodeOptions())
 
     def decoded(path: str) -> tuple[ImageReference, ImageFacts, np.ndarray]:
         image = fetcher.fetch(ImageReference(path))
@@ -121,7 +122,7 @@ def seconds_of(way: Callable[[Path, int, Path], Any], folder: Path, count: int) 
             way(folder, count, Path(output))
             return time.monotonic() - started
 
-    batch = ExecutionOptions().batch_size
+    batch = ExecutionOptions().max_batch_size
     one_job(batch)  # what a process does once, as importing, belongs to neither
     first = one_job(batch)
     return one_job(count) - first
@@ -132,7 +133,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="photos (1,000; 300 with --quick)")
     args = parser.parse_args()
     count = args.images or (300 if args.quick else 1000)
-    images = count - ExecutionOptions().batch_size
+    images = count - ExecutionOptions().max_batch_size
     with tempfile.TemporaryDirectory() as name:
         folder = write_jpegs(Path(name, "photos"), count, IMAGE_WH)
         ours, ours_mib = in_own_process(seconds_of, labelbeams_way, folder, count)

@@ -29,10 +29,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import urllib3
-from labelbeam.pipeline.label_images import ExecutionOptions
 from labelbeam.storage import http_client
 from labelbeam.transforms.elements import ImageFacts, ImageReference
-from labelbeam.transforms.fetch.options import FetchOptions
+from labelbeam.transforms.execution_options import ExecutionOptions
 from labelbeam.transforms.fetch.prefetch import ReadAhead
 from labelbeam.transforms.fetch.read_bytes import read_bytes
 
@@ -44,7 +43,7 @@ IMAGES = 5_000
 NUM_BYTES = 10_000
 LATENCY_S = 0.02
 THREADS = 64
-OPTIONS = FetchOptions(read_threads=THREADS, max_per_host=THREADS)
+OPTIONS = ExecutionOptions(read_threads=THREADS, max_per_host=THREADS)
 SCHEMA = pa.schema({"uri": pa.string(), "sha256": pa.string(), "image": pa.binary()})
 ROWS_A_GROUP = 250  # more than img2dataset's 100; a larger group stops the fetching while it is written
 
@@ -85,7 +84,7 @@ def ahead(urls: list[str]) -> Iterator[Image]:
         fetch,
         _give_up,
         threads=OPTIONS.read_threads,
-        max_bytes=OPTIONS.max_ahead_bytes,
+        max_bytes=OPTIONS.prefetch_bytes,
         read_s=OPTIONS.deadline_s,
         at_once=OPTIONS.handed_on_at_once,
         lane_of=http_client.host_of,
@@ -93,7 +92,7 @@ def ahead(urls: list[str]) -> Iterator[Image]:
     )
     for url in urls:
         fetching.submit(url)
-        yield from fetching.results(leave=OPTIONS.max_ahead - 1)
+        yield from fetching.results(leave=OPTIONS.prefetch_images - 1)
     yield from fetching.results()
     fetching.close()
 
@@ -140,7 +139,7 @@ def seconds_to_label(urls: list[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         listed = _write_list(Path(folder, "urls.txt"), urls)
         started = time.monotonic()
-        result = run_free_job(listed, Path(folder, "labels"), len(urls), execution=ExecutionOptions(fetch=OPTIONS))
+        result = run_free_job(listed, Path(folder, "labels"), len(urls), execution=OPTIONS)
         seconds = time.monotonic() - started
     assert not result.record["failures"], result.record
     return seconds

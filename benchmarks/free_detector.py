@@ -10,8 +10,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from labelbeam.detectors.config import load_config
 from labelbeam.detectors.load import DetectorSpec
 from labelbeam.detectors.protocol import Detections, DetectOptions
-from labelbeam.pipeline.job import Job, JobResult, run_job
-from labelbeam.pipeline.label_config import LabelConfig
+from labelbeam.pipeline.job import JobResult, run_job
+from labelbeam.pipeline.prepare_job import prepare_job
+from labelbeam.pipeline.settings import JobSpec, LabelConfig
 
 BOXES = 5
 
@@ -41,8 +42,8 @@ class FreeDetectorSpec(DetectorSpec):
         return FreeDetector()
 
 
-def free_label_config() -> LabelConfig:
-    """With the demo detector's names of classes."""
+def free_label_config(**settings: Any) -> LabelConfig:
+    """With the demo detector's names of classes, and without masks; `settings` are a `LabelConfig`'s."""
     spec = FreeDetectorSpec(
         load_config("demo"),
         engine="saved_model",
@@ -53,13 +54,15 @@ def free_label_config() -> LabelConfig:
         takes_boxes=False,
         options=DetectOptions(),
     )
-    return LabelConfig(spec, mask_format="none")
+    return LabelConfig(spec, **{"mask_format": "none", **settings})
 
 
 def run_free_job(images: Path, output: Path, count: int, **settings: Any) -> JobResult:
-    """Labels a folder or list of `count` images on the FnApiRunner; `settings` are a `Job`'s."""
-    job = Job([str(images)], str(output), free_label_config(), **settings)
-    result = run_job(job, PipelineOptions(["--runner=FnApiRunner"]))
+    """Labels a folder or list of `count` images on the FnApiRunner; `settings` are a `JobSpec`'s."""
+    options = PipelineOptions(["--runner=FnApiRunner"])
+    result = run_job(
+        prepare_job(JobSpec([str(images)], str(output), free_label_config(), **settings), options), options
+    )
     if result.record["rows"] != {"images": count, "detections": count * BOXES}:
         raise AssertionError(f"not every image was labelled: {result.record}")
     return result

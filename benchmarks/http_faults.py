@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import apache_beam as beam
 import numpy as np
 from labelbeam.transforms.elements import FailedImage, FetchOutcome, ImageReference
-from labelbeam.transforms.fetch_images import FetchImages, FetchOptions
+from labelbeam.transforms.execution_options import ExecutionOptions
+from labelbeam.transforms.fetch_images import FetchImages
 from PIL import Image
 
 from benchmarks.figures import Figure, arguments, publish
@@ -111,7 +112,7 @@ def fetch(url: str, paths: list[str]) -> Run:
             _ = (
                 pipeline
                 | beam.Create(references, reshuffle=False)
-                | FetchImages(FetchOptions(deadline_s=DEADLINE_S))
+                | FetchImages(ExecutionOptions(deadline_s=DEADLINE_S))
                 | beam.Map(_end_of, url)
                 | beam.io.WriteToText(ends, shard_name_template="")
             )

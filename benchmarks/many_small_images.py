@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from labelbeam.transforms.write_parts import PartLimits
+from labelbeam.transforms.execution_options import ExecutionOptions
 from PIL import Image
 
 from benchmarks.figures import Figure, arguments, in_own_process, publish
@@ -82,11 +82,11 @@ def resident_mib() -> float:
 
 def through_labelbeam(images: Path, count: int) -> Cost:
     """To be called in a fresh process."""
-    output, parts = images.parent / "labels", PartLimits()
+    output = images.parent / "labels"
     written = functools.partial(_parts_in, output / "images")
     started, cpu_started = time.monotonic(), time.process_time()
-    with Watch(lambda: written() * parts.images, count) as peaks:
-        run_free_job(images, output, count, parts=parts)
+    with Watch(lambda: written() * ExecutionOptions.part_images, count) as peaks:
+        run_free_job(images, output, count)
     return Cost(time.monotonic() - started, time.process_time() - cpu_started, peaks)
 
 

@@ -25,8 +25,9 @@ from labelbeam.detectors.load import DetectorSpec, prepare
 from labelbeam.detectors.protocol import Detector
 from labelbeam.detectors.signature import SIGNATURE, read_signature
 from labelbeam.detectors.weights import hub
-from labelbeam.pipeline.job import Job, run_job
-from labelbeam.pipeline.label_config import LabelConfig
+from labelbeam.pipeline.job import run_job
+from labelbeam.pipeline.prepare_job import prepare_job
+from labelbeam.pipeline.settings import JobSpec, LabelConfig
 from PIL import Image
 
 from .figures import Figure, arguments, in_own_process, publish
@@ -82,16 +83,17 @@ def _call(call, name: str, pixels: np.ndarray) -> dict[str, np.ndarray]:
 def pipeline(photos: Path, detector: str, weights: str | None, concurrent_calls: int) -> float:
     """Seconds, as in the module's docstring."""
     spec = prepare(load_config(detector), weights=weights)
-    label_config = LabelConfig(SpecWithCalls(**vars(spec), concurrent_calls=concurrent_calls), mask_format="rle")
-    _job_seconds(photos, label_config, 1)  # what a process does once, as importing, belongs to neither
-    return -_job_seconds(photos, label_config, 1) + _job_seconds(photos, label_config, None)
+    labels = LabelConfig(SpecWithCalls(**vars(spec), concurrent_calls=concurrent_calls))
+    _job_seconds(photos, labels, 1)  # what a process does once, as importing, belongs to neither
+    return -_job_seconds(photos, labels, 1) + _job_seconds(photos, labels, None)
 
 
-def _job_seconds(photos: Path, label_config: LabelConfig, limit: int | None) -> float:
+def _job_seconds(photos: Path, labels: LabelConfig, limit: int | None) -> float:
     with tempfile.TemporaryDirectory() as output:
-        job = Job([str(photos)], output, label_config, limit=limit)
+        options = PipelineOptions(["--runner=FnApiRunner"])
+        job = prepare_job(JobSpec([str(photos)], output, labels, limit=limit), options)
         started = time.monotonic()
-        result = run_job(job, PipelineOptions(["--runner=FnApiRunner"]))
+        result = run_job(job, options)
         seconds = time.monotonic() - started
     if result.record["failures"]:
         raise AssertionError(f"photos failed: {result.record['failures']}")

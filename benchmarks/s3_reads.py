@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from labelbeam.storage import object_stores
 from labelbeam.storage.s3_client import _client
 from labelbeam.transforms.elements import ImageFacts
-from labelbeam.transforms.fetch.options import FetchOptions
+from labelbeam.transforms.execution_options import ExecutionOptions
 
 from benchmarks.figures import Figure, arguments, in_own_process, peak_mib, publish
 from tests.fakes.store_servers import moto_server
@@ -45,7 +45,7 @@ def fill(port: int, images: int) -> list[str]:
 def measure(way: Way, port: int, uris: list[str], threads: int) -> Cost:
     """Reads every object once; to be called in a fresh process."""
     _set_options(port)
-    read = _read_through_beam if way == "beam" else functools.partial(_read_through_client, options=FetchOptions())
+    read = _read_through_beam if way == "beam" else functools.partial(_read_through_client, options=ExecutionOptions())
     read(uris[0])  # imports, and the client where there's one
     before_mib, started = peak_mib(), time.monotonic()
     with ThreadPoolExecutor(threads) as pool:
@@ -54,7 +54,7 @@ def measure(way: Way, port: int, uris: list[str], threads: int) -> Cost:
     return Cost(len(uris) / (time.monotonic() - started), peak_mib() - before_mib)
 
 
-def _read_through_client(uri: str, options: FetchOptions) -> int:
+def _read_through_client(uri: str, options: ExecutionOptions) -> int:
     return len(object_stores.get_image(uri, options, ImageFacts()))
 
 
@@ -79,7 +79,7 @@ def _set_options(port: int) -> None:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--threads", type=int, default=FetchOptions().read_threads)
+    parser.add_argument("--threads", type=int, default=ExecutionOptions().read_threads)
     args = parser.parse_args()
     costs, peaks_mib = {}, {}
     with moto_server() as port:

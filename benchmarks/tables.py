@@ -22,8 +22,8 @@ from labelbeam.labelset.parts import new_stem, write_part
 from labelbeam.labelset.rows import ImageRows
 from labelbeam.labelset.schemas import build_table
 from labelbeam.transforms.elements import ImageFacts, ImageReference, LabelledImage
+from labelbeam.transforms.execution_options import ExecutionOptions
 from labelbeam.transforms.to_rows import RowOptions, image_rows, rows_as_dicts
-from labelbeam.transforms.write_parts import PartLimits
 
 from .figures import Figure, arguments, in_own_process, publish
 from .masks import detections
@@ -76,8 +76,8 @@ def labelled(images: int, with_masks: bool) -> list[ImageRows]:
 
 def write_parquet(rows: list[ImageRows], folder: str, tables: Sequence[str]) -> Callable[[], None]:
     def write() -> None:
-        for start in range(0, len(rows), PartLimits.images):
-            part = rows[start : start + PartLimits.images]
+        for start in range(0, len(rows), ExecutionOptions.part_images):
+            part = rows[start : start + ExecutionOptions.part_images]
             write_part(folder, new_stem("benchmark"), {name: build_table(name, part) for name in tables})
 
     return write

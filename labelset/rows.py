@@ -16,9 +16,10 @@ ErrorKind = Literal[
     "inference",
     "out_of_memory",
 ]
-
-
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
+
+MaskFormat = Literal["rle", "png", "none"]
+MASK_FORMATS: tuple[str, ...] = get_args(MaskFormat)
 
 
 def image_id(uri: str) -> str:

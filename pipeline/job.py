@@ -7,7 +7,7 @@ import _thread
 import contextlib
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -21,7 +21,6 @@ from ..labelset.clean_up import sweep
 from ..labelset.job_records import read_record, utc_now, write_record
 from ..labelset.label_set_file import write_label_set
 from ..labelset.lease import holding
-from ..labelset.rows import ErrorKind
 from ..storage import object_stores
 from ..storage.redaction import redact
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message, is_incomplete
@@ -29,14 +28,14 @@ from ..transforms.elements import METRICS_NAMESPACE
 from ..transforms.group_by_chunk import GroupByChunk
 from ..transforms.list_images import ListImages
 from ..transforms.skip_labelled import SkipLabelled
-from ..transforms.sources.inputs import ListOptions
 from ..transforms.workers.driver_link import DriverLink
 from ..transforms.workers.in_flight import remove_notes
-from ..transforms.write_parts import PartLimits, WriteParts
-from .label_config import LabelConfig
-from .label_images import ExecutionOptions, LabelReferences
+from ..transforms.write_parts import WriteParts
+from .label_config import PreparedLabelConfig
+from .label_images import LabelReferences
 from .running.missing import find_missing
 from .running.progress import following
+from .settings import JobSpec
 
 PACKAGES = ("labelbeam", "apache-beam", "tensorflow", "keras", "numpy", "pillow", "pyarrow")
 
@@ -48,27 +47,15 @@ def new_job_id() -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done.
+    """A job whose settings have been checked, and whose detector has been found: see `prepare_job`.
 
     Attributes:
-      inputs: files, folders, globs, lists and containers, as the user named them.
-      output: the output folder.
-      labelling: what decides the labels.
-      listing: how inputs are read.
-      pace: how the work is done.
-      parts: when a part is closed.
-      limit: label at most so many of the images listed.
-      retry_failed: error kinds of failed images to label again; None: what failed stays.
+      spec: what was asked for.
+      label_config: what decides the labels, prepared.
     """
 
-    inputs: Sequence[str]
-    output: str
-    label_config: LabelConfig
-    listing: ListOptions = ListOptions()
-    execution: ExecutionOptions = ExecutionOptions()
-    parts: PartLimits = PartLimits()
-    limit: int | None = None
-    retry_failed: Collection[ErrorKind] | None = None
+    spec: JobSpec
+    label_config: PreparedLabelConfig
     job_id: str = field(default_factory=new_job_id)
 
 
@@ -87,17 +74,22 @@ def build_graph(
     """The whole flow. `facts` are what the record says of the job beyond its figures; `link` is told of progress."""
     todo = (
         pipeline
-        | ListImages(job.inputs, job.listing)
-        | SkipLabelled(job.output, job.limit, job.label_config.boxes, job.retry_failed or (), link)
+        | ListImages(job.spec.inputs, job.spec.listing)
+        | SkipLabelled(job.spec.output, job.spec.limit, job.label_config.boxes, job.spec.retry_failed or (), link)
     )
     return (
         todo["references"]
         | GroupByChunk()
-        | LabelReferences(job.label_config, job.execution, job.output, link)
+        | LabelReferences(job.label_config, job.spec.execution, job.spec.output, link)
         | WriteParts(
-            job.output, job.job_id, job.label_config.tables, job.label_config.label_set.metadata, job.parts, link
+            job.spec.output,
+            job.job_id,
+            job.label_config.tables,
+            job.label_config.label_set.metadata,
+            job.spec.execution,
+            link,
         )
-        | CloseJob(todo["counts"], job.output, facts, link)
+        | CloseJob(todo["counts"], job.spec.output, facts, link)
     )
 
 
@@ -109,10 +101,10 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
       JobIncompleteError: if the figures of what was listed and what was written don't agree.
       Exception: whatever else stopped the pipeline. What finished parts hold stays; the same command goes on from there.
     """
-    with holding(job.output, job.job_id, on_lost=_thread.interrupt_main):
-        write_label_set(job.output, job.label_config.label_set)
-        sweep(job.output)
-        with following(job.output, job.job_id) as link:
+    with holding(job.spec.output, job.job_id, on_lost=_thread.interrupt_main):
+        write_label_set(job.spec.output, job.label_config.label_set)
+        sweep(job.spec.output)
+        with following(job.spec.output, job.job_id) as link:
             return _run_with_record(job, options, link)
 
 
@@ -122,14 +114,14 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
         "job_id": job.job_id,
         "status": "running",
         "labelling": job.label_config.label_set.fingerprint,
-        "inputs": [redact(uri) for uri in job.inputs],
-        "limit": job.limit,
-        "retry_failed": None if job.retry_failed is None else sorted(job.retry_failed),
+        "inputs": [redact(uri) for uri in job.spec.inputs],
+        "limit": job.spec.limit,
+        "retry_failed": None if job.spec.retry_failed is None else sorted(job.spec.retry_failed),
         "started_at": utc_now(),
         "runner": options.view_as(StandardOptions).runner,
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
-    write_record(job.output, facts)
+    write_record(job.spec.output, facts)
     pipeline = beam.Pipeline(options=options)
     build_graph(pipeline, job, facts, link)
     try:
@@ -144,29 +136,31 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
             raise KeyboardInterrupt from error
         # Runners wrap what a DoFn raises in their own words; then the record has more to tell.
         if is_incomplete(error):
-            record = read_record(job.output, job.job_id)
-            record["missing"] = find_missing(job.inputs, job.listing, job.limit, job.output, job.job_id, options)
+            record = read_record(job.spec.output, job.job_id)
+            record["missing"] = find_missing(
+                job.spec.inputs, job.spec.listing, job.spec.limit, job.spec.output, job.job_id, options
+            )
             _note_end(job, record)
             raise JobIncompleteError(incomplete_message(record)) from error
         _note_end(job, {**facts, "status": "failed", "error": f"{type(error).__name__}: {error}"[:2000]})
         raise
-    remove_notes(job.output)
+    remove_notes(job.spec.output)
     metrics = _metrics(result)
-    record = read_record(job.output, job.job_id)
+    record = read_record(job.spec.output, job.job_id)
     if loads := metrics.get("model_loads"):  # known only now: runners tell of metrics when all is done
         record["detector_loads"] = {
             "count": loads,
             "seconds": metrics["model_load_ms"] / 1000,
             "resident_bytes": metrics["model_resident_bytes"],
         }
-        write_record(job.output, record)
+        write_record(job.spec.output, record)
     return JobResult(record, metrics, time.monotonic() - started)
 
 
 def _note_end(job: Job, record: Mapping[str, Any]) -> None:
     """Writes the record of a job that failed, if that can be done: the disk, or the store, may be what failed."""
     with contextlib.suppress(OSError), object_stores.impatient():
-        write_record(job.output, {**record, "finished_at": utc_now()})
+        write_record(job.spec.output, {**record, "finished_at": utc_now()})
 
 
 def _metrics(result) -> dict[str, int]:

@@ -1,50 +1,43 @@
-"""What decides the labels: one detector with one configuration.
+"""From a `LabelConfig` to a detector that has been found and checked: `prepare_label_config`."""
 
-`prepare_label_config` turns names into a checked `LabelConfig`. Settings that change only speed (threads, batch size) or the
-choice of images don't belong here.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-from ..detectors.config import DetectorConfig, Engine
-from ..detectors.load import DetectorSpec, Precision
+from ..detectors.config import DetectorConfig
+from ..detectors.load import DetectorSpec
 from ..detectors.protocol import DetectOptions
 from ..labelset.label_set_file import LabelSet
 from ..storage.errors import UsageError
+from ..transforms.execution_options import ExecutionOptions
 from ..transforms.fetch.options import DecodeOptions, ModelInput
-from ..transforms.sources.box_prompts import BoxTables
-from ..transforms.to_rows import MaskFormat
+from ..transforms.sources.box_prompts import BoxTables, open_tables
+from ..transforms.sources.inputs import ListOptions
 from .find_detector import find_detector
-
-Decoding = Literal["exact", "fast"]
+from .settings import LabelConfig
 
 # What was done before there was such a setting: a label set without it has this value.
 _DEFAULTS = {"exif_orientation": "apply", "background_rgb": [255, 255, 255], "boxes_sha256": None, "keep": []}
 
 
 @dataclass(frozen=True)
-class LabelConfig:
-    """A detector and everything else that changes what is written of an image.
+class PreparedLabelConfig:
+    """A `LabelConfig` whose detector has been found and checked.
 
     Attributes:
-      detector: the prepared detector.
-      mask_format: `rle`, `png` or `none`.
-      decode: how images are decoded.
-      boxes: tables of boxes that take the place of the detector's own proposals; None if there are none.
+      config: what was asked for.
+      detector: what a worker needs to load it.
+      boxes: the tables of box prompts; None without.
     """
 
+    config: LabelConfig
     detector: DetectorSpec
-    mask_format: MaskFormat = "rle"
-    decode: DecodeOptions = DecodeOptions()
     boxes: BoxTables | None = None
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What two jobs must have in common to share an output folder; JSON types."""
-        detector, options = self.detector, self.detector.options
+        config, detector, options = self.config, self.detector, self.detector.options
         return {
             "detector": detector.config.name,
             "engine": detector.engine,
@@ -53,19 +46,30 @@ class LabelConfig:
             "labels": {str(i): name for i, name in sorted(detector.config.labels.items())},
             "min_score": options.min_score,
             "max_detections": options.max_detections,
-            "mask_format": self.mask_format,
+            "mask_format": config.mask_format,
             "keep": sorted(options.keep),
             "decode": self._decoding,
-            "exif_orientation": self.decode.exif_orientation,
-            "background_rgb": list(self.decode.background_rgb),
+            "exif_orientation": config.exif_orientation,
+            "background_rgb": list(config.background_rgb),
             "boxes_sha256": self.boxes.sha256 if self.boxes else None,
         }
 
     @property
     def _decoding(self) -> str:
-        if (fitted := self.decode.reduce_for) is None:
+        if self._model_input is None:
             return "exact"
-        return "fast, for {}×{} {}".format(*fitted.size_hw, fitted.resize)
+        return "fast, for {}×{} {}".format(*self._model_input.size_hw, self._model_input.resize)
+
+    @property
+    def _model_input(self) -> ModelInput | None:
+        """The size that images are decoded for; None if they are decoded in full."""
+        return _model_input(self.detector.config) if self.config.decode == "fast" else None
+
+    def decode_options(self, max_pixels: int = DecodeOptions.max_pixels) -> DecodeOptions:
+        """How images are decoded; those with more than `max_pixels` fail."""
+        return DecodeOptions(
+            max_pixels, self.config.exif_orientation, self.config.background_rgb, reduce_for=self._model_input
+        )
 
     @cached_property
     def label_set(self) -> LabelSet:
@@ -81,59 +85,48 @@ class LabelConfig:
 
 
 def prepare_label_config(
-    detector: str,
-    *,
-    weights: str | None = None,
-    engine: Engine = "saved_model",
-    precision: Precision = "float32",
-    min_score: float = 0.3,
-    max_detections: int = 100,
-    mask_format: MaskFormat = "rle",
-    keep: Sequence[str] = (),
-    max_batch_size: int | Literal["auto"] = "auto",
-    decode: DecodeOptions = DecodeOptions(),
-    decoding: Decoding = "exact",
-    boxes: BoxTables | None = None,
+    config: LabelConfig,
+    execution: ExecutionOptions = ExecutionOptions(),
+    listing: ListOptions = ListOptions(),
     processes: int = 1,
-) -> LabelConfig:
+) -> PreparedLabelConfig:
     """Finds and checks a detector; downloads published weights where they aren't in the cache yet.
 
     Args:
-      detector: a configuration's name (`labelbeam detectors` lists them), or the path or URI of a YAML file.
-      weights: TF Hub handle or folder of a SavedModel, instead of the configuration's.
-      min_score: detections below are dropped, in [0, 1].
-      max_detections: at most so many an image.
-      keep: further outputs of the model, written to the table `tensors`.
-      decode: how images are decoded; `reduce_for` is left to `decoding`.
-      decoding: `fast` decodes JPEGs at a half, a quarter or an eighth of their size where the detector makes them no larger.
-      boxes: from `given_boxes.open_tables`.
-      processes: processes that load a detector on one machine.
+      config: what decides the labels.
+      execution: how the detector is to be called.
+      listing: names the column of the URIs in tables of box prompts.
+      processes: worker processes on one machine that load a detector each.
 
     Raises:
       UsageError: names what can't be used, what was expected and what to do.
     """
-    if not 0 <= min_score <= 1:
-        raise UsageError(f"--min-score {min_score}: expected a number from 0 to 1")
-    if max_detections < 1:
-        raise UsageError(f"--max-detections {max_detections}: expected 1 or more")
-    options = DetectOptions(min_score, max_detections, masks=mask_format != "none", keep=tuple(dict.fromkeys(keep)))
-    spec = find_detector(
-        detector,
-        engine=engine,
-        precision=precision,
-        weights=weights,
-        options=options,
-        max_batch_size=max_batch_size,
-        processes=processes,
-    )
-    if decoding == "fast":
-        decode = replace(decode, reduce_for=_model_input(spec.config))
-    if boxes and not spec.takes_boxes:
-        raise UsageError(
-            f"--boxes: {detector} with engine {engine} finds boxes in its own way; give a detector with proposals, "
-            "which is mask_rcnn_inception_resnet_v2_1024x1024, and --engine keras"
+    spec = config.detector
+    if isinstance(spec, str):
+        options = DetectOptions(
+            config.min_score,
+            config.max_detections,
+            masks=config.mask_format != "none",
+            keep=tuple(dict.fromkeys(config.keep)),
         )
-    return LabelConfig(spec, mask_format, decode, boxes)
+        spec = find_detector(
+            spec,
+            engine=config.engine,
+            precision=config.precision,
+            weights=config.weights,
+            options=options,
+            max_batch_size=execution.batch_size,
+            processes=1 if execution.share_model else processes,
+        )
+    if config.decode == "fast":
+        _model_input(spec.config)  # which says so if the configuration lacks it
+    if config.boxes and not spec.takes_boxes:
+        raise UsageError(
+            f"--boxes: {spec.config.name} with engine {spec.engine} finds boxes in its own way; give a detector with "
+            "proposals, which is mask_rcnn_inception_resnet_v2_1024x1024, and --engine keras"
+        )
+    boxes = open_tables(config.boxes, listing.uri_column) if config.boxes else None
+    return PreparedLabelConfig(config, spec, boxes)
 
 
 def _model_input(config: DetectorConfig) -> ModelInput:

@@ -1,56 +1,32 @@
-"""LabelImages: labelling as one step of anybody's pipeline.
-
-    from labelbeam.pipeline.label_images import LabelImages
-    from labelbeam.pipeline.label_config import prepare_label_config
-
-    with beam.Pipeline() as p:
-        tables = p | beam.Create(uris) | LabelImages(prepare_label_config("demo"))
-        tables["detections"] | beam.io.WriteToParquet("detections", schemas.DETECTIONS)
-
-Not for a job that is to survive a crash or to be added to later: `labelbeam label` (pipeline/job.py) keeps an output folder.
-"""
+"""LabelImages: labelling as one step of anybody's Beam pipeline; and LabelReferences, the same step of a job."""
 
 import time
-from dataclasses import dataclass
 
 import apache_beam as beam
 
 from ..detectors.weights.stores import StoredDetector
 from ..labelset.rows import ImageRows
+from ..storage.errors import UsageError
 from ..transforms.detect import Detect, DetectorHandler
 from ..transforms.elements import ImageReference
-from ..transforms.fetch_images import FetchImages, FetchOptions
+from ..transforms.execution_options import ExecutionOptions
+from ..transforms.fetch_images import FetchImages
 from ..transforms.skip_labelled import DistinctImages
 from ..transforms.to_rows import RowOptions, ToRows, rows_as_dicts
 from ..transforms.workers.driver_link import DriverLink
-from .label_config import LabelConfig
+from .label_config import PreparedLabelConfig, prepare_label_config
+from .running.beam_options import processes_per_machine
+from .settings import LabelConfig
 
 _LOOK_EVERY_S = 0.1
-
-
-@dataclass(frozen=True)
-class ExecutionOptions:
-    """How the work is done, which doesn't change what comes out.
-
-    Attributes:
-      batch_size: images handed to the detector at a time.
-      share_model: one loaded detector for all processes of a machine, instead of one each.
-      model_copies: with `share_model`, so many of them, which take turns.
-      fetch: threads, limits and deadlines of reading.
-    """
-
-    batch_size: int = 16
-    share_model: bool = False
-    model_copies: int = 1
-    fetch: FetchOptions = FetchOptions()
 
 
 class LabelReferences(beam.PTransform):
     """ImageReferences in, ImageRows out, one for one: fetch, detect, make rows. One fused stage; pixels are never shuffled.
 
     Args:
-      labelling: from `prepare_label_config`.
-      pace: how the work is done.
+      label_config: from `prepare_label_config`.
+      execution: how the work is done.
       output: the output folder with which notes are kept on images of which a process dies, so that the next start knows them;
         None where none is kept.
       link: tells when to begin nothing new.
@@ -58,7 +34,7 @@ class LabelReferences(beam.PTransform):
 
     def __init__(
         self,
-        label_config: LabelConfig,
+        label_config: PreparedLabelConfig,
         execution: ExecutionOptions = ExecutionOptions(),
         output: str | None = None,
         link: DriverLink = DriverLink(),
@@ -71,10 +47,12 @@ class LabelReferences(beam.PTransform):
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageRows]:
         detector = self._label_config.detector
-        rows = RowOptions(detector.config.labels, self._label_config.mask_format if detector.has_masks else "none")
+        rows = RowOptions(
+            detector.config.labels, self._label_config.config.mask_format if detector.has_masks else "none"
+        )
         handler = DetectorHandler(
             StoredDetector(detector),
-            self._execution.batch_size,
+            self._execution.max_batch_size,
             self._execution.share_model,
             self._output,
             self._execution.model_copies,
@@ -82,7 +60,11 @@ class LabelReferences(beam.PTransform):
         return (
             references
             | beam.Filter(_UntilStopped(self._link)).with_output_types(ImageReference)
-            | FetchImages(self._execution.fetch, self._label_config.decode, output=self._output)
+            | FetchImages(
+                self._execution,
+                self._label_config.decode_options(self._execution.max_pixels),
+                output=self._output,
+            )
             | Detect(handler)
             | ToRows(rows)
         )
@@ -107,36 +89,51 @@ class _UntilStopped:
 
 
 class LabelImages(beam.PTransform):
-    """A PCollection of URIs in, a dict of PCollections of rows (dicts) out: `images`, `detections`, `masks`, `tensors`.
+    """Labels a PCollection of image URIs: one step of a Beam pipeline of one's own.
 
-    Each distinct URI gives exactly one row in `images`, whether it could be labelled or not. The rows' columns are those of
-    `labelset/schemas.py`. PNG masks need an output folder and so aren't offered here.
+    Each distinct URI gives exactly one row in `images`, whether it could be labelled or not. For a job that survives a crash
+    and can be added to later, use `labelbeam.label`, which keeps an output folder.
 
     Args:
-      labelling: from `prepare_label_config`.
-      pace: how the work is done.
+      config: what decides the labels; mask format `rle` or `none`, and no box prompts.
+      execution: how the work is done.
+
+    Returns:
+      A dict of PCollections of rows, one a table: `images`, `detections`, `masks` if the detector gives masks, `tensors` if
+      `config.keep` names outputs. A row is a dict of plain Python values with the columns of docs/tables.md: boxes as
+      `ymin, xmin, ymax, xmax` in [0, 1] and `x, y, w, h` in pixels, scores in [0, 1].
 
     Raises:
-      ValueError: if the label set's mask format is `png`, or it has boxes of its own.
+      UsageError: if the configuration can't be used: now if its values say so, and as the step is applied if the detector
+        can't be found or its weights aren't right.
+
+    Example:
+      >>> with beam.Pipeline() as pipeline:
+      ...     uris = pipeline | beam.Create(["photos/one.jpg", "https://example.org/two.jpg"])
+      ...     tables = uris | labelbeam.LabelImages(labelbeam.LabelConfig("demo", min_score=0.5))
+      ...     tables["detections"] | beam.Map(lambda row: print(row["uri"], row["class_name"], row["score"]))
     """
 
-    def __init__(self, label_config: LabelConfig, execution: ExecutionOptions = ExecutionOptions()):
+    def __init__(self, config: LabelConfig, execution: ExecutionOptions = ExecutionOptions()):
         super().__init__()
-        if label_config.mask_format == "png":
-            raise ValueError("LabelImages gives rows, not files: use mask_format 'rle' or 'none'")
-        if label_config.boxes is not None:
-            raise ValueError(
-                "LabelImages can't join tables of boxes: use `labelbeam label --boxes`, or LabelReferences with "
-                "references that carry their boxes"
+        if config.mask_format == "png":
+            raise UsageError("LabelImages gives rows, not files: use mask_format 'rle' or 'none'")
+        if config.boxes:
+            raise UsageError(
+                "LabelImages can't join tables of boxes: use `labelbeam.label`, or LabelReferences with references that "
+                "carry their boxes"
             )
-        self._label_config = label_config
+        self._config = config
         self._execution = execution
 
     def expand(self, uris: beam.PCollection[str]) -> dict[str, beam.PCollection[dict]]:
+        prepared = prepare_label_config(
+            self._config, self._execution, processes=processes_per_machine(uris.pipeline.options)
+        )
         rows = (
             uris
             | beam.Map(ImageReference).with_output_types(ImageReference)
             | DistinctImages()
-            | LabelReferences(self._label_config, self._execution)
+            | LabelReferences(prepared, self._execution)
         )
-        return {table: rows | table >> beam.FlatMap(rows_as_dicts, table) for table in self._label_config.tables}
+        return {table: rows | table >> beam.FlatMap(rows_as_dicts, table) for table in prepared.tables}

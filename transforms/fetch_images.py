@@ -24,13 +24,12 @@ from ..storage.uris import is_http
 from . import coders  # noqa: F401  registers them
 from .decode.decoding import DecodedImage, open_image
 from .elements import FailedImage, FetchedImage, FetchOutcome, ImageError, ImageFacts, ImageReference
-from .fetch.options import DecodeOptions, FetchOptions, ReadOptions
+from .execution_options import ExecutionOptions
+from .fetch.options import DecodeOptions, ReadOptions
 from .fetch.prefetch import ReadAhead, Reserve
 from .fetch.read_bytes import read_bytes
 from .workers.in_flight import CrashNotes, open_notes
 from .workers.malloc import keep_large_blocks
-
-__all__ = ["DecodeOptions", "FetchImages", "FetchOptions"]
 
 # Reading checks its deadline itself wherever it can. Where it can't (names being resolved, network disks, clients of
 # object stores), it is given up from outside: a little later, so that whoever can tell more of the cause comes first.
@@ -59,7 +58,7 @@ class FetchImages(beam.PTransform):
 
     def __init__(
         self,
-        options: FetchOptions = FetchOptions(),
+        options: ExecutionOptions = ExecutionOptions(),
         decode: DecodeOptions = DecodeOptions(),
         read: ReadBytes = read_bytes,
         output: str | None = None,
@@ -74,9 +73,9 @@ class FetchImages(beam.PTransform):
 @beam.typehints.with_input_types(ImageReference)
 @beam.typehints.with_output_types(FetchOutcome)
 class _FetchDoFn(beam.DoFn):
-    """Keeps up to `max_ahead` images under way, while the steps behind it are busy with those that it has put out."""
+    """Keeps up to `prefetch_images` images under way, while the steps behind it are busy with those that it has put out."""
 
-    def __init__(self, options: FetchOptions, decode: DecodeOptions, read: ReadBytes, output: str | None):
+    def __init__(self, options: ExecutionOptions, decode: DecodeOptions, read: ReadBytes, output: str | None):
         self._options = options
         self._decode = decode
         self._read = read
@@ -96,8 +95,8 @@ class _FetchDoFn(beam.DoFn):
             self._give_up,
             threads=options.read_threads,
             makers=options.decode_threads or processors(),
-            max_bytes=options.max_ahead_bytes,
-            max_made=options.max_decoded,
+            max_bytes=options.prefetch_bytes,
+            max_made=options.prefetch_decoded,
             at_once=options.handed_on_at_once,
             read_s=options.deadline_s * _GIVE_UP_FACTOR,
             lane_of=_host_of,
@@ -109,8 +108,8 @@ class _FetchDoFn(beam.DoFn):
 
     def process(self, reference: ImageReference, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
         self._ahead.submit((reference, timestamp, window))
-        # Nothing comes out until `max_ahead` are under way: a model that is fed earlier runs while nothing is read.
-        yield from self._ahead.results(leave=self._options.max_ahead - 1)
+        # Nothing comes out until `prefetch_images` are under way: a model that is fed earlier runs while nothing is read.
+        yield from self._ahead.results(leave=self._options.prefetch_images - 1)
 
     def finish_bundle(self):
         yield from self._ahead.results()
@@ -149,7 +148,7 @@ class ImageFetcher:
 
     def __init__(
         self,
-        options: FetchOptions,
+        options: ExecutionOptions,
         decode: DecodeOptions,
         read: ReadBytes = read_bytes,
         notes: CrashNotes | None = None,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -20,14 +20,11 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from ..detectors.device_share import processors
 from ..labelset.masks import EncodedMask, encode_box_masks, png_bytes
-from ..labelset.rows import ImageRows
+from ..labelset.rows import MASK_FORMATS, ImageRows, MaskFormat
 from ..labelset.schemas import build_table
 from ..storage.redaction import redact, without_user_info
 from . import coders  # noqa: F401  registers them
 from .elements import DetectOutcome, FailedImage, LabelledImage
-
-MaskFormat = Literal["rle", "png", "none"]
-MASK_FORMATS: tuple[str, ...] = get_args(MaskFormat)
 
 MAX_MESSAGE_LENGTH = 500  # characters of `error_message`: a model's error may quote a whole graph
 MAX_WAITING_BYTES = 256 << 20  # of masks that aren't encoded yet: more than that, and the model waits for them

@@ -22,22 +22,8 @@ from ..labelset.parts import ids_sum, new_stem, write_part
 from ..labelset.rows import ImageRows
 from ..storage import files as output_files
 from ..storage.uris import join
+from .execution_options import ExecutionOptions
 from .workers.driver_link import FAILED, LABELLED, DriverLink
-
-
-@dataclass(frozen=True)
-class PartLimits:
-    """When a part is closed: at whichever comes first. Much smaller parts cost files, much larger ones cost work to lose.
-
-    Attributes:
-      images: images in a part.
-      seconds: since the part's first image came.
-      num_bytes: of rows in memory, estimated.
-    """
-
-    images: int = 500
-    seconds: float = 120.0
-    num_bytes: int = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -65,7 +51,7 @@ class WriteParts(beam.PTransform):
       job_id: goes into the parts' names.
       tables: names of the tables that this label set has, of `schemas.TABLES`.
       metadata: key-value metadata for every file: the label set.
-      limits: when a part is closed.
+      options: say when a part is closed: at so many images, bytes, or seconds.
       link: is told of every image.
     """
 
@@ -75,11 +61,11 @@ class WriteParts(beam.PTransform):
         job_id: str,
         tables: tuple[str, ...],
         metadata: Mapping[str, str],
-        limits: PartLimits = PartLimits(),
+        options: ExecutionOptions = ExecutionOptions(),
         link: DriverLink = DriverLink(),
     ):
         super().__init__()
-        self._fn = _WritePartsFn(output, job_id, tables, metadata, limits, link)
+        self._fn = _WritePartsFn(output, job_id, tables, metadata, options, link)
 
     def expand(self, rows: beam.PCollection[ImageRows]) -> beam.PCollection[Part]:
         return rows | beam.ParDo(self._fn).with_output_types(Part)
@@ -92,14 +78,14 @@ class _WritePartsFn(beam.DoFn):
         job_id: str,
         tables: tuple[str, ...],
         metadata: Mapping[str, str],
-        limits: PartLimits,
+        options: ExecutionOptions,
         link: DriverLink,
     ):
         self._output = output
         self._job_id = job_id
         self._tables = tables
         self._metadata = dict(metadata)
-        self._limits = limits
+        self._options = options
         self._link = link
         self._tally = self._writer = None
 
@@ -124,9 +110,9 @@ class _WritePartsFn(beam.DoFn):
         self._tally.add(LABELLED if rows.tables["images"]["status"][0] == "ok" else FAILED)
         self._open_bytes += rows.num_bytes_in_memory
         if (
-            len(self._open) >= self._limits.images
-            or self._open_bytes >= self._limits.num_bytes
-            or time.monotonic() - self._opened_at >= self._limits.seconds
+            len(self._open) >= self._options.part_images
+            or self._open_bytes >= self._options.part_bytes
+            or time.monotonic() - self._opened_at >= self._options.part_seconds
         ):
             yield from self._close()
 

@@ -4,25 +4,20 @@ import os
 from importlib import resources
 
 from ...results.drawing.contact_sheet import write_contact_sheet
-from ..job import Job
-from ..label_config import prepare_label_config
-from ..label_images import ExecutionOptions
+from ..prepare_job import prepare_job
 from ..running.beam_options import parse_beam_options
-from .label import AUTO_BATCH_SIZE, run_and_report
+from ..settings import JobSpec, LabelConfig
+from .label import run_and_report
 
 
 def run_demo(output: str) -> int:
     """Labels the demo images into `output`; returns the exit code."""
     with resources.as_file(resources.files("labelbeam.pipeline") / "demo_images") as images:
-        job = Job(
-            [str(images)],
-            os.path.abspath(output),
-            prepare_label_config("demo"),
-            execution=ExecutionOptions(AUTO_BATCH_SIZE),
-        )
-        code = run_and_report(job, parse_beam_options([], []))
+        options = parse_beam_options([])
+        job = prepare_job(JobSpec([str(images)], os.path.abspath(output), LabelConfig("demo")), options)
+        code = run_and_report(job, options)
         if code == 0:
-            sheet = os.path.join(job.output, "contact_sheet.png")
-            write_contact_sheet(job.output, sheet)
+            sheet = os.path.join(job.spec.output, "contact_sheet.png")
+            write_contact_sheet(job.spec.output, sheet)
             print(f"  look        {sheet}")
     return code

@@ -19,18 +19,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from ...detectors.device_share import processors
-from ...labelset.label_set_file import check_label_set
 from ...results.result_files import check_result_file, write_json
 from ...storage.errors import UsageError
 from ...transforms.elements import ImageReference
 from ...transforms.list_images import ListImages
 from ...transforms.skip_labelled import ListedCounts, SkipLabelled
-from ..commands.label import prepare_job
+from ..commands.label import job_spec
 from ..job import Job
+from ..prepare_job import prepare_job
 from .beam_options import parse_beam_options
 from .sample_run import SampleRun, keeping_detector, run_sample
 
@@ -110,11 +109,11 @@ def run_estimate(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int
         raise UsageError(
             "--runner: an estimate is made in this process, for workers like this machine; leave the option out"
         )
-    FileSystems.set_options(options)
-    job, _ = prepare_job(args, processes=1)
-    if job.output is not None:
-        check_label_set(job.output, job.label_config.label_set)
-    estimate = make_estimate(job, options, args.sample, args.seed, args.workers, args.price_per_hour)
+    with tempfile.TemporaryDirectory(prefix="labelbeam-estimate-") as folder:
+        if args.output is None:
+            args.output = str(Path(folder, "nothing-labelled-yet"))
+        job = prepare_job(job_spec(args), options)
+        estimate = make_estimate(job, options, args.sample, args.seed, args.workers, args.price_per_hour)
     print(describe(estimate))
     if args.json is not None:
         write_json(
@@ -131,7 +130,7 @@ def make_estimate(
     """Measures and forecasts.
 
     Args:
-      job: what would be done; with None for an output folder, nothing is labelled yet.
+      job: what would be done.
       options: of a runner in this process.
       sample: images to time at least, if there are as many.
       seed: of the sample.
@@ -142,15 +141,15 @@ def make_estimate(
       UsageError: if there is nothing to label.
     """
     job = keeping_detector(job)
-    listed = list_with_sample(job, options, job.execution.batch_size + sample * (1 + MAX_SAMPLE_FACTOR), seed)
+    listed = list_with_sample(job, options, job.spec.execution.max_batch_size + sample * (1 + MAX_SAMPLE_FACTOR), seed)
     todo = listed.counts.listed - listed.counts.skipped
     if not todo:
         raise UsageError(
             f"nothing to label: {listed.counts.listed:,} images were listed"
-            + (f", and all are labelled in {job.output}" if listed.counts.listed else "")
+            + (f", and all are labelled in {job.spec.output}" if listed.counts.listed else "")
         )
     first, measured = time_sample(job, listed.sample, sample, options)
-    image_s = seconds_an_image(measured, job.execution.batch_size)
+    image_s = seconds_an_image(measured, job.spec.execution.max_batch_size)
     start_s = max(0.0, first.total_s - first.images * image_s.value)
     num_bytes = _mean(measured.num_bytes)
     return Estimate(
@@ -178,8 +177,8 @@ def list_with_sample(job: Job, options: PipelineOptions, size: int, seed: int) -
         with beam.Pipeline(options=options) as pipeline:
             todo = (
                 pipeline
-                | ListImages(job.inputs, job.listing)
-                | SkipLabelled(job.output, job.limit, job.label_config.boxes, job.retry_failed or ())
+                | ListImages(job.spec.inputs, job.spec.listing)
+                | SkipLabelled(job.spec.output, job.spec.limit, job.label_config.boxes, job.spec.retry_failed or ())
             )
             _ = todo["counts"] | "Counts" >> beam.Map(_save, str(counts))
             _ = todo["references"] | beam.CombineGlobally(_Draw(size, seed)) | "Sample" >> beam.Map(_save, str(sample))
@@ -219,7 +218,7 @@ def time_sample(
     job: Job, sample: Sequence[ImageReference], size: int, options: PipelineOptions
 ) -> tuple[SampleRun, SampleRun]:
     """The run that starts the detector, over one batch, and the one that counts, over other images if there are enough."""
-    batch = job.execution.batch_size
+    batch = job.spec.execution.max_batch_size
     first = run_sample(job, sample[:batch], options)
     rest = sample[batch:] or sample
     measured = run_sample(job, rest[:size], options)

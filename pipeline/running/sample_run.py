@@ -93,8 +93,10 @@ def run_sample(job: Job, references: Sequence[ImageReference], options: Pipeline
                 | beam.FlatMap(pickle.loads).with_output_types(ImageReference)
                 | GroupByChunk()
                 | "Began" >> beam.ParDo(_NoteTimes(began)).with_output_types(ImageReference)
-                | LabelReferences(job.label_config, job.execution, output)
-                | WriteParts(output, job.job_id, job.label_config.tables, job.label_config.label_set.metadata, job.parts)
+                | LabelReferences(job.label_config, job.spec.execution, output)
+                | WriteParts(
+                    output, job.job_id, job.label_config.tables, job.label_config.label_set.metadata, job.spec.execution
+                )
                 | "Written" >> beam.ParDo(_NoteTimes(written))
             )
         total_s = time.monotonic() - started

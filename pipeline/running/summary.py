@@ -32,9 +32,9 @@ def summarize(job: Job, result: JobResult) -> str:
                 f"{result.metrics['model_load_ms'] / 1000:.1f} s, "
                 f"{result.metrics['model_resident_bytes'] / 1e6:,.0f} MB"
             )
-    lines.append(f"  tables      {job.output}/{{{','.join(job.label_config.tables)}}}/part-*.parquet")
+    lines.append(f"  tables      {job.spec.output}/{{{','.join(job.label_config.tables)}}}/part-*.parquet")
     lines.append(
-        f"  read them   python -c \"import pandas as pd; print(pd.read_parquet('{job.output}/detections')"
+        f"  read them   python -c \"import pandas as pd; print(pd.read_parquet('{job.spec.output}/detections')"
         ".groupby('class_name').score.describe())\""
     )
     return "\n".join(lines)

@@ -19,10 +19,10 @@ from labelbeam.detectors.load import DetectorSpec
 from labelbeam.detectors.protocol import Detections, DetectOptions
 from labelbeam.pipeline.commands.label import run_and_report
 from labelbeam.pipeline.job import Job
-from labelbeam.pipeline.label_config import LabelConfig
-from labelbeam.pipeline.label_images import ExecutionOptions
+from labelbeam.pipeline.label_config import prepare_label_config
 from labelbeam.pipeline.running.beam_options import parse_beam_options
-from labelbeam.transforms.write_parts import PartLimits
+from labelbeam.pipeline.settings import JobSpec, LabelConfig
+from labelbeam.transforms.execution_options import ExecutionOptions
 from PIL import Image, ImageFile
 
 FATAL = 13  # the number of the image
@@ -109,15 +109,6 @@ def main() -> None:
     )
     share_model = "--share-model" in arguments
     options = parse_beam_options([a for a in arguments if a != "--share-model"], [])
-    sys.exit(
-        run_and_report(
-            Job(
-                [images],
-                output,
-                LabelConfig(spec),
-                execution=ExecutionOptions(BATCH_SIZE, share_model),
-                parts=PartLimits(images=PART_IMAGES),
-            ),
-            options,
-        )
-    )
+    execution = ExecutionOptions(batch_size=BATCH_SIZE, share_model=share_model, part_images=PART_IMAGES)
+    job = JobSpec([images], output, LabelConfig(spec), execution)
+    sys.exit(run_and_report(Job(job, prepare_label_config(job.labels)), options))

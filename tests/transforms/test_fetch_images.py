@@ -18,7 +18,9 @@ from labelbeam.labelset.rows import ERROR_KINDS
 from labelbeam.transforms import fetch_images
 from labelbeam.transforms.decode import decoding as decode
 from labelbeam.transforms.elements import FailedImage, FetchedImage, ImageError, ImageReference
-from labelbeam.transforms.fetch_images import DecodeOptions, FetchImages, FetchOptions, ImageFetcher
+from labelbeam.transforms.execution_options import ExecutionOptions
+from labelbeam.transforms.fetch.options import DecodeOptions
+from labelbeam.transforms.fetch_images import FetchImages, ImageFetcher
 from labelbeam.transforms.workers import malloc
 from PIL import Image
 
@@ -129,7 +131,7 @@ def fetched(tmp_path_factory):
             "folder": str(folder),
         }
         names = {uri: name for name, uri in uris.items()}
-        images = fetch_all([ImageReference(uri) for uri in uris.values()], FetchOptions(retries=1, backoff_s=0.01))
+        images = fetch_all([ImageReference(uri) for uri in uris.values()], ExecutionOptions(retries=1, backoff_s=0.01))
     assert len(images) == len(uris), "exactly one element for every reference"
     return {names[image.reference.uri]: image for image in images}
 
@@ -187,7 +189,7 @@ def test_timestamps_and_windows_are_kept(tmp_path, windowing):
             | beam.Create(range(25), reshuffle=False)
             | beam.Map(lambda i: TimestampedValue(ImageReference(str(tmp_path / f"{i}.png")), i))
             | beam.WindowInto(windowing)
-            | FetchImages(FetchOptions(max_ahead=4))
+            | FetchImages(ExecutionOptions(prefetch_images=4))
             | beam.ParDo(Placed())
         )
         assert_that(placed, equal_to(expected))
@@ -211,17 +213,19 @@ def test_sizes_are_sampled_without_pickling_pixels(tmp_path, monkeypatch):
 
 class TestAhead:
     def test_reads_while_the_model_runs_and_no_further_than_allowed(self, observed):
-        images = fetch_all(numbered(60), FetchOptions(max_ahead=8, read_threads=3), read=read_png, then=busy_model)
+        images = fetch_all(
+            numbered(60), ExecutionOptions(prefetch_images=8, read_threads=3), read=read_png, then=busy_model
+        )
         assert len(images) == 60
         assert observed.most_ahead == 8
 
     def test_threads_are_bounded(self, observed):
-        assert len(fetch_all(numbered(100), FetchOptions(read_threads=3), read=read_png)) == 100
+        assert len(fetch_all(numbered(100), ExecutionOptions(read_threads=3), read=read_png)) == 100
         assert 2 <= observed.most_reading <= 3
 
-    @pytest.mark.parametrize("max_ahead_bytes", [1, 200, 10_000])
-    def test_any_budget_passes_every_image(self, max_ahead_bytes):
-        images = fetch_all(numbered(100), FetchOptions(max_ahead_bytes=max_ahead_bytes), read=read_png)
+    @pytest.mark.parametrize("prefetch_bytes", [1, 200, 10_000])
+    def test_any_budget_passes_every_image(self, prefetch_bytes):
+        images = fetch_all(numbered(100), ExecutionOptions(prefetch_bytes=prefetch_bytes), read=read_png)
         assert sorted(int(image.reference.uri) for image in images) == list(range(100))
         assert all(isinstance(image, FetchedImage) for image in images)
 
@@ -240,7 +244,7 @@ class TestHosts:
         with MisbehavingServer() as slow, MisbehavingServer({"a.png": png()}) as quick:
             hanging = [ImageReference(slow.url(f"/hang?{number}")) for number in range(6)]
             good = [ImageReference(quick.url(f"/files/a.png?{number}")) for number in range(20)]
-            images = fetch_all(hanging + good, FetchOptions(read_threads=4, max_per_host=2, deadline_s=1))
+            images = fetch_all(hanging + good, ExecutionOptions(read_threads=4, max_per_host=2, deadline_s=1))
         assert [isinstance(image, FetchedImage) for image in images[:20]] == [True] * 20, (
             "those of the quick host come first"
         )
@@ -252,7 +256,7 @@ class TestHosts:
     def test_no_more_requests_at_once_than_allowed(self):
         with MisbehavingServer({"short": b"abc"}) as server:
             references = [ImageReference(server.url(f"/drip/short?{number}")) for number in range(24)]
-            images = fetch_all(references, FetchOptions(max_per_host=3))
+            images = fetch_all(references, ExecutionOptions(max_per_host=3))
             assert {image.kind for image in images} == {"not_an_image"}
             assert server.most_active == 3
 
@@ -282,7 +286,7 @@ def read_and_fail(reference, options, facts):
 
 class TestWhatNobodyForesaw:
     def test_a_read_that_hangs_is_given_up(self):
-        options = FetchOptions(deadline_s=1, read_threads=3)
+        options = ExecutionOptions(deadline_s=1, read_threads=3)
         HANG.clear()
         try:
             images = fetch_all(numbered(20), options, read=read_and_hang)
@@ -312,16 +316,16 @@ class TestWhatNobodyForesaw:
             raise error
 
         monkeypatch.setattr(decode.OpenedImage, "decode", fail)
-        image = ImageFetcher(FetchOptions(), DecodeOptions(), read_png).fetch(ImageReference("1"))
+        image = ImageFetcher(ExecutionOptions(), DecodeOptions(), read_png).fetch(ImageReference("1"))
         assert image.kind == kind and message in image.message
         assert image.facts.num_bytes and image.facts.decode_ms is not None
 
     def test_room_is_asked_for_before_decoding_and_only_for_images(self):
         asked = []
-        fetcher = ImageFetcher(FetchOptions(), DecodeOptions(), read_png)
+        fetcher = ImageFetcher(ExecutionOptions(), DecodeOptions(), read_png)
         fetcher.fetch(ImageReference("1"), asked.append)
         assert asked == [6 * 8 * 3]
-        fetcher = ImageFetcher(FetchOptions(), DecodeOptions(max_pixels=10), read_png)
+        fetcher = ImageFetcher(ExecutionOptions(), DecodeOptions(max_pixels=10), read_png)
         assert fetcher.fetch(ImageReference("1"), asked.append).kind == "too_large"
         assert len(asked) == 1
 

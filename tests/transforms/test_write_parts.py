@@ -8,8 +8,9 @@ import pytest
 from apache_beam.testing.util import assert_that
 from labelbeam.detectors.protocol import Detections
 from labelbeam.transforms.elements import FailedImage, ImageFacts, ImageReference, LabelledImage
+from labelbeam.transforms.execution_options import ExecutionOptions
 from labelbeam.transforms.to_rows import RowOptions, image_rows
-from labelbeam.transforms.write_parts import PartLimits, WriteParts
+from labelbeam.transforms.write_parts import WriteParts
 
 TABLES = ("images", "detections")
 
@@ -26,7 +27,7 @@ def rows(index: int, failed: bool = False):
     return image_rows(image, RowOptions({1: "ball"}), datetime.now(timezone.utc))
 
 
-def write(tmp_path, images, limits=PartLimits(), check=lambda parts: None):
+def write(tmp_path, images, limits=ExecutionOptions(), check=lambda parts: None):
     with beam.Pipeline(runner="FnApiRunner") as p:
         parts = (
             p
@@ -51,9 +52,9 @@ def test_a_part_is_one_file_a_table_with_one_stem(tmp_path):
 @pytest.mark.parametrize(
     "limits, sizes",
     [
-        (PartLimits(images=4), [2, 4, 4]),
-        (PartLimits(seconds=0), [1] * 10),
-        (PartLimits(num_bytes=1), [1] * 10),
+        (ExecutionOptions(part_images=4), [2, 4, 4]),
+        (ExecutionOptions(part_seconds=1e-9), [1] * 10),
+        (ExecutionOptions(part_bytes=1), [1] * 10),
     ],
 )
 def test_parts_are_closed_at_their_limits(tmp_path, limits, sizes):

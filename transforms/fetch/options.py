@@ -1,4 +1,4 @@
-"""How images are read and decoded: the settings of `FetchImages`, and of the steps it is made of.
+"""How images are read and decoded: the settings of `read_bytes` and `decode`.
 
 Plain frozen dataclasses without imports, so that they can be made and checked before anything heavy is loaded.
 """
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 MIB = 1024 * 1024
-
-_HAND_OVERS = 8  # portions in which the images under way are handed on
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,8 @@ class ReadOptions:
     public_hosts_only: bool = False
 
     def __post_init__(self):
-        _positive(self, "max_bytes", "connect_timeout_s", "read_timeout_s", "deadline_s", "max_per_host")
-        _not_negative(self, "retries", "backoff_s")
+        check_positive(self, "max_bytes", "connect_timeout_s", "read_timeout_s", "deadline_s", "max_per_host")
+        check_not_negative(self, "retries", "backoff_s")
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class DecodeOptions:
     reduce_for: ModelInput | None = None
 
     def __post_init__(self):
-        _positive(self, "max_pixels")
+        check_positive(self, "max_pixels")
         if self.exif_orientation not in ("apply", "ignore"):
             raise ValueError(f"exif_orientation: expected 'apply' or 'ignore', got {self.exif_orientation!r}")
         colour = self.background_rgb
@@ -94,52 +92,15 @@ class DecodeOptions:
             raise ValueError(f"background_rgb: expected three whole numbers from 0 to 255, got {colour!r}")
 
 
-@dataclass(frozen=True)
-class FetchOptions(ReadOptions):
-    """Limits and patience of reading, and how far and wide `FetchImages` works ahead of the model.
-
-    The numbers hold for one instance of the DoFn; a runner that works on several bundles at once in a process has as
-    many. Beside the decoded images, memory holds at most `read_threads` files' bytes, and what Pillow needs for
-    `decode_threads` images.
-
-    Attributes:
-      read_threads: files read at once, those included that wait to be asked for again. No host keeps more of them busy than
-        `max_per_host` and its waiting ones, so that others go on while one is slow; it takes more than `max_ahead` images
-        in a row of one slow host to hold up what comes behind them.
-      decode_threads: images decoded at once; None for the number of processors this process may use.
-      max_ahead: images under way at once, from being asked for until they are handed on.
-      max_decoded: decoded images that wait or are being made: enough for the model's next batch, and few enough that their
-        memory is used again soon.
-      max_ahead_bytes: bytes of decoded pixels that wait or are being made; a larger image passes alone.
-    """
-
-    read_threads: int = 64
-    decode_threads: int | None = None
-    max_ahead: int = 128
-    max_decoded: int = 32
-    max_ahead_bytes: int = 256 * MIB
-
-    def __post_init__(self):
-        super().__post_init__()
-        _positive(self, "read_threads", "max_ahead", "max_decoded", "max_ahead_bytes")
-        if self.decode_threads is not None:
-            _positive(self, "decode_threads")
-
-    @property
-    def handed_on_at_once(self) -> int:
-        """Images that the taker waits for together. One by one, it and the threads that decode would wait for each other all the
-        time (`benchmarks/pipeline_overhead.py`)."""
-        return max(1, self.max_ahead // _HAND_OVERS)
-
-
-def _positive(options, *names: str) -> None:
+def check_positive(options, *names: str) -> None:
+    """Raises ValueError for the first of these attributes that isn't above 0."""
     for name in names:
         value = getattr(options, name)
         if not value > 0:
             raise ValueError(f"{name}: expected a number above 0, got {value!r}")
 
 
-def _not_negative(options, *names: str) -> None:
+def check_not_negative(options, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if not value >= 0:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from PIL import Image
-
 from ...storage.errors import UsageError
 from ...storage.uris import is_http
 
@@ -48,6 +46,8 @@ class ListOptions:
 @functools.cache
 def image_extensions() -> frozenset[str]:
     """The extensions of every format that Pillow decodes, lower case with their dot."""
+    from PIL import Image
+
     extensions = Image.registered_extensions()  # loads Pillow's plugins
     return frozenset(
         extension for extension, name in extensions.items() if name in Image.OPEN and name not in _IDENTIFY_ONLY

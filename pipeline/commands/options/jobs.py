@@ -114,7 +114,7 @@ def add_estimate(commands) -> None:
     _add_result_options(estimate)
     _add_reading_options(estimate)
     add_verbose(estimate)
-    estimate.set_defaults(share_model=False, model_copies=None, part_images=None)
+    estimate.set_defaults(share_model=False, model_copies=None, part_images=None, shared_folder=[])
 
 
 def add_demo(commands) -> None:

@@ -15,10 +15,10 @@ from labelbeam.pipeline.cli import main
 from labelbeam.pipeline.commands.label import run_and_report
 from labelbeam.pipeline.job import Job
 from labelbeam.pipeline.label_config import prepare_label_config
-from labelbeam.pipeline.label_images import ExecutionOptions
+from labelbeam.pipeline.settings import JobSpec, LabelConfig
 from labelbeam.storage import object_stores
-from labelbeam.transforms.fetch.options import FetchOptions, ReadOptions
-from labelbeam.transforms.write_parts import PartLimits
+from labelbeam.transforms.execution_options import ExecutionOptions
+from labelbeam.transforms.fetch.options import ReadOptions
 from PIL import Image
 
 from tests.fakes.store_servers import (
@@ -177,17 +177,9 @@ class TestServerKilled:
         """The exit code of a job that writes a part every five images."""
         options = PipelineOptions([*store.arguments, "--runner=FnApiRunner"])
         FileSystems.set_options(options)
-        execution = ExecutionOptions(batch_size=2, fetch=FetchOptions(retries=100, backoff_s=0.2))
-        return run_and_report(
-            Job(
-                [store.uri("photos/")],
-                store.uri("out"),
-                prepare_label_config(detector),
-                execution=execution,
-                parts=PartLimits(images=5),
-            ),
-            options,
-        )
+        execution = ExecutionOptions(batch_size=2, part_images=5, retries=100, backoff_s=0.2)
+        spec = JobSpec([store.uri("photos/")], store.uri("out"), LabelConfig(detector), execution)
+        return run_and_report(Job(spec, prepare_label_config(spec.labels)), options)
 
     def assert_complete(self, store):
         images = store.rows("images")

@@ -6,6 +6,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions
 from labelbeam.pipeline.job import Job, build_graph
 from labelbeam.pipeline.label_config import prepare_label_config
 from labelbeam.pipeline.running.beam_options import parse_beam_options
+from labelbeam.pipeline.settings import JobSpec, LabelConfig
 
 apiclient = pytest.importorskip(
     "apache_beam.runners.dataflow.internal.apiclient", reason="Dataflow's client isn't installed", exc_type=ImportError
@@ -29,9 +30,8 @@ def built(fake_detector):
     ]
     options = parse_beam_options(arguments, runner_config="dataflow_gpu")
     pipeline = beam.Pipeline(options=options)
-    build_graph(
-        pipeline, Job(["gs://bucket/photos"], "gs://bucket/out", prepare_label_config(fake_detector)), {"job_id": "j"}
-    )
+    spec = JobSpec(["gs://bucket/photos"], "gs://bucket/out", LabelConfig(fake_detector))
+    build_graph(pipeline, Job(spec, prepare_label_config(spec.labels)), {"job_id": "j"})
     result = pipeline.run()
     environment = apiclient.Environment(
         proto_pipeline_staged_url="gs://bucket/tmp/pipeline.pb",

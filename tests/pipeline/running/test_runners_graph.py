@@ -1,6 +1,7 @@
 """The pipeline as runners get it, its proto: nothing in it that batch runners other than Python's own can't run, or run badly."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -12,6 +13,7 @@ from apache_beam.transforms.environments import DockerEnvironment
 from labelbeam.pipeline.job import Job, build_graph
 from labelbeam.pipeline.label_config import prepare_label_config
 from labelbeam.pipeline.running.beam_options import parse_beam_options
+from labelbeam.pipeline.settings import JobSpec, LabelConfig
 from labelbeam.transforms.coders import PixelsCoder
 from labelbeam.transforms.sources.box_prompts import open_tables
 
@@ -72,15 +74,16 @@ class Graph:
 @pytest.fixture(scope="module", params=["folder", "containers", "limit", "boxes"])
 def graph(request, tmp_path_factory, fake_detector):
     folder = tmp_path_factory.mktemp("graph")
-    label_config, limit, inputs = prepare_label_config(fake_detector), None, [str(folder / "list.txt")]
+    labels, limit, inputs = LabelConfig(fake_detector), None, [str(folder / "list.txt")]
+    label_config = prepare_label_config(labels)
     if request.param == "containers":
         inputs = [str(folder)]
     if request.param == "limit":
         limit = 3
     if request.param == "boxes":
         (folder / "boxes.csv").write_text("uri,ymin,xmin,ymax,xmax\na.jpg,0,0,1,1\n")
-        label_config = type(label_config)(label_config.detector, boxes=open_tables([str(folder / "boxes.csv")], "uri"))
-    return Graph(Job(inputs, "out", label_config, limit=limit))
+        label_config = replace(label_config, boxes=open_tables([str(folder / "boxes.csv")], "uri"))
+    return Graph(Job(JobSpec(inputs, "out", labels, limit=limit), label_config))
 
 
 def test_no_state_no_timers_no_streaming(graph):
@@ -134,9 +137,10 @@ def holds_pixels(coder):
 
 
 def test_resource_hints_of_a_preset_dont_break_the_stage_in_two(fake_detector):
+    labels = LabelConfig(fake_detector)
     # Its options but for the runner: Beam would ask Google for the bucket, for two minutes.
     graph = Graph(
-        Job([str(ROOT)], "gs://b/out", prepare_label_config(fake_detector)),
+        Job(JobSpec([str(ROOT)], "gs://b/out", labels), prepare_label_config(labels)),
         "--runner=FnApiRunner",
         preset="dataflow_gpu",
     )

@@ -13,7 +13,8 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
 from apache_beam.options.pipeline_options import PipelineOptions
 from labelbeam.transforms.elements import ImageError, ImageFacts, ImageReference, MemberLocation
-from labelbeam.transforms.fetch.options import FetchOptions, ReadOptions
+from labelbeam.transforms.execution_options import ExecutionOptions
+from labelbeam.transforms.fetch.options import ReadOptions
 from labelbeam.transforms.fetch.read_bytes import read_bytes
 
 from tests.fakes.http_server import MisbehavingServer, make_certificate
@@ -502,10 +503,10 @@ class TestCredentials:
         ("connect_timeout_s", -1),
         ("retries", -1),
         ("read_threads", 0),
-        ("max_ahead", 0),
+        ("prefetch_images", 0),
         ("decode_threads", 0),
     ],
 )
 def test_options_are_checked(field, value):
     with pytest.raises(ValueError, match=field):
-        FetchOptions(**{field: value})
+        ExecutionOptions(**{field: value})

@@ -1,0 +1,84 @@
+"""ExecutionOptions: how the work is done, which doesn't change what comes out of an image. The steps take it whole.
+
+Imports nothing heavy, so that options can be made and checked before Beam is loaded.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .fetch.options import MIB, DecodeOptions, ReadOptions, check_positive
+
+AUTO_BATCH_SIZE = 16  # images that a detector can keep its device busy with, few enough to hold decoded
+_HAND_OVERS = 8  # portions in which prefetched images are handed on
+
+
+@dataclass(frozen=True)
+class ExecutionOptions(ReadOptions):
+    """How a job works: batches, threads, limits, parts. `LabelConfig` has what decides the labels.
+
+    The numbers of images, threads and bytes hold for one worker process that works on one bundle; a runner that works on
+    several bundles at once in a process has as many. Beside the decoded images, memory holds at most `read_threads` files'
+    bytes, and what Pillow needs for `decode_threads` images.
+
+    Attributes:
+      batch_size: images in a call of the model, at most; `auto` leaves it to the engine, up to 16.
+      share_model: one loaded detector for all processes of a machine, instead of one each.
+      model_copies: with `share_model`, so many loaded detectors a machine, which take turns.
+      read_threads: files read at once, those included that wait for a retry. A host keeps no more of them busy than
+        `max_per_host` and its waiting ones, so that others go on while one is slow.
+      decode_threads: images decoded at once; None for the number of processors that this process may use.
+      prefetch_images: images that are read, decoded or waiting for the model at once.
+      prefetch_decoded: decoded images that wait or are being made: enough for the model's next batch, and few enough that
+        their memory is used again soon.
+      prefetch_bytes: bytes of decoded pixels that wait or are being made; a larger image passes alone.
+      max_pixels: images with more pixels fail as `too_large`.
+      part_images: a part (one Parquet file a table) is written at so many images: what a killed job loses at most. Much
+        smaller parts cost files; small ones are compacted at the end of a job.
+      part_seconds: or when its first image came so many seconds ago.
+      part_bytes: or at so many bytes of rows in memory, estimated.
+      shared_folders: local folders that workers on other machines see at the same path (a network disk, a volume).
+    """
+
+    batch_size: int | Literal["auto"] = "auto"
+    share_model: bool = False
+    model_copies: int = 1
+    read_threads: int = 64
+    decode_threads: int | None = None
+    prefetch_images: int = 128
+    prefetch_decoded: int = 32
+    prefetch_bytes: int = 256 * MIB
+    max_pixels: int = DecodeOptions.max_pixels
+    part_images: int = 500
+    part_seconds: float = 120.0
+    part_bytes: int = 64 * MIB
+    shared_folders: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive(
+            self,
+            "model_copies",
+            "read_threads",
+            "prefetch_images",
+            "prefetch_decoded",
+            "prefetch_bytes",
+            "max_pixels",
+            "part_images",
+            "part_seconds",
+            "part_bytes",
+        )
+        if self.decode_threads is not None:
+            check_positive(self, "decode_threads")
+        if self.batch_size != "auto":
+            check_positive(self, "batch_size")
+
+    @property
+    def max_batch_size(self) -> int:
+        """Images handed to the detector together, at most."""
+        return AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
+
+    @property
+    def handed_on_at_once(self) -> int:
+        """Images that the consumer waits for together. One by one, it and the threads that decode would wait for each
+        other all the time (`benchmarks/pipeline_overhead.py`)."""
+        return max(1, self.prefetch_images // _HAND_OVERS)
