@@ -2,8 +2,7 @@
 
 Parts are sorted by image within a file only, so images of two label sets don't come in one order. But ids are hashes: each
 of n equal ranges of ids holds about an n-th of the images, of both label sets the same ones. To read the tables once a range
-costs seconds a million images, and needs neither a sort nor files of its own. Not for one label set's images one by one: see
-`stored_labels.py`.
+costs seconds a million images, and needs neither a sort nor files of its own.
 """
 
 from collections.abc import Iterator
@@ -13,11 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..labelset.parts import finished_parts, iter_part, read_part
-from ..labelset.schemas import DETECTIONS
 from ..storage.errors import UsageError
 from .matching import RunLengthMask
-from .reader import read_mask_file
+from .reader import LabelSet, read_mask_file
 
 _ID_DIGITS = 8  # of an image id's 32 that decide its range
 
@@ -57,22 +54,16 @@ class DetectionColumns:
 
 
 class LabelColumns:
-    """The tables of one output folder.
+    """The tables of one label set."""
 
-    Args:
-      output: folder of `labelbeam label`, with finished parts.
-    """
-
-    def __init__(self, output: str):
-        self.output = output
-        self._parts = finished_parts(output)
+    def __init__(self, label_set: LabelSet):
+        self._label_set = label_set
 
     def count_rows(self) -> int:
         """Rows in `images` and in `detections` together."""
         return sum(
             len(batch) + (pc.sum(batch.column(0)).as_py() or 0)
-            for stem in self._parts
-            for batch in iter_part(self.output, stem, "images", ["num_detections"])
+            for batch in self._label_set.batches("images", ["num_detections"])
         )
 
     def images(self, ids: tuple[str, str]) -> pa.Table:
@@ -81,16 +72,11 @@ class LabelColumns:
         Raises:
           UsageError: if an image is there twice.
         """
-        found = []
-        for stem in self._parts:
-            table = read_part(self.output, stem, "images", ["image_id", "uri", "status", "width", "height"])
-            found.append(table.filter((pc.field("image_id") >= ids[0]) & (pc.field("image_id") < ids[1])))
-        images = pa.concat_tables(found).replace_schema_metadata(None).combine_chunks()
+        in_range = (pc.field("image_id") >= ids[0]) & (pc.field("image_id") < ids[1])
+        columns = ["image_id", "uri", "status", "width", "height"]
+        images = self._label_set.arrow("images", columns, in_range).combine_chunks()
         if len(pc.unique(images["image_id"])) < len(images):
-            raise UsageError(
-                f"{self.output}: holds some images more than once, after a job that didn't end in good order; "
-                f"`labelbeam settle {self.output}` removes what is repeated"
-            )
+            raise repeated_images(self._label_set.path)
         return images
 
     def detections(self, image_ids: pa.Array, class_numbers: dict[str, int], with_masks: bool) -> DetectionColumns:
@@ -105,7 +91,7 @@ class LabelColumns:
           UsageError: if masks are wanted and a detection has none.
         """
         columns = ["image_id", "class_name", "score", "x", "y", "w", "h"] + ["mask_ref"] * with_masks
-        tables = [self._detections_of_part(stem, columns, image_ids) for stem in self._parts]
+        tables = [self._detections_of_part(stem, columns, image_ids) for stem in self._label_set.parts]
         table = pa.concat_tables(tables)
         images = table["image"].to_numpy().astype(np.int64)
         order = np.argsort(images, kind="stable")
@@ -120,7 +106,7 @@ class LabelColumns:
                 for name, column in (("mask_refs", "mask_ref"), ("counts", "counts"))
             }
         return DetectionColumns(
-            self.output,
+            self._label_set.path,
             images[order],
             numbers[np.asarray(names.indices)[order]] if len(table) else np.zeros(0, np.int64),
             table["score"].to_numpy()[order],
@@ -129,21 +115,29 @@ class LabelColumns:
         )
 
     def _detections_of_part(self, stem: str, columns: list[str], image_ids: pa.Array) -> pa.Table:
-        if "detections" in self._parts[stem]:
-            table = read_part(self.output, stem, "detections", columns).replace_schema_metadata(None)
-        else:
-            table = DETECTIONS.empty_table().select(columns)
+        table = self._label_set.part(stem, "detections", columns).replace_schema_metadata(None)
         places = pc.index_in(table["image_id"], value_set=image_ids)
         table = table.drop_columns("image_id").append_column("image", places).filter(pc.is_valid(places))
         if "mask_ref" not in columns:
             return table
         if table["mask_ref"].null_count:
-            raise UsageError(
-                f"--iou segm: {self.output} holds detections without masks (the detector has none, or it was "
-                "labelled with --mask-format none); use --iou bbox"
-            )
-        if not len(table):
-            return table.append_column("counts", pa.array([], pa.string()))
-        masks = read_part(self.output, stem, "masks", ["mask_ref", "counts"])
+            raise no_masks(self._label_set.path)
+        masks = self._label_set.part(stem, "masks", ["mask_ref", "counts"])
         rows = pc.index_in(table["mask_ref"], value_set=masks["mask_ref"].combine_chunks())
         return table.append_column("counts", masks["counts"].take(rows))
+
+
+def repeated_images(output: str) -> UsageError:
+    """The error for a label set in which an image has two rows."""
+    return UsageError(
+        f"{output}: holds some images more than once, after a job that didn't end in good order; "
+        f"`labelbeam repair {output}` removes what is repeated"
+    )
+
+
+def no_masks(output: str) -> UsageError:
+    """The error for detections without masks where masks are to be measured."""
+    return UsageError(
+        f"--iou segm: {output} holds detections without masks (the detector has none, or it was labelled with "
+        "--mask-format none); use --iou bbox"
+    )

@@ -1,18 +1,19 @@
-"""An output folder from Python: its tables as Arrow or pandas, masks as arrays, what a `mask_ref` stands for.
+"""A label set from Python: its tables as Arrow, pandas or DuckDB, its masks as arrays.
 
-    labels = open_tables("gs://bucket/out")
-    for batch in labels.batches("detections", ["class_name", "score"]): ...
-    labels.pandas("images", filters=pyarrow.compute.field("status") == "failed")
-    labels.mask(row["mask_ref"])                                            # bool [height, width]
+    label_set = open_label_set("gs://bucket/out")
+    for batch in label_set.batches("detections", ["class_name", "score"]): ...
+    label_set.pandas("images", filters=pyarrow.compute.field("status") == "failed")
+    label_set.duckdb("detections").aggregate("class_name, count(*)")
+    label_set.mask(row["mask_ref"])                                            # bool [height, width]
 
-On a disk or any store that jobs write to; parts that a killed job left unfinished don't count. Nothing is read before it's asked
-for. Not for queries over everything: DuckDB reads the folders as they are, faster (docs/tables.md).
+All commands that read tables do it through this module. It needs neither TensorFlow nor Beam.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,50 +23,69 @@ from PIL import Image
 
 from ..labelset.label_set_file import read_label_set_file
 from ..labelset.masks import decode_rle
-from ..labelset.parts import finished_parts, iter_file, part_path
+from ..labelset.parts import finished_parts, part_path
 from ..labelset.schemas import TABLES
-from ..storage import files as output_files
+from ..storage import files
 from ..storage.errors import UsageError
-from ..storage.uris import join
+from ..storage.uris import is_local, join
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas
 
 
-def open_tables(output: str) -> "LabelTables":
-    """Opens the output folder of `labelbeam label`.
+def open_label_set(path: str) -> "LabelSet":
+    """Opens the output folder of `labelbeam label`, on disk or in a store.
+
+    What is read is the snapshot of this moment: parts that jobs add later aren't seen.
+
+    Args:
+      path: the output folder.
 
     Raises:
-      UsageError: if it's no folder of a label set.
+      UsageError: if it's no folder of a label set, or one that a newer labelbeam wrote.
     """
-    return LabelTables(output.rstrip("/"), read_label_set_file(output)["settings"])
+    path = path.rstrip("/") or path
+    settings = read_label_set_file(path).get("settings", {})
+    return LabelSet(path, settings, finished_parts(path))
 
 
 @dataclass(frozen=True)
-class LabelTables:
-    """The tables of one label set.
+class LabelSet:
+    """The tables of one label set; nothing is read before it's asked for.
 
     Attributes:
-      output: the output folder.
-      settings: what decides the labels: detector, label map, thresholds (see `Labelling.settings`).
+      path: the output folder.
+      settings: what decided the labels (detector, label map, thresholds, …), JSON types.
+      parts: which tables each part that counts has, by the part's stem.
     """
 
-    output: str
+    path: str
     settings: Mapping[str, Any]
+    parts: Mapping[str, Collection[str]]
 
-    def parts(self, table: str = "images") -> list[str]:
-        """Paths of a table's files, those of finished parts; empty if the label set has no such table.
+    def files(self, table: str = "images") -> list[str]:
+        """Paths of a table's Parquet files; empty if this label set has no such table.
 
         Raises:
           UsageError: if no label set has.
         """
-        if table not in TABLES:
-            raise UsageError(f"table {table!r}: expected one of {', '.join(TABLES)}")
-        return [
-            part_path(self.output, table, stem) for stem, found in finished_parts(self.output).items() if table in found
-        ]
+        _check_table(table)
+        return [part_path(self.path, table, stem) for stem, tables in self.parts.items() if table in tables]
 
     def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """A table's rows in portions, file after file: memory doesn't grow with the table."""
-        for path in self.parts(table):
-            yield from iter_file(path, self._columns(table, columns))
+        """A table's rows in portions, file after file: memory doesn't grow with the table.
+
+        Args:
+          table: `images`, `detections`, `masks` or `tensors`.
+          columns: all if None.
+
+        Raises:
+          UsageError: if there's no such table or column, or a file is damaged or gone.
+        """
+        names = _check_columns(table, columns)
+        for stem in self.parts:
+            yield from self.part_batches(stem, table, names)
 
     def arrow(self, table: str, columns: Sequence[str] | None = None, filters: pc.Expression | None = None) -> pa.Table:
         """A whole table.
@@ -76,20 +96,39 @@ class LabelTables:
           filters: which rows, such as `pyarrow.compute.field("score") > 0.5`; files are read one at a time.
 
         Raises:
-          UsageError: if there's no such table or column.
+          UsageError: as `batches`.
         """
-        names = self._columns(table, columns)
-        empty = pa.schema([TABLES[table].field(name) for name in names]).empty_table()
-        return pa.concat_tables([empty, *(_read(path, names, filters) for path in self.parts(table))])
+        names = _check_columns(table, columns)
+        parts = [self.part(stem, table, names, filters) for stem in self.parts]
+        return pa.concat_tables([_empty(table, names), *(part.replace_schema_metadata(None) for part in parts)])
 
-    def pandas(self, table: str, columns: Sequence[str] | None = None, filters: pc.Expression | None = None):
-        """Likewise, as a `pandas.DataFrame`."""
+    def pandas(
+        self, table: str, columns: Sequence[str] | None = None, filters: pc.Expression | None = None
+    ) -> "pandas.DataFrame":
+        """Like `arrow`, as a `pandas.DataFrame`."""
         return self.arrow(table, columns, filters).to_pandas()
 
-    def mask(self, mask_ref: str) -> np.ndarray:
-        """The mask that a detection's `mask_ref` names, bool `[height, width]`.
+    def duckdb(self, table: str, connection: "duckdb.DuckDBPyConnection | None" = None) -> "duckdb.DuckDBPyRelation":
+        """A table as a DuckDB relation, to be queried. Of a label set in a store, the table is read into memory first.
 
-        Looks for its row, part by part: for many, `masks`.
+        Args:
+          table: as in `batches`.
+          connection: DuckDB's default one if None.
+
+        Raises:
+          UsageError: as `batches`.
+        """
+        import duckdb
+
+        connection = connection or duckdb.default_connection()
+        paths = self.files(table)
+        if paths and is_local(self.path):
+            # What DuckDB takes for wildcards are literal letters of a folder's name here.
+            return connection.read_parquet([_escape_glob(path) for path in paths], union_by_name=True)
+        return connection.from_arrow(self.arrow(table))
+
+    def mask(self, mask_ref: str) -> np.ndarray:
+        """The mask that a detection's `mask_ref` names, bool `[height, width]`; `masks` is faster for many.
 
         Raises:
           KeyError: if this label set has no such mask.
@@ -97,7 +136,7 @@ class LabelTables:
         """
         for _, mask in self.masks([mask_ref]):
             return mask
-        raise KeyError(f"{self.output} has no mask {mask_ref!r}")
+        raise KeyError(f"{self.path} has no mask {mask_ref!r}")
 
     def masks(self, mask_refs: Iterable[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
         """(mask_ref, mask) of those masks, or of all, in the table's order; decoded one at a time.
@@ -106,21 +145,59 @@ class LabelTables:
           FileNotFoundError: if one is a file that is gone.
         """
         filters = None if mask_refs is None else pc.field("mask_ref").isin(pa.array(mask_refs, pa.string()))
-        for path in self.parts("masks"):
-            for batch in _read(path, ["mask_ref", "counts", "height", "width"], filters).to_batches():
+        for stem in self.parts:
+            for batch in self.part(stem, "masks", ["mask_ref", "counts", "height", "width"], filters).to_batches():
                 for row in batch.to_pylist():
-                    yield row["mask_ref"], decode_mask(row, self.output)
+                    yield row["mask_ref"], decode_mask(row, self.path)
 
-    def _columns(self, table: str, columns: Sequence[str] | None) -> list[str]:
-        if table not in TABLES:
-            raise UsageError(f"table {table!r}: expected one of {', '.join(TABLES)}")
-        if columns is None:
-            return TABLES[table].names
-        if unknown := set(columns) - set(TABLES[table].names):
+    def part(self, stem: str, table: str, columns: Sequence[str], filters: pc.Expression | None = None) -> pa.Table:
+        """One part's rows of a table; no rows if the part has no such table. Keeps the file's metadata."""
+        if table not in self.parts[stem]:  # a label set without masks has no such table
+            return _empty(table, columns)
+        with self._open(stem, table) as file:
+            parquet = pq.ParquetFile(file)
+            held = _held_columns(parquet, table, columns)
+            rows = parquet.read(held) if filters is None else pq.read_table(file, columns=held, filters=filters)
+            return _promoted(rows, table, columns)
+
+    def part_batches(self, stem: str, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """One part's rows of a table, in portions."""
+        if table in self.parts[stem]:
+            with self._open(stem, table) as file:
+                parquet = pq.ParquetFile(file)
+                for batch in parquet.iter_batches(columns=_held_columns(parquet, table, columns)):
+                    yield from _promoted(pa.Table.from_batches([batch]), table, columns).to_batches()
+
+    def num_images(self, stem: str) -> int:
+        """Rows of `images` in a part, from its footer."""
+        with self._open(stem, "images") as file:
+            return pq.read_metadata(file).num_rows
+
+    def check_not_empty(self) -> None:
+        """Raises `UsageError` if no image has been labelled yet."""
+        if not any(self.num_images(stem) for stem in self.parts):
             raise UsageError(
-                f"table {table} has no column {', '.join(sorted(unknown))}; it has: {', '.join(TABLES[table].names)}"
+                f"{self.path}: no labelled images; no job has finished a part yet (`labelbeam status {self.path}`)"
             )
-        return list(columns)
+
+    @contextmanager
+    def _open(self, stem: str, table: str) -> Iterator[Any]:
+        """A table's file of a part; what goes wrong in reading it is told with the file's name."""
+        path = part_path(self.path, table, stem)
+        try:
+            with files.open_to_read(path) as file:
+                yield file
+        except FileNotFoundError as error:
+            raise UsageError(
+                f"{path}: gone since the label set was opened, or lost. If a job has just ended here, try again; "
+                f"if not, `labelbeam repair {self.path}` takes the rest of its part away, and the images are "
+                "labelled again by the next job"
+            ) from error
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise UsageError(
+                f"{path}: damaged, or no file of labelbeam's ({str(error).splitlines()[0]}). `labelbeam repair "
+                f"{self.path}` takes its part away, and the images are labelled again by the next job"
+            ) from error
 
 
 def decode_mask(row: Mapping[str, Any], output: str) -> np.ndarray:
@@ -145,10 +222,52 @@ def read_mask_file(output: str, mask_ref: str) -> np.ndarray:
     Raises:
       FileNotFoundError: if it's gone.
     """
-    with Image.open(io.BytesIO(output_files.read(join(output, mask_ref)))) as file:
+    with Image.open(io.BytesIO(files.read(join(output, mask_ref)))) as file:
         return np.asarray(file, bool)
 
 
-def _read(path: str, columns: list[str], filters: pc.Expression | None) -> pa.Table:
-    with output_files.open_to_read(path) as file:
-        return pq.read_table(file, columns=columns, filters=filters).replace_schema_metadata()
+def _check_table(table: str) -> None:
+    if table not in TABLES:
+        raise UsageError(f"table {table!r}: expected one of {', '.join(TABLES)}")
+
+
+def _check_columns(table: str, columns: Sequence[str] | None) -> list[str]:
+    _check_table(table)
+    known = TABLES[table].names
+    if columns is None:
+        return known
+    if unknown := set(columns) - set(known):
+        raise UsageError(f"table {table} has no column {', '.join(sorted(unknown))}; it has: {', '.join(known)}")
+    return list(columns)
+
+
+def _held_columns(parquet: pq.ParquetFile, table: str, columns: Sequence[str]) -> list[str]:
+    """Those of the columns that a file has: a part of an older labelbeam lacks what came later, which can be null.
+
+    Raises:
+      KeyError: if it lacks another.
+    """
+    held = set(parquet.schema_arrow.names)
+    if missing := [name for name in columns if name not in held and not TABLES[table].field(name).nullable]:
+        raise KeyError(f"it has no column {', '.join(missing)}")
+    return [name for name in columns if name in held]
+
+
+def _promoted(rows: pa.Table, table: str, columns: Sequence[str]) -> pa.Table:
+    """Rows with the columns asked for, in this order; what a file lacks is null."""
+    if rows.column_names == list(columns):
+        return rows
+    arrays = [
+        rows[name] if name in rows.column_names else pa.nulls(len(rows), TABLES[table].field(name).type)
+        for name in columns
+    ]
+    schema = pa.schema([TABLES[table].field(name) for name in columns], rows.schema.metadata)
+    return pa.table(arrays, schema=schema)
+
+
+def _empty(table: str, columns: Sequence[str]) -> pa.Table:
+    return pa.schema([TABLES[table].field(name) for name in columns]).empty_table()
+
+
+def _escape_glob(path: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)

@@ -1,8 +1,8 @@
 """What differs between two label sets of the same images; whether one may take the other's place.
 
-Detections of one image and one class that overlap are partners, the greatest overlap first, each detection once. What has no
-partner is lost (only in A) or new (only in B). Memory is bounded however many images there are: they are taken in ranges of
-their ids (see `label_columns.py`). Not for judging which of the two is right: see `evaluate.py`.
+Detections of one image and one class that overlap are matched, the greatest overlap first, each detection once. What has no
+match is missing (only in A) or added (only in B). Memory is bounded however many images there are: they are taken in ranges
+of their ids (see `label_columns.py`).
 """
 
 import heapq
@@ -19,16 +19,16 @@ from ...storage.errors import UsageError
 from ..evaluate.coco_annotations import IouType
 from ..label_columns import DetectionColumns, LabelColumns, id_ranges
 from ..matching import box_iou, match_greedily, pairs_of_equal_keys
-from ..stored_labels import label_set_settings
+from ..reader import open_label_set
 
 MAX_ROWS = {"bbox": 6_000_000, "segm": 1_000_000}  # of both label sets' images and detections in memory at a time
 MAX_PAIRS = {"bbox": 2_000_000, "segm": 20_000}  # candidates measured at a time
 _BINS = 1000  # of |score shift|, which is at most 1: quantiles are exact to a thousandth
 MAX_NAMED = 5
 
-# What becomes of a detection: it has a partner; its partner lies below --min-score; it has none; it doesn't count itself.
-FATES = ("in_both", "partner_below_min_score", "alone", "below_min_score")
-IN_BOTH, BELOW, ALONE, UNCOUNTED = range(len(FATES))
+# What becomes of a detection: it has a match; its match lies below --min-score; it has none; it doesn't count itself.
+FATES = ("matched", "matched_below_min_score", "unmatched", "below_min_score")
+MATCHED, BELOW, UNMATCHED, UNCOUNTED = range(len(FATES))
 
 
 def compare(
@@ -39,12 +39,12 @@ def compare(
     Args:
       a, b: folders of `labelbeam label`; what is told goes from a to b.
       iou: of boxes or of masks.
-      min_iou: partners overlap so much at least.
-      min_score: only detections that score so much count; their partners may score less.
+      min_iou: matched detections overlap so much at least.
+      min_score: only detections that score so much count; their matches may score less.
       num_images: at most so many of the images that differ most are named.
 
     Returns:
-      `images`, `detections`, `scores`, `classes`, `renamed` (partners under another class), `most_different`, and what was
+      `images`, `detections`, `scores`, `classes`, `renamed` (the same place under another class), `most_different`, and what was
       compared with what.
 
     Raises:
@@ -54,24 +54,26 @@ def compare(
         raise UsageError(f"--min-iou {min_iou}: expected a number above 0, up to 1")
     if not 0 <= min_score <= 1:
         raise UsageError(f"--min-score {min_score}: expected a number from 0 to 1")
-    settings = [label_set_settings(output) for output in (a, b)]
-    sides = [LabelColumns(output) for output in (a, b)]
+    label_sets = [open_label_set(output) for output in (a, b)]
+    for label_set in label_sets:
+        label_set.check_not_empty()
+    settings = [label_set.settings for label_set in label_sets]
+    sides = [LabelColumns(label_set) for label_set in label_sets]
     num_ranges = -(-sum(side.count_rows() for side in sides) // MAX_ROWS[iou])
     tally = _Tally(num_images, min_score)
     for ids in id_ranges(num_ranges):
-        images = _join_images(*(side.images(ids) for side in sides), tally)
-        found = [
-            side.detections(images["image_id"].combine_chunks(), tally.class_numbers, iou == "segm") for side in sides
-        ]
-        _compare_images(images, *found, iou, min_iou, tally)
+        images = _join_images(sides[0].images(ids), sides[1].images(ids), tally)
+        image_ids = images["image_id"].combine_chunks()
+        found = [side.detections(image_ids, tally.class_numbers, iou == "segm") for side in sides]
+        _compare_images(images, found[0], found[1], iou, min_iou, tally)
     if not tally.images["compared"]:
         raise UsageError(_nothing_to_compare(a, b, tally))
     return {
-        "a": {"output": a, "labelling": settings[0]},
-        "b": {"output": b, "labelling": settings[1]},
+        "a": {"output": a, "settings": settings[0]},
+        "b": {"output": b, "settings": settings[1]},
         "differing_settings": {
             key: [side.get(key) for side in settings]
-            for key in sorted({*settings[0], *settings[1]} - {"fingerprint"})
+            for key in sorted({*settings[0], *settings[1]})
             if settings[0].get(key) != settings[1].get(key)
         },
         "iou": iou,
@@ -81,8 +83,8 @@ def compare(
     }
 
 
-_COUNTS = ("in_a", "in_b", "in_both", "lost", "new", "fell_below", "rose_above")
-_SUMS = ("score_shift", "absolute_score_shift", "iou")  # over partners that both count
+_COUNTS = ("in_a", "in_b", "matched", "missing", "added", "fell_below", "rose_above")
+_SUMS = ("score_shift", "absolute_score_shift", "iou")  # over matched detections that both count
 
 
 @dataclass
@@ -154,14 +156,14 @@ class _Tally:
 
 def _shares(figures: dict[str, float], greatest_shift: float) -> dict[str, Any]:
     counts = {name: int(figures[name]) for name in _COUNTS}
-    partners, either = counts["in_both"], counts["in_a"] + counts["in_b"]
+    matched, either = counts["matched"], counts["in_a"] + counts["in_b"]
     return {
         **counts,
-        "agreement": 2 * partners / either if either else None,  # Dice's coefficient: 1 if all have partners
-        "mean_score_shift": figures["score_shift"] / partners if partners else None,
-        "mean_absolute_score_shift": figures["absolute_score_shift"] / partners if partners else None,
-        "greatest_absolute_score_shift": float(greatest_shift) if partners else None,
-        "mean_iou": figures["iou"] / partners if partners else None,
+        "agreement": 2 * matched / either if either else None,  # Dice's coefficient: 1 if all are matched
+        "mean_score_shift": figures["score_shift"] / matched if matched else None,
+        "mean_absolute_score_shift": figures["absolute_score_shift"] / matched if matched else None,
+        "greatest_absolute_score_shift": float(greatest_shift) if matched else None,
+        "mean_iou": figures["iou"] / matched if matched else None,
     }
 
 
@@ -173,7 +175,7 @@ def _quantile(shifts: np.ndarray, share: float) -> float | None:
 
 
 def _coarse(shifts: np.ndarray) -> list[list[float]]:
-    """[shift in hundredths, rounded, partners], without the empty ones."""
+    """[shift in hundredths, rounded, matched detections], without the empty ones."""
     hundredths = np.rint((np.arange(len(shifts)) - _BINS) * 100 / _BINS).astype(int)
     sizes = np.bincount(hundredths + 100, shifts).astype(int)
     return [[(i - 100) / 100, int(n)] for i, n in enumerate(sizes) if n]
@@ -206,14 +208,13 @@ def _join_images(a: pa.Table, b: pa.Table, tally: _Tally) -> pa.Table:
 def _compare_images(
     images: pa.Table, a: DetectionColumns, b: DetectionColumns, iou: IouType, min_iou: float, tally: _Tally
 ) -> None:
-    everything = [np.arange(len(side.scores)) for side in (a, b)]
     num_classes = max(len(tally.class_numbers), 1)
-    of_a, of_b, overlaps = _partners(a, b, *everything, num_classes, iou, min_iou)
+    of_a, of_b, overlaps = _match(a, b, np.arange(len(a.scores)), np.arange(len(b.scores)), num_classes, iou, min_iou)
     counts_a, counts_b = a.scores >= tally.min_score, b.scores >= tally.min_score
-    fate_a, fate_b = (np.where(counts, ALONE, UNCOUNTED) for counts in (counts_a, counts_b))
+    fate_a, fate_b = (np.where(counts, UNMATCHED, UNCOUNTED) for counts in (counts_a, counts_b))
     both = counts_a[of_a] & counts_b[of_b]
     fell, rose = counts_a[of_a] & ~counts_b[of_b], counts_b[of_b] & ~counts_a[of_a]
-    fate_a[of_a[both]] = fate_b[of_b[both]] = IN_BOTH
+    fate_a[of_a[both]] = fate_b[of_b[both]] = MATCHED
     fate_a[of_a[fell]] = BELOW
     fate_b[of_b[rose]] = BELOW
     of_a, of_b, overlaps = of_a[both], of_b[both], overlaps[both]
@@ -221,9 +222,9 @@ def _compare_images(
     for name, classes in (
         ("in_a", a.classes[counts_a]),
         ("in_b", b.classes[counts_b]),
-        ("in_both", a.classes[of_a]),
-        ("lost", a.classes[fate_a == ALONE]),
-        ("new", b.classes[fate_b == ALONE]),
+        ("matched", a.classes[of_a]),
+        ("missing", a.classes[fate_a == UNMATCHED]),
+        ("added", b.classes[fate_b == UNMATCHED]),
         ("fell_below", a.classes[fate_a == BELOW]),
         ("rose_above", b.classes[fate_b == BELOW]),
     ):
@@ -231,9 +232,9 @@ def _compare_images(
     for name, values in (("score_shift", shifts), ("absolute_score_shift", np.abs(shifts)), ("iou", overlaps)):
         tally.add(name, a.classes[of_a], values)
     tally.add_shifts(a.classes[of_a], shifts)
-    # The same thing under another name: partners among those that are alone, whatever their class.
-    alone = [np.flatnonzero(fate == ALONE) for fate in (fate_a, fate_b)]
-    renamed_a, renamed_b, _ = _partners(a, b, *alone, 0, iou, min_iou)
+    # The same thing under another name: overlaps among those that are unmatched, whatever their class.
+    unmatched = [np.flatnonzero(fate == UNMATCHED) for fate in (fate_a, fate_b)]
+    renamed_a, renamed_b, _ = _match(a, b, unmatched[0], unmatched[1], 0, iou, min_iou)
     tally.renamed.update(zip(a.classes[renamed_a].tolist(), b.classes[renamed_b].tolist()))
     _add_images(images, a, b, fate_a, fate_b, np.bincount(a.images[of_a], np.abs(shifts), len(images)), tally)
 
@@ -250,9 +251,9 @@ def _add_images(
     """Notes which images differ, and most: by the scores of what is only in one, and the shifts of what is in both."""
     differing = np.zeros(len(images), np.int64)
     for side, fate in ((a, fate_a), (b, fate_b)):
-        in_one = (fate == ALONE) | (fate == BELOW)
-        differing += np.bincount(side.images[in_one], minlength=len(images))
-        difference = difference + np.bincount(side.images[in_one], side.scores[in_one], len(images))
+        unmatched = (fate == UNMATCHED) | (fate == BELOW)
+        differing += np.bincount(side.images[unmatched], minlength=len(images))
+        difference = difference + np.bincount(side.images[unmatched], side.scores[unmatched], len(images))
     tally.images["agreeing"] += int((differing == 0).sum())
     for place in np.argsort(-difference, kind="stable")[: tally.num_images].tolist():
         if difference[place] > 0:
@@ -267,7 +268,7 @@ def _add_images(
             )
 
 
-def _partners(
+def _match(
     a: DetectionColumns,
     b: DetectionColumns,
     rows_a: np.ndarray,
@@ -276,7 +277,7 @@ def _partners(
     iou: IouType,
     min_iou: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Partners among some rows: (rows of a, rows of b, overlaps). With `num_classes` 0, of any class."""
+    """Matches among some rows: (rows of a, rows of b, overlaps). With `num_classes` 0, of any class."""
     keys_a, keys_b = (
         side.images[rows] * max(num_classes, 1) + (side.classes[rows] if num_classes else 0)
         for side, rows in ((a, rows_a), (b, rows_b))
@@ -295,7 +296,11 @@ def _partners(
         # By rank within the image, so that equal overlaps go to the best scores in both.
         chosen = match_greedily(first, second, overlaps)
         found.append((first[chosen], second[chosen], overlaps[chosen]))
-    return tuple(map(np.concatenate, zip(*found)))
+    return (
+        np.concatenate([rows for rows, _, _ in found]),
+        np.concatenate([rows for _, rows, _ in found]),
+        np.concatenate([values for _, _, values in found]),
+    )
 
 
 def _portions(keys_a: np.ndarray, keys_b: np.ndarray, max_pairs: int) -> Iterator[tuple[int, int]]:

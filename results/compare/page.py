@@ -1,50 +1,26 @@
-"""`labelbeam compare A B`: lines in the terminal, and a page with charts and images, all in one HTML file.
+"""A comparison of two label sets for a person: lines in the terminal, and a page with charts and images, all in one file."""
 
-The page needs no network and no script. Images are read again from their URIs; one that can't be is said so. Not for
-figures: those come from `compare.py`.
-"""
-
-import argparse
-import base64
 import io
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from ...storage import files as output_files
-from ...transforms.elements import ImageError
-from ..drawing.draw import Rgb, draw_labels
-from ..result_files import check_result_file, write_json
+from ...storage import files
+from ..drawing.colours import ClassColours, Rgb, class_colours
+from ..drawing.labelled_image import CannotShow, draw_detections, open_image, resize, scale_to_fit
+from ..page import css_colour, data_uri, render
+from ..reader import open_label_set
 from ..stored_labels import StoredLabels, read_labels
-from .comparison import ALONE, BELOW, FATES, IN_BOTH, compare
+from ..text import few, percent, shorten
+from .comparison import BELOW, FATES, MATCHED, UNMATCHED
 
-_IMAGE_WH = (640, 640)
+_IMAGE_WH = (960, 960)
 _JPEG_QUALITY = 80
-_FONT_SIZE = 14
-_SHARED: Rgb = (150, 150, 150)
-_ONLY: tuple[Rgb, Rgb] = ((213, 94, 0), (0, 158, 115))  # in A alone, in B alone; vermilion and green of Okabe and Ito
+_FONT_SIZE = 18
+_GREY: Rgb = (150, 150, 150)
 _MAX_LISTED = 10  # differences named below an image
 _MAX_CLASSES = 10  # in the terminal
-
-
-def run_compare(args: argparse.Namespace) -> int:
-    """Compares and prints; returns the exit code.
-
-    Raises:
-      UsageError: as `compare`, or if a result can't be written where it is to go.
-    """
-    check_result_file("--json", args.json)
-    check_result_file("--html", args.html)
-    result = compare(args.a, args.b, iou=args.iou, min_iou=args.min_iou, min_score=args.min_score)
-    print(describe_comparison(result))
-    if args.json:
-        write_json(args.json, result)
-    if args.html:
-        write_page(result, args.html)
-    return 0
 
 
 def describe_comparison(result: dict[str, Any]) -> str:
@@ -52,35 +28,32 @@ def describe_comparison(result: dict[str, Any]) -> str:
     images, found = result["images"], result["detections"]
     lines = [f"A  {result['a']['output']}", f"B  {result['b']['output']}"]
     lines += [
-        f"  {key:<10} {_short(one)} → {_short(other)}" for key, (one, other) in result["differing_settings"].items()
+        f"  {key:<10} {shorten(one)} → {shorten(other)}" for key, (one, other) in result["differing_settings"].items()
     ]
     lines.append(
-        f"  images     {images['compared']:,} compared, {images['agreeing']:,} of them with partners for all detections"
+        f"  images     {images['compared']:,} compared; in {images['agreeing']:,} of them all detections are matched"
     )
-    lines += [
-        f"             {text}: {', '.join(examples)}{', …' * (count > len(examples))}"
-        for text, count, examples in _left_out(result)
-    ]
+    lines += [f"             {text}: {few(examples, count, most=5)}" for text, count, examples in _left_out(result)]
     lines.append(
-        f"  detections {found['in_a']:,} in A, {found['in_b']:,} in B; {found['in_both']:,} are partners: "
-        f"agreement {_percent(found['agreement'])}{', all of them equal' * is_equal(result)}"
+        f"  detections {found['in_a']:,} in A, {found['in_b']:,} in B; {found['matched']:,} are matched: "
+        f"agreement {percent(found['agreement'])}{', all of them equal' if is_equal(result) else ''}"
     )
     lines.append(
-        f"             {found['lost']:,} lost, {found['new']:,} new"
+        f"             {found['missing']:,} missing, {found['added']:,} added"
         + (
             f"; {found['fell_below']:,} fell below {result['min_score']:g}, {found['rose_above']:,} rose above it"
             if result["min_score"]
             else ""
         )
     )
-    if found["in_both"]:
+    if found["matched"]:
         lines.append(
-            f"  scores     of partners shift by {found['mean_score_shift']:+.4f} on average, "
+            f"  scores     of matched detections shift by {found['mean_score_shift']:+.4f} on average, "
             f"{found['mean_absolute_score_shift']:.4f} either way; 99 % by "
             f"{result['scores']['p99_absolute_shift']:.3f} at most, one by {found['greatest_absolute_score_shift']:.3f}"
         )
         lines.append(
-            f"  overlap    of partners {found['mean_iou']:.4f} on average (IoU of "
+            f"  overlap    of matched detections {found['mean_iou']:.4f} on average (IoU of "
             f"{'masks' if result['iou'] == 'segm' else 'boxes'}, {result['min_iou']:g} at least)"
         )
     worst = sorted((row for row in result["classes"] if row["agreement"] < 1), key=lambda row: row["agreement"])
@@ -88,13 +61,13 @@ def describe_comparison(result: dict[str, Any]) -> str:
         width = max(len(row["name"]) for row in worst[:_MAX_CLASSES])
         lines += ["", f"  classes with the least agreement ({len(worst):,} of {len(result['classes']):,} differ)"]
         lines += [
-            f"    {row['name']:<{width}}  {_percent(row['agreement']):>9}  {row['in_a']:,} in A, {row['in_b']:,} in B, "
-            f"{row['lost'] + row['fell_below']:,} lost, {row['new'] + row['rose_above']:,} new"
+            f"    {row['name']:<{width}}  {percent(row['agreement']):>9}  {row['in_a']:,} in A, {row['in_b']:,} in B, "
+            f"{row['missing'] + row['fell_below']:,} missing, {row['added'] + row['rose_above']:,} added"
             for row in worst[:_MAX_CLASSES]
         ]
     if result["renamed"]:
         renamed = ", ".join(f"{row['a']} → {row['b']} {row['detections']:,}×" for row in result["renamed"][:5])
-        lines.append(f"  lost and new in one place, under another name: {renamed}")
+        lines.append(f"  missing and added in one place, under another name: {renamed}")
     if result["most_different"]:
         lines += ["", "  images that differ most"]
         lines += [f"    {image['uri']}" for image in result["most_different"][:5]]
@@ -115,24 +88,22 @@ def write_page(result: dict[str, Any], path: str) -> None:
     Raises:
       OSError: if the page can't be written (stores raise their clients' errors).
     """
-    environment = Environment(
-        loader=PackageLoader(__package__, "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": _percent, "short": _short, "shift": _shift}
-    template = environment.get_template("compare.html.j2")
-    page = template.render(
+    label_sets = [open_label_set(result[side]["output"]) for side in "ab"]
+    colours = class_colours(label_sets[0].settings)
+    ids = [image["image_id"] for image in result["most_different"]]
+    sides = [{labels.image_id: labels for labels in read_labels(label_set, ids)} for label_set in label_sets]
+    page = render(
+        "compare.html.j2",
         result=result,
         equal=is_equal(result),
         left_out=_left_out(result),
         bars=_bars(result["scores"]["histogram"]),
-        images=_drawn_images(result),
-        only_colours=["#%02x%02x%02x" % colour for colour in _ONLY],
+        images=[
+            _drawn_image(image, [side[image["image_id"]] for side in sides], colours)
+            for image in result["most_different"]
+        ],
     )
-    output_files.write_atomically(path, page.encode("utf-8"))
+    files.write_where_asked("--html", path, page)
 
 
 def _left_out(result: dict[str, Any]) -> list[tuple[str, int, list[str]]]:
@@ -158,98 +129,54 @@ def _bars(histogram: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
     square root, so that few can be seen beside many."""
     sizes = dict.fromkeys(range(-10, 11), 0)
     for shift, count in histogram:
-        sizes[max(-10, min(10, round(shift * 50)))] += count
+        sizes[max(-10, min(10, round(shift * 50)))] += int(count)
     greatest = max(sizes.values()) or 1
     return [
         {"centre": place / 50, "count": count, "height": (count / greatest) ** 0.5} for place, count in sizes.items()
     ]
 
 
-def _drawn_images(result: dict[str, Any]) -> list[dict[str, Any]]:
-    ids = [image["image_id"] for image in result["most_different"]]
-    sides = [{labels.image_id: labels for labels in read_labels(result[side]["output"], ids)} for side in "ab"]
-    drawn = []
-    for image in result["most_different"]:
-        labels = [side[image["image_id"]] for side in sides]
-        fates = [image["fates_a"], image["fates_b"]]
-        drawn.append({"uri": image["uri"], "images": _images(labels, fates), "changes": _changes(labels, fates)})
-    return drawn
-
-
-def _images(labels: Sequence[StoredLabels], fates: Sequence[Sequence[str]]) -> list[dict[str, str]]:
-    """The image as a JPEG's data URI with the labels of A, and with those of B; or why there is none."""
+def _drawn_image(image: dict[str, Any], labels: Sequence[StoredLabels], colours: ClassColours) -> dict[str, Any]:
+    """An image as A and as B labelled it, as JPEGs, or why it can't be shown; and what differs."""
+    fates = [image["fates_a"], image["fates_b"]]
+    shown: dict[str, Any] = {"uri": image["uri"], "changes": _changes(labels, fates, colours)}
     try:
-        image = Image.fromarray(labels[0].read_pixels())
-    except ImageError as error:
-        return [{"error": f"The image can't be shown: {error}"}]
-    full_width = image.width
-    image.thumbnail(_IMAGE_WH, Image.Resampling.LANCZOS, reducing_gap=3)
-    found = []
-    for side, (of_side, fates_of_side) in enumerate(zip(labels, fates)):
-        drawn = image
-        for shown, colour in (((IN_BOTH,), _SHARED), ((BELOW, ALONE), _ONLY[side])):  # what differs lies on top
-            drawn = _draw(
-                drawn,
-                of_side,
-                [rank for rank, fate in enumerate(fates_of_side) if FATES.index(fate) in shown],
-                image.width / full_width,
-                colour,
-            )
-        file = io.BytesIO()
-        drawn.save(file, "JPEG", quality=_JPEG_QUALITY)
-        found.append({"src": "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")})
-    return found
+        photo = open_image(labels[0])
+        if max(photo.size) > max(_IMAGE_WH):
+            photo = resize(photo, scale_to_fit(photo.size, _IMAGE_WH)[0])
+        return shown | {"sides": [_drawn_side(photo, *side, colours) for side in zip(labels, fates, strict=True)]}
+    except CannotShow as error:
+        return shown | {"problem": str(error)}
 
 
-def _draw(image: Image.Image, labels: StoredLabels, ranks: list[int], scale: float, colour: Rgb) -> Image.Image:
-    names = [labels.class_names[rank] for rank in ranks]
-    masks = (_mask_if_there(labels, rank) for rank in ranks)
-    return draw_labels(
-        image,
-        labels.boxes_xywh[ranks] * scale,
-        masks,
-        names,
-        labels.scores[ranks],
-        dict.fromkeys(names, colour),
-        _FONT_SIZE,
-    )
+def _drawn_side(photo: Image.Image, labels: StoredLabels, fates: Sequence[str], colours: ClassColours) -> str:
+    """What is matched is grey; on top, what differs, in the colours of the classes."""
+    grey = dict.fromkeys(labels.class_names, _GREY)
+    for counted, colours_of in (((MATCHED,), grey), ((BELOW, UNMATCHED), colours)):
+        ranks = [rank for rank, fate in enumerate(fates) if FATES.index(fate) in counted]
+        photo = draw_detections(photo, labels, colours_of, _FONT_SIZE, ranks)
+    file = io.BytesIO()
+    photo.save(file, "JPEG", quality=_JPEG_QUALITY)
+    return data_uri("image/jpeg", file)
 
 
-def _mask_if_there(labels: StoredLabels, rank: int):
-    try:
-        return labels.mask(rank)
-    except FileNotFoundError:  # somebody tidied the PNG files away; the box still shows the detection
-        return None
-
-
-def _changes(labels: Sequence[StoredLabels], fates: Sequence[Sequence[str]]) -> list[dict[str, str]]:
-    """The detections without a partner, the best first."""
+def _changes(
+    labels: Sequence[StoredLabels], fates: Sequence[Sequence[str]], colours: ClassColours
+) -> list[dict[str, Any]]:
+    """The detections without a match, the best first."""
     changes = [
         (float(of_side.scores[rank]), side, of_side.class_names[rank], fate)
-        for side, (of_side, fates_of_side) in enumerate(zip(labels, fates))
+        for side, (of_side, fates_of_side) in enumerate(zip(labels, fates, strict=True))
         for rank, fate in enumerate(fates_of_side)
-        if FATES.index(fate) in (BELOW, ALONE)
+        if FATES.index(fate) in (BELOW, UNMATCHED)
     ]
     return [
-        {"side": "AB"[side], "name": name, "score": f"{score:.2f}", "below": FATES.index(fate) == BELOW}
+        {
+            "side": "AB"[side],
+            "name": name,
+            "colour": css_colour(colours[name]),
+            "score": f"{score:.2f}",
+            "below": FATES.index(fate) == BELOW,
+        }
         for score, side, name, fate in sorted(changes, reverse=True)[:_MAX_LISTED]
     ]
-
-
-def _percent(share: float | None) -> str:
-    """To a tenth; what isn't quite all, or nothing, doesn't look so."""
-    if share is None:
-        return "–"
-    rounded = f"{100 * share:.1f} %"
-    if share < 1 and rounded == "100.0 %":
-        return "over 99.9 %"
-    return "below 0.1 %" if share > 0 and rounded == "0.0 %" else rounded
-
-
-def _shift(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.4f}" if value else "0"
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:59] + "…"

@@ -1,7 +1,4 @@
-"""A contact sheet: a sample of a label set's images with what was found in them, in one image, to be judged by eye.
-
-Reads the tables of an output folder, and the images again from their URIs. Not for measuring quality.
-"""
+"""A contact sheet: a sample of a label set's images with what was found in them, in one image, to be judged by eye."""
 
 import io
 import os
@@ -15,9 +12,11 @@ from PIL import Image, ImageDraw
 
 from ...storage import files as output_files
 from ...storage.errors import UsageError
-from ...transforms.elements import ImageError
+from ..reader import open_label_set
 from ..stored_labels import StoredLabels, sample_labels
-from .draw import Rgb, class_colours, draw_labels, fit_text, font, printable
+from .colours import Rgb, class_colours
+from .draw import fit_text, font, printable
+from .labelled_image import CannotShow, draw_detections, open_image, resize, scale_to_fit
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
@@ -59,10 +58,11 @@ def write_contact_sheet(
     extension = os.path.splitext(to_path)[1].lower()
     if extension not in _FORMATS:
         raise UsageError(f"contact sheet {to_path}: expected a name that ends in {', '.join(_FORMATS)}")
-    images = sample_labels(output_folder, num_images, seed)
+    label_set = open_label_set(output_folder)
+    images = sample_labels(label_set, num_images, seed)
     shown = [_num_shown(image, min_score, max_detections) for image in images]
     counts = Counter(name for image, num in zip(images, shown) for name in image.class_names[:num])
-    colours = class_colours(counts.elements())
+    colours = class_colours(label_set.settings)
     tile_wh = (_TILE_WIDTH, _tile_height(images))
     tiles = [
         _Tile(_draw_tile(image, num, tile_wh, colours), *_caption(image, num)) for image, num in zip(images, shown)
@@ -110,20 +110,10 @@ def _draw_tile(
     if image.failure:
         return _error_tile(image.failure.kind, image.failure.message, tile_wh)
     try:
-        photo = Image.fromarray(image.read_pixels())
-        scale = min(tile_wh[0] / photo.width, tile_wh[1] / photo.height)
-        size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-        photo = photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
-        return draw_labels(
-            photo,
-            image.boxes_xywh[:num_shown] * scale,
-            map(image.mask, range(num_shown)),
-            image.class_names[:num_shown],
-            image.scores[:num_shown],
-            colours,
-            _FONT_SIZE,
-        )
-    except (ImageError, FileNotFoundError) as error:  # of the image, or of a mask's PNG file
+        photo = open_image(image)
+        photo = resize(photo, scale_to_fit(photo.size, tile_wh)[0])
+        return draw_detections(photo, image, colours, _FONT_SIZE, range(num_shown))
+    except CannotShow as error:
         return _error_tile("labelled, but can't be shown", str(error), tile_wh)
 
 
@@ -149,7 +139,7 @@ def _arrange(
     tile_wh: tuple[int, int],
     columns: int,
     title: str,
-    counts: Mapping[str, int],
+    counts: Counter[str],
     colours: Mapping[str, Rgb],
 ) -> Image.Image:
     tile_w, tile_h = tile_wh
@@ -174,13 +164,13 @@ def _arrange(
 
 
 def _draw_legend(
-    draw: ImageDraw.ImageDraw, at: tuple[int, int], right: int, counts: Mapping[str, int], colours: Mapping[str, Rgb]
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], right: int, counts: Counter[str], colours: Mapping[str, Rgb]
 ) -> None:
     """One line: each class with its colour and how often it is shown, the most frequent first, as many as fit."""
     left, middle = at
     swatch = _FONT_SIZE
-    for name in colours:
-        text = f"{printable(name)} {counts[name]}"
+    for name, count in counts.most_common():
+        text = f"{printable(name)} {count}"
         end = left + swatch + 8 + font(_FONT_SIZE).getlength(text)
         if end > right - _GAP:
             draw.text((left, middle), "…", _MUTED, font(_FONT_SIZE), "lm")

@@ -1,47 +1,18 @@
-"""Draws detections into an image: masks, boxes, and labels that can be read.
-
-Colours are those of Okabe and Ito (jfly.uni-koeln.de/color), then those of Paul Tol's (personal.sron.nl/~pault) that
-look like none of them; people with colour-blindness tell them apart, and labels say the class in words as well. Not for
-training data or measurements: what is drawn is antialiased and lies on top of the image.
-"""
+"""Draws detections into an image: masks, boxes, and labels that can be read. Antialiased, for people to look at."""
 
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
-Rgb = tuple[int, int, int]
+from .colours import Rgb, text_colour_on
+
 Place = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
-PALETTE: tuple[Rgb, ...] = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (213, 94, 0),
-    (204, 121, 167),
-    (0, 114, 178),
-    (136, 34, 85),
-    (153, 153, 51),
-    (51, 34, 136),
-    (187, 187, 187),
-)
-
 MASK_OPACITY = 0.42
-_DARK, _LIGHT, _HALO = (20, 20, 20), (255, 255, 255), (0, 0, 0, 120)
-
-
-def class_colours(class_names: Iterable[str] | Mapping[str, int]) -> dict[str, Rgb]:
-    """A colour for each class; the most frequent ones get those that differ most. They repeat after `len(PALETTE)`.
-
-    Args:
-      class_names: each as often as it occurs, or with its number.
-    """
-    by_frequency = sorted(Counter(class_names).items(), key=lambda item: (-item[1], item[0]))
-    return {name: PALETTE[index % len(PALETTE)] for index, (name, _) in enumerate(by_frequency)}
+_HALO = (0, 0, 0, 120)
 
 
 def draw_labels(
@@ -50,7 +21,7 @@ def draw_labels(
     masks: Iterable[np.ndarray | None],
     names: Sequence[str],
     scores: Sequence[float],
-    colours: Mapping[str, Rgb] | None = None,
+    colours: Mapping[str, Rgb],
     font_size: int = 15,
 ) -> Image.Image:
     """Draws detections into a copy of an image.
@@ -62,13 +33,12 @@ def draw_labels(
         so a generator need not hold them all.
       names: `[N]` classes.
       scores: `[N]`, in [0, 1].
-      colours: by class; without, `class_colours` of these names.
+      colours: by class.
       font_size: of the labels, in pixels; the lines' widths follow it.
 
     Returns:
       A new image of the same size.
     """
-    colours = class_colours(names) if colours is None else colours
     drawn = image.copy()
     for mask, name in zip(masks, names, strict=True):
         laid = None if mask is None else mask_opacity(mask, drawn.size)
@@ -120,12 +90,6 @@ def fit_text(text: str, font_size: int, max_width: float, suffix: str = "") -> s
         if font(font_size).getlength(shown + suffix) <= max_width:
             return shown + suffix
     return suffix.strip()
-
-
-def text_colour_on(background: Rgb) -> Rgb:
-    """Dark or light, whichever is easier to read (luma of ITU-R BT.601)."""
-    red, green, blue = background
-    return _DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 125 else _LIGHT
 
 
 def mask_opacity(mask: np.ndarray, image_wh: tuple[int, int]) -> tuple[Image.Image, tuple[int, int, int, int]] | None:

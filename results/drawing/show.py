@@ -1,7 +1,4 @@
-"""`labelbeam show OUT IMAGE`: one image's labels, drawn into it and listed.
-
-Looks through the whole table `images` for it. Not for many images: see `contact_sheet.py` and `report.py`.
-"""
+"""`labelbeam show OUT IMAGE`: one image's labels, drawn into it and listed."""
 
 import io
 import os
@@ -10,16 +7,15 @@ import sys
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
-from ...labelset.label_set_file import read_label_set_file
-from ...labelset.parts import finished_parts, iter_part
 from ...storage import files as output_files
 from ...storage.errors import UsageError
 from ...storage.redaction import without_user_info
-from ...transforms.elements import ImageError
+from ..reader import open_label_set
 from ..stored_labels import StoredLabels, read_labels
-from .draw import draw_labels
+from ..text import few
+from .colours import class_colours
+from .labelled_image import CannotShow, draw_detections, open_image
 from .terminal_images import terminal_encoder
 
 _MAX_NAMED = 5  # of several images that a name may mean
@@ -62,48 +58,39 @@ def find_labels(output: str, image: str) -> StoredLabels:
     Raises:
       UsageError: if there's none or several of them, or `output` is no folder of a label set.
     """
-    read_label_set_file(output)
+    label_set = open_label_set(output)
+    label_set.check_not_empty()
     exact, by_name, num_images = {}, {}, 0
     ending = "/" + re.sub(r"\A(\.{0,2}/)+", "", image)
     uris = pa.array({image, os.path.abspath(image), without_user_info(image)}, pa.string())
-    for stem in finished_parts(output):
-        for batch in iter_part(output, stem, "images", ["image_id", "uri"]):
+    for stem in label_set.parts:
+        for batch in label_set.part_batches(stem, "images", ["image_id", "uri"]):
             num_images += len(batch)
             same = pc.or_(pc.is_in(batch["uri"], uris), pc.equal(batch["image_id"], image))
             ends = pc.ends_with(batch["uri"], ending)
             for found, mask in ((exact, same), (by_name, ends)):
                 found.update((row["image_id"], (stem, row["uri"])) for row in batch.filter(mask).to_pylist())
     found = exact or by_name
-    if not num_images:
-        raise UsageError(f"{output}: no labelled images; no job has finished a part yet (`labelbeam status {output}`)")
     if not found:
         raise UsageError(
             f"{image}: not among the {num_images:,} images of {output}. Give a URI or an image_id of its table "
             "`images`, or the end of a URI after a slash, such as the file's name"
         )
     if len(found) > 1:
-        some = ", ".join(uri for _, uri in list(found.values())[:_MAX_NAMED])
+        uris = (uri for _, uri in found.values())
         raise UsageError(
-            f"{image}: {len(found):,} images of {output} are called so: {some}{', …' * (len(found) > _MAX_NAMED)}. "
-            "Give the URI of one"
+            f"{image}: {len(found):,} images of {output} are called so: {few(uris, most=_MAX_NAMED)}. Give the URI of one"
         )
     [(image_id, (stem, _))] = found.items()
-    return next(read_labels(output, [image_id], [stem]))
+    return next(read_labels(label_set, [image_id], [stem]))
 
 
 def _draw(labels: StoredLabels) -> bytes:
     try:
-        image = Image.fromarray(labels.read_pixels())
+        image = open_image(labels)
         font_size = max(12, round(max(image.size) / 60))
-        drawn = draw_labels(
-            image,
-            labels.boxes_xywh,
-            map(labels.mask, range(len(labels.scores))),
-            labels.class_names,
-            labels.scores,
-            font_size=font_size,
-        )
-    except (ImageError, FileNotFoundError) as error:  # of the image, or of a mask's PNG file
+        drawn = draw_detections(image, labels, class_colours(labels.settings), font_size)
+    except CannotShow as error:
         raise UsageError(f"{labels.uri}: labelled, but can't be shown: {error}") from error
     file = io.BytesIO()
     drawn.save(file, "PNG")
@@ -117,14 +104,13 @@ def _file_stem(uri: str) -> str:
 
 
 def _describe(labels: StoredLabels) -> str:
-    height, width = labels.size_hw
+    height, width = labels.image_size_hw
     lines = [
         labels.uri,
-        f"  image     {width}×{height} pixels, image_id {labels.image_id}",
+        f"  image       {width}×{height} pixels, image_id {labels.image_id}",
         f"  detections  {len(labels.scores) or 'none'}, by {labels.settings.get('detector', 'an unknown detector')}",
     ]
     for name, score, (x, y, w, h), ref in zip(labels.class_names, labels.scores, labels.boxes_xywh, labels.mask_refs):
-        lines.append(
-            f"    {score:.2f}  {name:<20} x {x:.1f}, y {y:.1f}, w {w:.1f}, h {h:.1f}{', mask' * (ref is not None)}"
-        )
+        mask = "" if ref is None else ", mask"
+        lines.append(f"    {score:.2f}  {name:<20} x {x:.1f}, y {y:.1f}, w {w:.1f}, h {h:.1f}{mask}")
     return "\n".join(lines)

@@ -1,24 +1,22 @@
-"""`labelbeam evaluate OUT --annotations instances.json`: COCO's average precision and recall of a label set.
+"""COCO's average precision and recall of a label set, against annotations.
 
-The figures are pycocotools' own: the tables' detections go to `COCOeval` as they are. Annotated images without labels count,
-as COCO has it: what is annotated in them has not been found; the result names them. Memory grows with the annotations and
-the detections of the annotated images, since pycocotools holds both; images that aren't annotated cost nothing. Not for two
-label sets without a ground truth: see `compare.py`.
+Annotated images without labels count, as COCO has it: what is annotated in them has not been found; the result names them.
 """
 
-import argparse
 import contextlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from ...storage.errors import UsageError
-from ..result_files import check_result_file, write_json
-from ..stored_labels import StoredLabels, iter_labels, label_set_settings
+from ..label_columns import no_masks, repeated_images
+from ..reader import LabelSet, open_label_set
+from ..stored_labels import StoredLabels, iter_labels
+from ..text import few
 from .coco_annotations import FileNames, ImageId, ImageIdTable, IouType, read_annotations
 
 FIGURES = (
@@ -38,27 +36,6 @@ FIGURES = (
 MAX_NAMED = 5  # images of a kind that the text names; the JSON file has all
 _LOW_SCORE = 0.05  # the thresholds with which detectors' published figures are made are lower
 _COCO_DETECTIONS = 100  # an image that COCO's figures count
-
-
-def run_evaluate(args: argparse.Namespace) -> int:
-    """Evaluates and prints; returns the exit code.
-
-    Raises:
-      UsageError: as `evaluate`, or if the result can't be written where it is to go.
-    """
-    check_result_file("--json", args.json)
-    result = evaluate(
-        args.output,
-        args.annotations,
-        iou=args.iou,
-        match_classes=args.match_classes,
-        image_ids=args.image_ids,
-        only_labelled=args.only_labelled,
-    )
-    print(describe_evaluation(result, args.per_class))
-    if args.json:
-        write_json(args.json, result)
-    return 0
 
 
 @dataclass
@@ -104,10 +81,12 @@ def evaluate(
         import pycocotools.cocoeval  # noqa: F401 - says at once whether it's there
     except ImportError as error:
         raise UsageError("labelbeam evaluate needs pycocotools: pip install 'labelbeam[evaluate]'") from error
-    settings = label_set_settings(output)
+    label_set = open_label_set(output)
+    label_set.check_not_empty()
+    settings = label_set.settings
     truth = read_annotations(annotations, iou)
     finder = ImageIdTable(image_ids, truth["images"]) if image_ids else FileNames(truth["images"])
-    found = _collect(output, truth, finder, iou, match_classes, _class_lookup(truth, settings, match_classes))
+    found = _collect(label_set, truth, finder, iou, match_classes, _class_lookup(truth, settings, match_classes))
     if not found.scored:
         raise UsageError(_nothing_to_score(output, annotations, truth, found))
     chosen = found.scored if only_labelled else {image["id"] for image in truth["images"]}
@@ -119,7 +98,7 @@ def evaluate(
         "annotations": annotations,
         "iou": iou,
         "only_labelled": only_labelled,
-        "labelling": settings,
+        "settings": settings,
         "figures": figures,
         "classes": classes,
         "detections": len(found.results),
@@ -147,21 +126,21 @@ def _class_lookup(truth: dict[str, Any], settings: dict[str, Any], by: str) -> d
     labels = {int(i): name for i, name in settings.get("labels", {}).items()}
     if by == "name" and labels and not lookup.keys() & set(labels.values()):
         raise UsageError(
-            f"--match-classes name: no category of the annotations ({_few(lookup)}) has a name of the detector's "
-            f"classes ({_few(labels.values())})"
+            f"--match-classes name: no category of the annotations ({few(lookup)}) has a name of the detector's "
+            f"classes ({few(labels.values())})"
         )
     both = labels.keys() & names.keys()
     if by == "id" and labels and not any(labels[i].casefold() == str(names[i]).casefold() for i in both):
         raise UsageError(
             f"classes: no category of the annotations has both the id and the name of one of the detector's classes "
-            f"(annotations: {_few(names.items())}; detector: {_few(labels.items())}). --match-classes name goes by "
+            f"(annotations: {few(names.items())}; detector: {few(labels.items())}). --match-classes name goes by "
             "names alone"
         )
     return lookup
 
 
 def _collect(
-    output: str,
+    label_set: LabelSet,
     truth: dict[str, Any],
     finder: FileNames | ImageIdTable,
     iou: IouType,
@@ -170,7 +149,7 @@ def _collect(
 ) -> _Found:
     sizes_hw = {image["id"]: (image.get("height"), image.get("width")) for image in truth["images"]}
     found, uris = _Found(), {}
-    for labels in iter_labels(output, with_masks=iou == "segm"):
+    for labels in iter_labels(label_set, with_masks=iou == "segm"):
         image = finder.find(labels.uri)
         if image is None:
             found.not_annotated += 1
@@ -178,10 +157,7 @@ def _collect(
                 found.not_annotated_examples.append(labels.uri)
             continue
         if uris.get(image) == labels.uri:
-            raise UsageError(
-                f"{output}: holds {labels.uri} more than once, after a job that didn't end in good order; "
-                f"`labelbeam settle {output}` removes what is repeated"
-            )
+            raise repeated_images(label_set.path)
         if image in uris:
             raise UsageError(
                 f"{uris[image]} and {labels.uri} both seem to be image {image!r} of the annotations; say which "
@@ -211,10 +187,7 @@ def _coco_result(labels: StoredLabels, rank: int, iou: IouType, image: ImageId, 
 def _coco_mask(labels: StoredLabels, rank: int) -> dict[str, Any]:
     ref = labels.mask_refs[rank]
     if ref is None:
-        raise UsageError(
-            f"--iou segm: {labels.output} holds detections without masks (the detector has none, or it was labelled "
-            "with --mask-format none); use --iou bbox"
-        )
+        raise no_masks(labels.output)
     if ref in labels.counts:
         return {"size": list(labels.size_hw), "counts": labels.counts[ref]}
     from pycocotools import mask
@@ -294,8 +267,8 @@ def _nothing_to_score(output: str, annotations: str, truth: dict[str, Any], foun
         )
     return (
         f"{output}: none of its images is annotated in {annotations}. It holds "
-        f"{_few(found.not_annotated_examples, found.not_annotated)}; the annotations name "
-        f"{_few(image['file_name'] for image in truth['images'])}. Say which URI is which image with --image-ids"
+        f"{few(found.not_annotated_examples, found.not_annotated)}; the annotations name "
+        f"{few(image['file_name'] for image in truth['images'])}. Say which URI is which image with --image-ids"
     )
 
 
@@ -314,19 +287,12 @@ def _notes(settings: dict[str, Any], truth: dict[str, Any], found: _Found, match
         f"{i} ({labels[i]} / {names[i]})" for i in labels if i in names and labels[i].casefold() != names[i].casefold()
     ]
     if other and match_classes == "id":
-        yield f"classes matched by id have other names in the annotations: {_few(other)}"
+        yield f"classes matched by id have other names in the annotations: {few(other)}"
     if found.unknown_classes:
         yield (
             f"{found.unknown_classes.total():,} detections are of classes that the annotations don't have: "
-            f"{_few(name for name, _ in found.unknown_classes.most_common())}"
+            f"{few(name for name, _ in found.unknown_classes.most_common())}"
         )
-
-
-def _few(items: Iterable, total: int | None = None) -> str:
-    """The first of them, and how many there are: `total`, if these aren't all."""
-    items = list(items)
-    total = len(items) if total is None else total
-    return ", ".join(map(str, items[:3])) + (f", … ({total:,})" if total > 3 else "")
 
 
 _MEANING = {
@@ -347,7 +313,7 @@ _MEANING = {
 
 def describe_evaluation(result: dict[str, Any], per_class: bool = False) -> str:
     """`evaluate` for a person."""
-    images, label_config = result["images"], result["labelling"]
+    images, label_config = result["images"], result["settings"]
     by = f", labelled by {label_config['detector']}" if "detector" in label_config else ""
     lines = [
         f"{result['output']}{by}: {'masks' if result['iou'] == 'segm' else 'boxes'} against {result['annotations']}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..drawing.draw import class_colours
+from ..drawing.colours import class_colours
 from ..polygons import mask_polygons
 from .writer import Dataset, ExportedImage, Writer, shortest, to_json
 
@@ -16,7 +16,7 @@ from .writer import Dataset, ExportedImage, Writer, shortest, to_json
 class GeoJsonWriter(Writer):
     def __init__(self, folder, dataset: Dataset):
         super().__init__(folder, dataset)
-        self._colours = class_colours(dataset.categories.values())
+        self._colours = class_colours(dataset.settings)
 
     def add(self, image: ExportedImage) -> None:
         labels = image.labels

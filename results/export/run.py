@@ -11,6 +11,7 @@ import numpy as np
 
 from ...storage.errors import UsageError
 from ...transforms.elements import ImageError
+from ..reader import LabelSet, open_label_set
 from ..stored_labels import StoredLabels, iter_labels
 from . import FORMATS, writer_class
 from .images import Images, Way
@@ -88,7 +89,8 @@ def export(output: str, options: ExportOptions) -> ExportSummary:
         raise UsageError(f"--polygon-tolerance-px {options.polygon_tolerance_px}: expected pixels, 0 or more")
     writer_type = writer_class(options.format)
     target, as_file = _check_target(options, writer_type)
-    found = survey(output)
+    label_set = open_label_set(output)
+    found = survey(label_set)
     if writer_type.needs_masks and not found.has_masks:
         raise UsageError(
             f"--format {options.format}: {output} has no masks (the detector gives none, or --mask-format none). "
@@ -108,7 +110,7 @@ def export(output: str, options: ExportOptions) -> ExportSummary:
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     try:
-        summary = _write(output, options, found, writer_type, dataset, staging)
+        summary = _write(label_set, options, found, writer_type, dataset, staging)
         os.chmod(staging, 0o777 & ~_umask())  # mkdtemp's folders are its owner's alone
         os.replace(staging / writer_type.file_name if as_file else staging, target)
     finally:
@@ -140,12 +142,17 @@ def _check_target(options: ExportOptions, writer_type: type[Writer]) -> tuple[Pa
 
 
 def _write(
-    output: str, options: ExportOptions, found: Survey, writer_type: type[Writer], dataset: Dataset, folder: Path
+    label_set: LabelSet,
+    options: ExportOptions,
+    found: Survey,
+    writer_type: type[Writer],
+    dataset: Dataset,
+    folder: Path,
 ) -> ExportSummary:
     summary = ExportSummary(options.target, 0, 0, found.failures, {}, 0, {})
     with writer_type(folder, dataset) as writer:
         for labels, name, error in _placed(
-            _named(output, found, writer_type), options, folder / writer_type.images_folder
+            _named(label_set, found, writer_type), options, folder / writer_type.images_folder
         ):
             if error is not None:
                 summary.num_missing += 1
@@ -165,9 +172,9 @@ def _write(
     return summary
 
 
-def _named(output: str, found: Survey, writer_type: type[Writer]) -> Iterator[tuple[StoredLabels, str]]:
+def _named(label_set: LabelSet, found: Survey, writer_type: type[Writer]) -> Iterator[tuple[StoredLabels, str]]:
     names = Names(found.folder, writer_type.flat_names)
-    for labels in iter_labels(output):
+    for labels in iter_labels(label_set):
         if labels.failure is None:
             yield labels, names.name(labels.uri, labels.image_id)
 

@@ -2,16 +2,15 @@
 what folder the URIs lie. Reads a few columns, portion by portion."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...labelset.label_set_file import read_label_set_file
-from ...labelset.parts import finished_parts, iter_part
 from ...storage.errors import UsageError
+from ..reader import LabelSet
 from .images import is_local_file
 from .names import common_folder
 
@@ -30,7 +29,7 @@ class Survey:
       has_masks: whether there is a table of masks.
     """
 
-    settings: dict[str, Any]
+    settings: Mapping[str, Any]
     categories: dict[int, str]
     num_ok: int
     failures: dict[str, int]
@@ -39,50 +38,42 @@ class Survey:
     has_masks: bool
 
 
-def survey(output: str) -> Survey:
-    """Looks an output folder over.
+def survey(label_set: LabelSet) -> Survey:
+    """Looks a label set over.
 
     Raises:
-      UsageError: if it's no folder of a label set, or there is nothing in it to export.
+      UsageError: if there is nothing in it to export.
     """
-    settings = read_label_set_file(output)["settings"]
-    parts = finished_parts(output)
-    statuses, failures, first, last, not_a_file = Counter(), Counter(), None, None, None
-    categories = {int(id): name for id, name in settings["labels"].items()}
-    for stem, tables in parts.items():
-        for batch in iter_part(output, stem, "images", ["uri", "status", "error_kind"]):
-            statuses.update(batch.column("status").to_pylist())
-            failures.update(kind for kind in batch.column("error_kind").to_pylist() if kind)
-            uris = batch.filter(pc.equal(batch.column("status"), "ok")).column("uri")
-            if not len(uris):
-                continue
-            ends = pc.min_max(uris).as_py()
-            first, last = min(first or ends["min"], ends["min"]), max(last or ends["max"], ends["max"])
+    label_set.check_not_empty()
+    statuses, failures, ends, not_a_file = Counter(), Counter(), [], None
+    for batch in label_set.batches("images", ["uri", "status", "error_kind"]):
+        statuses.update(batch.column("status").to_pylist())
+        failures.update(kind for kind in batch.column("error_kind").to_pylist() if kind)
+        uris = batch.filter(pc.equal(batch.column("status"), "ok")).column("uri")
+        if len(uris):
+            of_batch = pc.min_max(uris).as_py()
+            ends = [min([*ends[:1], of_batch["min"]]), max([*ends[1:], of_batch["max"]])]
             not_a_file = not_a_file or next((uri for uri in uris.to_pylist() if not is_local_file(uri)), None)
-        for batch in iter_part(output, stem, "detections", ["class_id", "class_name"]):
-            classes = pa.Table.from_batches([batch]).group_by(["class_id", "class_name"]).aggregate([])
-            for row in classes.to_pylist():
-                categories.setdefault(row["class_id"], row["class_name"])
-    if not statuses:
-        raise UsageError(
-            f"{output}: no images in this label set yet: expected {output}/images/part-*.parquet. Run "
-            "`labelbeam label` with this folder as --output, to its end"
-        )
+    categories = {int(id): name for id, name in label_set.settings.get("labels", {}).items()}
+    for batch in label_set.batches("detections", ["class_id", "class_name"]):
+        classes = pa.Table.from_batches([batch]).group_by(["class_id", "class_name"]).aggregate([])
+        for row in classes.to_pylist():
+            categories.setdefault(row["class_id"], row["class_name"])
     if not statuses["ok"]:
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in failures.most_common())
         raise UsageError(
-            f"{output}: all {statuses['failed']:,} images of this label set failed ({kinds}), so there are no "
+            f"{label_set.path}: all {statuses['failed']:,} images of this label set failed ({kinds}), so there are no "
             "labels to export. `labelbeam status` says why; `labelbeam label … --retry-failed` labels "
             "them again"
         )
     return Survey(
-        settings,
+        label_set.settings,
         dict(sorted(categories.items())),
         statuses["ok"],
         dict(failures),
-        common_folder(first, last),
+        common_folder(*ends),
         not_a_file,
-        has_masks=any("masks" in tables for tables in parts.values()),
+        has_masks=any("masks" in tables for tables in label_set.parts.values()),
     )
 
 

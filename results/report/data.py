@@ -1,7 +1,7 @@
 """What a report tells, computed from an output folder's tables: totals, distributions, and the choice of images to show.
 
 The tables are read once, part by part; memory holds one part's columns. What is done per row is done by Arrow and NumPy; only
-what is kept (a few images a class and a part) is touched in Python. Not for looking at images: see `report_gallery.py`.
+what is kept (a few images a class and a part) is touched in Python.
 """
 
 import heapq
@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...labelset.parts import finished_parts, read_part
-from ...storage.errors import UsageError
+from ..reader import LabelSet
 
 NUM_SCORE_BINS = 20
 BOX_SIDE_EDGES = (8, 16, 32, 56, 96, 192, 384, 768, 1536)  # pixels; 32 and 96 are COCO's limits of small and medium
@@ -84,31 +83,20 @@ class ReportData:
         return sum(self.class_counts.values())
 
 
-def collect_report_data(output: str, seed: int = 0) -> ReportData:
+def collect_report_data(label_set: LabelSet, seed: int = 0) -> ReportData:
     """Reads the tables `images` and `detections`.
 
     Args:
-      output: folder of a label set.
       seed: of the choice of images. The same one gives the same choice, however the images are spread over parts.
 
     Raises:
-      UsageError: if there are no labelled images, or a job at work takes parts away meanwhile.
+      UsageError: if there are no labelled images.
     """
-    parts = finished_parts(output)
+    label_set.check_not_empty()
     collector = _Collector(seed)
-    for stem, tables in parts.items():
-        try:
-            collector.add_images(stem, read_part(output, stem, "images", _Collector.IMAGES))
-            if "detections" in tables:
-                collector.add_detections(stem, read_part(output, stem, "detections", _Collector.DETECTIONS))
-        except FileNotFoundError as error:
-            raise UsageError(
-                f"{output}: a job at work has just merged part {stem} into another. Once more, please"
-            ) from error
-    if not collector.data.images:
-        raise UsageError(
-            f"{output}: the label set holds no images yet. Run `labelbeam label` with this folder as --output first"
-        )
+    for stem in label_set.parts:
+        collector.add_images(stem, label_set.part(stem, "images", _Collector.IMAGES))
+        collector.add_detections(stem, label_set.part(stem, "detections", _Collector.DETECTIONS))
     return collector.finish()
 
 

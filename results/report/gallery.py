@@ -1,10 +1,8 @@
 """The images of a report: chosen images with their detections as layers that can be shown and hidden one by one.
 
-Reads each image again from its URI, several at once. A card never takes more bytes than it's given. Not for images to
-keep: they are small, and their labels aren't drawn into them (see `drawing.py`).
+Reads each image again from its URI, several at once. A card never takes more bytes than it's given.
 """
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ...transforms.elements import ImageError
-from ..drawing.draw import Place, Rgb, mask_opacity, place_labels
+from ..drawing.colours import Rgb
+from ..drawing.draw import Place, mask_opacity, place_labels
+from ..drawing.labelled_image import CannotShow, open_image, resize, scale_to_fit
+from ..page import data_uri
+from ..reader import LabelSet
 from ..stored_labels import StoredLabels, read_labels
 from .data import Chosen
 
@@ -74,18 +75,17 @@ class Card:
     layers: list[Layer] = field(default_factory=list)
 
 
-def make_cards(output: str, chosen: Sequence[Chosen], colours: Mapping[str, Rgb], max_bytes: int) -> list[Card]:
+def make_cards(label_set: LabelSet, chosen: Sequence[Chosen], colours: Mapping[str, Rgb], max_bytes: int) -> list[Card]:
     """A card for each chosen image, in their order; one that was chosen twice has both reasons.
 
     Args:
-      output: folder of the label set.
       colours: of the masks, by class.
       max_bytes: of all images and masks together, as they stand in the page.
     """
     reasons: dict[str, list[tuple[str, str]]] = {}
     for _, image_id, group, detail in chosen:
         reasons.setdefault(image_id, []).append((group, detail))
-    labels = {image.image_id: image for image in read_labels(output, list(reasons), {stem for stem, *_ in chosen})}
+    labels = {image.image_id: image for image in read_labels(label_set, list(reasons), {stem for stem, *_ in chosen})}
     num_images = sum(image.failure is None for image in labels.values())
 
     def make(image_id: str) -> Card:
@@ -101,12 +101,14 @@ def _make_card(image: StoredLabels, reasons: list[tuple[str, str]], colours: Map
         card.problem = (image.failure.kind, image.failure.message)
         return card
     try:
-        photo = Image.fromarray(image.read_pixels())
-        scale = min(TILE_WH[0] / photo.width, TILE_WH[1] / photo.height)
-        card.size_wh = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+        photo = open_image(image)
+        card.size_wh, scale = scale_to_fit(photo.size, TILE_WH)
         card.layers = _make_layers(image, card.size_wh, scale, colours, int(max_bytes * _MASKS_SHARE))
-    except (ImageError, FileNotFoundError) as error:  # of the image, or of a mask's PNG file
+    except CannotShow as error:
         card.problem = ("labelled, but can't be shown", str(error))
+        return card
+    except FileNotFoundError as error:
+        card.problem = ("labelled, but can't be shown", f"the file of a mask is gone: {error.filename or error}")
         return card
     left = max_bytes - sum(len(layer.mask[0]) for layer in card.layers if layer.mask)
     card.image = _encode_image(photo, card.size_wh, left)
@@ -117,7 +119,7 @@ def _make_layers(
     image: StoredLabels, size_wh: tuple[int, int], scale: float, colours: Mapping[str, Rgb], max_mask_bytes: int
 ) -> list[Layer]:
     """The best detections' layers; masks as far as the bytes go, the best ones first."""
-    names, scores = image.class_names[:_MAX_DETECTIONS], image.scores[:_MAX_DETECTIONS]
+    names, scores = image.class_names[:_MAX_DETECTIONS], image.scores[:_MAX_DETECTIONS].tolist()
     boxes = image.boxes_xywh[:_MAX_DETECTIONS] * scale
     layers = []
     for rank, (place, text) in enumerate(place_labels(boxes, names, scores, size_wh, FONT_SIZE)):
@@ -147,23 +149,20 @@ def _encode_mask(
     levels.putpalette(bytes(colour) * len(_OPACITIES))
     file = io.BytesIO()
     levels.save(file, "PNG", bits=2, transparency=_OPACITIES)
-    return _data_uri("image/png", file), _xywh(place)
+    return data_uri("image/png", file), _xywh(place)
 
 
 def _encode_image(photo: Image.Image, size_wh: tuple[int, int], max_bytes: int) -> str:
     """As a JPEG that fits into the bytes, at the cost of detail; never larger than the image itself."""
+    uri = ""
     for scale, quality in _JPEG_STEPS:
-        wh = tuple(max(1, min(own, round(side * scale))) for own, side in zip(photo.size, size_wh))
+        width, height = (max(1, min(own, round(side * scale))) for own, side in zip(photo.size, size_wh, strict=True))
         file = io.BytesIO()
-        photo.resize(wh, Image.Resampling.LANCZOS, reducing_gap=3).save(file, "JPEG", quality=quality, optimize=True)
-        uri = _data_uri("image/jpeg", file)
+        resize(photo, (width, height)).save(file, "JPEG", quality=quality, optimize=True)
+        uri = data_uri("image/jpeg", file)
         if len(uri) <= max_bytes:
             break
     return uri
-
-
-def _data_uri(media_type: str, file: io.BytesIO) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
 def _xywh(place: Place) -> tuple[float, ...]:

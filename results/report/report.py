@@ -1,23 +1,24 @@
 """`labelbeam report OUT`: a label set on one HTML page, to be looked at and passed on.
 
 The page holds everything that it shows (images, charts, style, script) and is told by its own content security policy to
-load nothing else. Not for measuring quality against known truth, and not for queries.
+load nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from ...labelset.job_records import read_records, utc_now
-from ...labelset.label_set_file import read_label_set_file
-from ...storage import files as output_files
+from ...storage import files
 from ...storage.errors import UsageError
 from ...storage.redaction import redact
 from ...storage.uris import join
-from ..drawing.draw import PALETTE, class_colours, text_colour_on
+from ..drawing.colours import PALETTE, class_colours, text_colour_on
+from ..page import render
+from ..reader import LabelSet, open_label_set
+from ..text import duration, shorten
 from . import charts
 from .charts import ColumnChart, Label, column_chart
 from .data import BOX_SIDE_EDGES, GROUPS, NUM_SCORE_BINS, ReportData, collect_report_data
@@ -27,7 +28,6 @@ MAX_PAGE_BYTES = 5_000_000
 _IMAGE_BYTES = 3_600_000  # of a page: the rest is for the detections' outlines, the classes and the page itself
 _MAX_CLASSES = 400  # named; there are label maps with thousands
 _MAX_JOBS = 10
-_MAX_TEXT = 400  # letters of a URI or an error message
 _NUM_TIME_COLUMNS = 60
 _PAUSE_S = 300  # without a labelled image: nobody was at work
 
@@ -48,49 +48,42 @@ def write_report(output: str, to_path: str | None = None, seed: int = 0) -> str:
         raise UsageError(f"--output {to_path}: expected a name that ends in .html")
     if seed < 0:
         raise UsageError(f"--seed {seed}: expected a whole number of 0 or more")
-    settings = read_label_set_file(output).get("settings", {})
-    data = collect_report_data(output, seed)
-    page = _render(output, settings, list(read_records(output)), data, seed).encode("utf-8", "replace")
-    output_files.write_where_asked("--output", to_path, page)
+    label_set = open_label_set(output)
+    data = collect_report_data(label_set, seed)
+    page = _render(label_set, list(read_records(output)), data, seed)
+    files.write_where_asked("--output", to_path, page)
     return f"Report of {data.images:,} images: {to_path} ({len(page) / 1e6:.2f} MB)"
 
 
-def _render(output: str, settings: dict[str, Any], jobs: Sequence[dict[str, Any]], data: ReportData, seed: int) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__, "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(css_colour=lambda rgb: "#{:02x}{:02x}{:02x}".format(*rgb), short=_short)
-    colours = class_colours(data.class_counts)
+def _render(label_set: LabelSet, jobs: Sequence[dict[str, Any]], data: ReportData, seed: int) -> bytes:
+    colours = class_colours(label_set.settings)
     named = list(data.class_counts)[:_MAX_CLASSES]
-    return environment.get_template("report.html.j2").render(
-        output=output,
+    return render(
+        "report.html.j2",
+        output=label_set.path,
         made_at=utc_now()[:16].replace("T", " "),
         seed=seed,
-        facts=_facts(settings),
-        jobs=[_describe_job(job) for job in jobs[-_MAX_JOBS:]],
+        facts=_facts(label_set.settings),
+        jobs=[_job_row(job) for job in jobs[-_MAX_JOBS:]],
         num_jobs=len(jobs),
         data=data,
         named=named,
         class_numbers={name: number for number, name in enumerate(named)},
         palette=[(colour, text_colour_on(colour)) for colour in PALETTE],
-        palette_numbers={name: PALETTE.index(colour) for name, colour in colours.items()},
+        palette_numbers={name: PALETTE.index(colours[name]) for name in data.score_bins},
         score_bins=[data.score_bins[name].tolist() for name in named],
         all_score_bins=_sum_score_bins(data).tolist(),
         num_score_bins=NUM_SCORE_BINS,
         charts=_charts(data),
         plot=charts,
         groups=[group for group in GROUPS if any(chosen.group == group for chosen in data.chosen)],
-        cards=make_cards(output, data.chosen, colours, _IMAGE_BYTES),
+        cards=make_cards(label_set, data.chosen, colours, _IMAGE_BYTES),
         tile_wh=TILE_WH,
         font_size=FONT_SIZE,
     )
 
 
-def _facts(settings: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What decided the labels, as names and values."""
     known = {
         "detector": "Detector",
@@ -110,23 +103,22 @@ def _facts(settings: dict[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
-def _describe_job(job: dict[str, Any]) -> dict[str, str]:
-    duration = ""
+def _job_row(job: dict[str, Any]) -> dict[str, str]:
+    """What the table of jobs says of one."""
+    took = ""
     if "finished_at" in job:
-        seconds = (
-            datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["started_at"])
-        ).total_seconds()
-        duration = _duration(seconds)
+        start, end = (datetime.fromisoformat(job[key]) for key in ("started_at", "finished_at"))
+        took = duration((end - start).total_seconds())
     return {
         "Job": job["job_id"],
         "Status": job["status"],
         "Started (UTC)": job.get("started_at", "")[:16].replace("T", " "),
-        "Took": duration,
+        "Took": took,
         "Written": _thousands(job.get("written")),
         "Skipped": _thousands(job.get("skipped")),
         "Runner": job.get("runner", ""),
         "labelbeam": job.get("versions", {}).get("labelbeam", ""),
-        "Inputs": _short(redact(", ".join(job.get("inputs", []))), 120),
+        "Inputs": shorten(redact(", ".join(job.get("inputs", []))), 120),
     }
 
 
@@ -205,7 +197,7 @@ def _rate_chart(labelled_at_s: np.ndarray, labelled: np.ndarray) -> ColumnChart:
             titles.append(f"{_time(seconds[0] + start_s)} UTC: {rates[-1]:,.1f} images/s")
             edges.append(((before_s + start_s) / total_s, (before_s + end_s) / total_s))
         before_s += length_s
-    labels = [Label(0, _time(labelled_at_s[0]), "start"), Label(1, f"{_duration(total_s)} at work", "end")]
+    labels = [Label(0, _time(labelled_at_s[0]), "start"), Label(1, f"{duration(total_s)} at work", "end")]
     return column_chart("Images labelled a second, over time", rates, titles, labels, edges, pauses)
 
 
@@ -213,17 +205,5 @@ def _time(unix_s: int) -> str:
     return datetime.fromtimestamp(int(unix_s), timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _duration(seconds: float) -> str:
-    seconds = round(seconds)
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h {seconds % 3600 // 60} min"
-
-
 def _thousands(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
-
-
-def _short(text: str, most: int = _MAX_TEXT) -> str:
-    """Text with as much of its middle left out as there are letters too many."""
-    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 + 1 :]}"

@@ -1,0 +1,43 @@
+"""Figures, durations and long texts in words for a person: one way for every command."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `5 min 12 s`, `3 h 4 min`, `2 days 5 h`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} day{'s' if days > 1 else ''} {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def shorten(value: Any, most: int = 60) -> str:
+    """A text, or a value as JSON, with as much of its middle left out as there are letters too many."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
+
+
+def few(items: Iterable, total: int | None = None, most: int = 3) -> str:
+    """The first of them, and how many there are: `total`, if these aren't all."""
+    items = list(items)
+    total = len(items) if total is None else total
+    shown = ", ".join(map(str, items[:most]))
+    return f"{shown}, … ({total:,})" if total > most else shown
+
+
+def percent(share: float | None) -> str:
+    """To a tenth; what isn't quite all, or nothing, doesn't look so."""
+    if share is None:
+        return "–"
+    rounded = f"{100 * share:.1f} %"
+    if share < 1 and rounded == "100.0 %":
+        return "over 99.9 %"
+    return "below 0.1 %" if share > 0 and rounded == "0.0 %" else rounded
