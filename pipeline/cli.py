@@ -98,13 +98,36 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
         print(settle(args.output))
         return 0
     if args.command == "evaluate":
-        from ..results.evaluate.evaluation import run_evaluate
+        from ..results.evaluate.evaluation import describe_evaluation, evaluate
+        from ..results.result_files import check_result_file, write_json
 
-        return run_evaluate(args)
+        check_result_file("--json", args.json)
+        result = evaluate(
+            args.output,
+            args.annotations,
+            iou=args.iou,
+            match_classes=args.match_classes,
+            image_ids=args.image_ids,
+            only_labelled=args.only_labelled,
+        )
+        print(describe_evaluation(result, args.per_class))
+        if args.json:
+            write_json(args.json, result)
+        return 0
     if args.command == "compare":
-        from ..results.compare.page import run_compare
+        from ..results.compare.comparison import compare
+        from ..results.compare.page import describe_comparison, write_page
+        from ..results.result_files import check_result_file, write_json
 
-        return run_compare(args)
+        check_result_file("--json", args.json)
+        check_result_file("--html", args.html)
+        result = compare(args.a, args.b, iou=args.iou, min_iou=args.min_iou, min_score=args.min_score)
+        print(describe_comparison(result))
+        if args.json:
+            write_json(args.json, result)
+        if args.html:
+            write_page(result, args.html)
+        return 0
     if args.command == "report":
         from ..results.report.report import write_report
 

@@ -1,10 +1,11 @@
 """A label set's tables as columns, for a range of image ids at a time: what two label sets are joined by.
 
-Parts are sorted by image within a file only, so images of two label sets don't come in one order. But ids are hashes: each
-of n equal ranges of ids holds about an n-th of the images, of both label sets the same ones. To read the tables once a range
-costs seconds a million images, and needs neither a sort nor files of its own.
+Parts are sorted by image within a file only, so images of two label sets don't come in one order. But ids are hashes:
+each of n equal ranges of ids holds about an n-th of the images, of both label sets the same ones. To read the tables
+once a range costs seconds a million images, and needs neither a sort nor files of its own.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ _ID_DIGITS = 8  # of an image id's 32 that decide its range
 def id_ranges(num_ranges: int) -> Iterator[tuple[str, str]]:
     """Equal ranges [first, end) of all image ids, as hex digits; ids are compared as text."""
     bounds = [f"{16**_ID_DIGITS * i // num_ranges:0{_ID_DIGITS}x}" for i in range(num_ranges)] + ["g"]
-    return zip(bounds, bounds[1:])
+    return itertools.pairwise(bounds)
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class DetectionColumns:
       classes: int64 `[N]`, the class name's number.
       scores: float32 `[N]`.
       boxes_xywh: float32 `[N, 4]`, pixels.
-      mask_refs, counts: Arrow strings `[N]`: the mask's name, and its run-length encoding, null if it's a PNG file; None
-        unless masks were asked for.
+      mask_refs, counts: Arrow strings `[N]`: the mask's name, and its run-length encoding, null if it's a PNG file;
+        None unless masks were asked for.
     """
 
     output: str

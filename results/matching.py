@@ -1,7 +1,7 @@
 """Which detection of one list is which of another: intersection over union of boxes and masks, and greedy matching.
 
-Everything works on pairs, given as two arrays of indices, so that the images of a whole label set are matched in a few NumPy
-calls. Not for average precision: see `evaluate.py`, where pycocotools matches as COCO's rules want it.
+Everything works on pairs, given as two arrays of indices, so that the images of a whole label set are matched in a few
+NumPy calls. Not for average precision: see `evaluate.py`, where pycocotools matches as COCO's rules want it.
 """
 
 import numpy as np
@@ -14,7 +14,8 @@ MIN_SIDE = 1e-3  # pixels that a box's side counts at least: boxes without area 
 def box_iou(boxes_xywh: np.ndarray, others_xywh: np.ndarray) -> np.ndarray:
     """Intersection over union, float64 `[P]`, of P pairs of boxes `[P, 4]` in pixels: left, top, width, height."""
     sides, other_sides = (np.maximum(boxes[:, 2:].astype(np.float64), MIN_SIDE) for boxes in (boxes_xywh, others_xywh))
-    # From the sides and the distance, not from the edges: so a box covers itself wholly, and either order gives one result.
+    # From the sides and the distance, not from the edges: so a box covers itself wholly, and either order gives one
+    # result.
     distance = others_xywh[:, :2].astype(np.float64) - boxes_xywh[:, :2]
     left, right = np.where(distance >= 0, (sides, other_sides), (other_sides, sides))
     overlap = np.clip(np.minimum(left - np.abs(distance), right), 0, None).prod(axis=1)

@@ -1,4 +1,4 @@
-"""HTML pages that hold all they show: templates of `templates/`, filled in. They load nothing and name no credentials."""
+"""HTML pages that hold all they show: `templates/`, filled in. They load nothing and name no credentials."""
 
 import base64
 import io

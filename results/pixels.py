@@ -1,4 +1,4 @@
-"""The pixels of images that have been labelled, read again from their URIs and decoded as they were for their labels."""
+"""The pixels of labelled images, read again from their URIs and decoded as they were for their labels."""
 
 import hashlib
 

@@ -1,8 +1,8 @@
 """Masks as polygons, for tools that want outlines: scikit-image's contours, sorted into pieces and their holes.
 
-Coordinates are the image's: pixel (0, 0) covers 0 to 1. A contour runs between the centres of the mask's pixels and of those
-beside it, so whoever fills the polygons where pixels' centres lie inside gets the mask again, bit for bit (tolerance 0). Not for
-formats that take run lengths: those are exact whatever the reader does, and smaller.
+Coordinates are the image's: pixel (0, 0) covers 0 to 1. A contour runs between the centres of the mask's pixels and of
+those beside it, so whoever fills the polygons where pixels' centres lie inside gets the mask again, bit for bit
+(tolerance 0). Not for formats that take run lengths: those are exact whatever the reader does, and smaller.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,8 @@ def mask_polygons(mask: np.ndarray, tolerance_px: float = 0.0) -> list[MaskPolyg
 
     Args:
       mask: bool `[height, width]`.
-      tolerance_px: how far the simplified line may be from the outline (Douglas and Peucker); 0 drops only points in line.
+      tolerance_px: how far the simplified line may be from the outline (Douglas and Peucker); 0 drops only points in
+        line.
 
     Returns:
       Largest first; empty if the mask has no pixels.
@@ -51,24 +52,28 @@ def mask_polygons(mask: np.ndarray, tolerance_px: float = 0.0) -> list[MaskPolyg
         for contour in measure.find_contours(inside, 0.5, fully_connected="low", positive_orientation="low")
     ]
     areas = [_signed_area(ring) for ring in rings]
-    pieces = sorted(((area, ring) for area, ring in zip(areas, rings) if area > 0), key=lambda piece: piece[0])
+    pieces = sorted(
+        ((area, ring) for area, ring in zip(areas, rings, strict=True) if area > 0), key=lambda piece: piece[0]
+    )
     holes: list[list[np.ndarray]] = [[] for _ in pieces]
-    for area, ring in zip(areas, rings):
+    for area, ring in zip(areas, rings, strict=True):
         if (
             area < 0
         ):  # contours never touch; of the pieces around it the smallest, since a piece may lie in another's hole
             around = next(i for i, (_, piece) in enumerate(pieces) if measure.points_in_poly(ring[:1], piece)[0])
             holes[around].append(_simplify(ring, tolerance_px))
     return [
-        MaskPolygon(_simplify(ring, tolerance_px), tuple(inner)) for (_, ring), inner in zip(pieces[::-1], holes[::-1])
+        MaskPolygon(_simplify(ring, tolerance_px), tuple(inner))
+        for (_, ring), inner in zip(pieces[::-1], holes[::-1], strict=True)
     ]
 
 
 def joined_ring(polygons: Sequence[MaskPolygon]) -> np.ndarray:
     """All pieces and holes as one ring, for formats that have no more: float64 `[n, 2]`.
 
-    Each is joined to what is there by a line from its nearest point, there and back, which encloses nothing: filled by the
-    even-odd rule it's the same area. (Fillers that draw outlines as well, as OpenCV's, draw these lines, one pixel wide.)
+    Each is joined to what is there by a line from its nearest point, there and back, which encloses nothing: filled by
+    the even-odd rule it's the same area. (Fillers that draw outlines as well, as OpenCV's, draw these lines, one pixel
+    wide.)
 
     Args:
       polygons: at least one.

@@ -1,4 +1,5 @@
-"""A label set's images one by one, each with its detections and masks: all of them as a stream, certain ones, or a sample.
+"""A label set's images one by one, each with its detections and masks: all of them as a stream, certain ones, or a
+sample.
 
 For looking at results, measuring and exporting them; `reader` has the tables as such.
 """
@@ -79,7 +80,8 @@ class StoredLabels:
         )
 
     def rle(self, rank: int) -> str | None:
-        """The mask of one detection as COCO's compressed run-length encoding, whatever it's stored as; None if it has none.
+        """The mask of one detection as COCO's compressed run-length encoding, whatever it's stored as; None if it has
+        none.
 
         Raises:
           FileNotFoundError: if it's a file that is gone.
@@ -192,8 +194,12 @@ def _read_part(
             scores=scores[mine],
             boxes_xywh=boxes[mine],
             mask_refs=detections.values("mask_ref", mine),
-            counts={ref: counts for ref, counts in zip(refs, masks.values("counts", of_masks)) if counts is not None},
-            areas=dict(zip(refs, masks.values("area", of_masks))),
+            counts={
+                ref: counts
+                for ref, counts in zip(refs, masks.values("counts", of_masks), strict=True)
+                if counts is not None
+            },
+            areas=dict(zip(refs, masks.values("area", of_masks), strict=True)),
         )
 
 

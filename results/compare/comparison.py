@@ -1,8 +1,8 @@
 """What differs between two label sets of the same images; whether one may take the other's place.
 
-Detections of one image and one class that overlap are matched, the greatest overlap first, each detection once. What has no
-match is missing (only in A) or added (only in B). Memory is bounded however many images there are: they are taken in ranges
-of their ids (see `label_columns.py`).
+Detections of one image and one class that overlap are matched, the greatest overlap first, each detection once. What
+has no match is missing (only in A) or added (only in B). Memory is bounded however many images there are: they are
+taken in ranges of their ids (see `label_columns.py`).
 """
 
 import heapq
@@ -44,8 +44,8 @@ def compare(
       num_images: at most so many of the images that differ most are named.
 
     Returns:
-      `images`, `detections`, `scores`, `classes`, `renamed` (the same place under another class), `most_different`, and what was
-      compared with what.
+      `images`, `detections`, `scores`, `classes`, `renamed` (the same place under another class), `most_different`, and
+      what was compared with what.
 
     Raises:
       UsageError: if something can't be used, or no image was labelled in both.
@@ -235,7 +235,7 @@ def _compare_images(
     # The same thing under another name: overlaps among those that are unmatched, whatever their class.
     unmatched = [np.flatnonzero(fate == UNMATCHED) for fate in (fate_a, fate_b)]
     renamed_a, renamed_b, _ = _match(a, b, unmatched[0], unmatched[1], 0, iou, min_iou)
-    tally.renamed.update(zip(a.classes[renamed_a].tolist(), b.classes[renamed_b].tolist()))
+    tally.renamed.update(zip(a.classes[renamed_a].tolist(), b.classes[renamed_b].tolist(), strict=True))
     _add_images(images, a, b, fate_a, fate_b, np.bincount(a.images[of_a], np.abs(shifts), len(images)), tally)
 
 
@@ -311,7 +311,7 @@ def _portions(keys_a: np.ndarray, keys_b: np.ndarray, max_pairs: int) -> Iterato
         return
     wanted = np.searchsorted(pairs, np.arange(0, pairs[-1], max_pairs), "right")
     bounds = np.unique(starts[np.searchsorted(starts, wanted, "right") - 1])
-    yield from zip(bounds.tolist(), [*bounds[1:].tolist(), len(keys_a)])
+    yield from zip(bounds.tolist(), [*bounds[1:].tolist(), len(keys_a)], strict=True)
 
 
 def _mask_iou(
@@ -331,11 +331,12 @@ def _nothing_to_compare(a: str, b: str, tally: _Tally) -> str:
     images = tally.images
     if images["failed_in_a"] or images["failed_in_b"] or images["failed_in_both"]:
         return (
-            f"{a} and {b}: nothing to compare: of the images that both hold, {images['failed_in_both']:,} failed in both, "
-            f"{images['failed_in_a']:,} in {a} and {images['failed_in_b']:,} in {b}; `labelbeam status` says why"
+            f"{a} and {b}: nothing to compare: of the images that both hold, {images['failed_in_both']:,} failed in "
+            f"both, {images['failed_in_a']:,} in {a} and {images['failed_in_b']:,} in {b}; `labelbeam status` says why"
         )
     if images["of_another_size"]:
-        return f"{a} and {b}: nothing to compare: all {images['of_another_size']:,} images that both hold have changed their size"
+        num_resized = images["of_another_size"]
+        return f"{a} and {b}: nothing to compare: all {num_resized:,} images that both hold have changed their size"
     return (
         f"{a} and {b} have no image in common: {a} holds {tally.examples['only_in_a'][0]}, {b} holds "
         f"{tally.examples['only_in_b'][0]}. Images are known by their URIs; label the same ones"

@@ -1,4 +1,4 @@
-"""A comparison of two label sets for a person: lines in the terminal, and a page with charts and images, all in one file."""
+"""A comparison of two label sets for a person: lines in the terminal, and a page with charts and images."""
 
 import io
 from collections.abc import Sequence
@@ -125,8 +125,8 @@ def _left_out(result: dict[str, Any]) -> list[tuple[str, int, list[str]]]:
 
 
 def _bars(histogram: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
-    """Bars of the chart of score shifts, 0.02 wide; what lies further out than ±0.2 is in the outer ones. Heights 0 to 1, of the
-    square root, so that few can be seen beside many."""
+    """Bars of the chart of score shifts, 0.02 wide; what lies further out than ±0.2 is in the outer ones. Heights 0 to
+    1, of the square root, so that few can be seen beside many."""
     sizes = dict.fromkeys(range(-10, 11), 0)
     for shift, count in histogram:
         sizes[max(-10, min(10, round(shift * 50)))] += int(count)

@@ -61,11 +61,12 @@ def write_contact_sheet(
     label_set = open_label_set(output_folder)
     images = sample_labels(label_set, num_images, seed)
     shown = [_num_shown(image, min_score, max_detections) for image in images]
-    counts = Counter(name for image, num in zip(images, shown) for name in image.class_names[:num])
+    counts = Counter(name for image, num in zip(images, shown, strict=True) for name in image.class_names[:num])
     colours = class_colours(label_set.settings)
     tile_wh = (_TILE_WIDTH, _tile_height(images))
     tiles = [
-        _Tile(_draw_tile(image, num, tile_wh, colours), *_caption(image, num)) for image, num in zip(images, shown)
+        _Tile(_draw_tile(image, num, tile_wh, colours), *_caption(image, num))
+        for image, num in zip(images, shown, strict=True)
     ]
     sheet = _arrange(tiles, tile_wh, min(columns, len(tiles)), _title(images), counts, colours)
     file = io.BytesIO()

@@ -47,9 +47,9 @@ def draw_labels(
             drawn.paste(colours[name], around, opacity)
     line_width = max(1, round(font_size / 8))
     draw = ImageDraw.Draw(drawn, "RGBA")
-    for box, name in reversed(list(zip(boxes_xywh, names))):  # the best on top
+    for box, name in reversed(list(zip(boxes_xywh, names, strict=True))):  # the best on top
         _draw_box(draw, box, colours[name], line_width)
-    for (place, text), name in zip(place_labels(boxes_xywh, names, scores, image.size, font_size), names):
+    for (place, text), name in zip(place_labels(boxes_xywh, names, scores, image.size, font_size), names, strict=True):
         _draw_label(draw, place, text, colours[name], font_size)
     return drawn
 
@@ -59,7 +59,7 @@ def place_labels(
 ) -> list[tuple[Place, str]]:
     """Where each detection's label goes, and its text: at its box, and as far as there's room not on another label."""
     placed: list[tuple[Place, str]] = []
-    for box, name, score in zip(boxes_xywh, names, scores):
+    for box, name, score in zip(boxes_xywh, names, scores, strict=True):
         text = fit_text(name, font_size, image_wh[0] - 2 * _padding(font_size), suffix=f" {score:.2f}")
         place = _find_place(_label_size(text, font_size), box, image_wh, [place for place, _ in placed])
         placed.append((place, text))

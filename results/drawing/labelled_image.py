@@ -1,4 +1,4 @@
-"""An image that was labelled, read again and drawn with its labels: what reports, pages, sheets and `show` have in common."""
+"""An image that was labelled, read again and drawn with its labels, for reports, pages, sheets and `show`."""
 
 from collections.abc import Mapping, Sequence
 

@@ -79,7 +79,8 @@ def find_labels(output: str, image: str) -> StoredLabels:
     if len(found) > 1:
         uris = (uri for _, uri in found.values())
         raise UsageError(
-            f"{image}: {len(found):,} images of {output} are called so: {few(uris, most=_MAX_NAMED)}. Give the URI of one"
+            f"{image}: {len(found):,} images of {output} are called so: {few(uris, most=_MAX_NAMED)}. Give "
+            "the URI of one"
         )
     [(image_id, (stem, _))] = found.items()
     return next(read_labels(label_set, [image_id], [stem]))
@@ -110,7 +111,9 @@ def _describe(labels: StoredLabels) -> str:
         f"  image       {width}×{height} pixels, image_id {labels.image_id}",
         f"  detections  {len(labels.scores) or 'none'}, by {labels.settings.get('detector', 'an unknown detector')}",
     ]
-    for name, score, (x, y, w, h), ref in zip(labels.class_names, labels.scores, labels.boxes_xywh, labels.mask_refs):
+    for name, score, (x, y, w, h), ref in zip(
+        labels.class_names, labels.scores, labels.boxes_xywh, labels.mask_refs, strict=True
+    ):
         mask = "" if ref is None else ", mask"
         lines.append(f"    {score:.2f}  {name:<20} x {x:.1f}, y {y:.1f}, w {w:.1f}, h {h:.1f}{mask}")
     return "\n".join(lines)

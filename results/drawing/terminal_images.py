@@ -1,6 +1,7 @@
 """Images on terminals that can show them: the protocols of kitty and of iTerm2.
 
-Whether a terminal can is told by what it says of itself in the environment. Asking the terminal would need its keyboard.
+Whether a terminal can is told by what it says of itself in the environment. Asking the terminal would need its
+keyboard.
 """
 
 import base64

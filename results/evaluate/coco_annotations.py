@@ -1,7 +1,7 @@
 """Ground truth in COCO's format (`instances.json`): read, checked, and its images found among a label set's URIs.
 
-An image belongs to the annotations whose `file_name` is the longest suffix of its path, folder by folder: with `a.jpg` and
-`night/a.jpg` annotated, `/data/night/a.jpg` is the second one. Or a table says which is which. Not for scoring: see
+An image belongs to the annotations whose `file_name` is the longest suffix of its path, folder by folder: with `a.jpg`
+and `night/a.jpg` annotated, `/data/night/a.jpg` is the second one. Or a table says which is which. Not for scoring: see
 `evaluate.py`.
 """
 
@@ -30,7 +30,8 @@ _NEEDED = {
 def read_annotations(path: str, iou: IouType) -> dict[str, Any]:
     """The content of an `instances.json`, as pycocotools wants it.
 
-    `iscrowd` is 0 where it's missing. Annotations are numbered from 1: pycocotools takes a match with id 0 for no match.
+    `iscrowd` is 0 where it's missing. Annotations are numbered from 1: pycocotools takes a match with id 0 for no
+    match.
 
     Args:
       path: on any store that Beam knows.

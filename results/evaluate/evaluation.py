@@ -1,6 +1,7 @@
 """COCO's average precision and recall of a label set, against annotations.
 
-Annotated images without labels count, as COCO has it: what is annotated in them has not been found; the result names them.
+Annotated images without labels count, as COCO has it: what is annotated in them has not been found; the result names
+them.
 """
 
 import contextlib
@@ -71,8 +72,9 @@ def evaluate(
       only_labelled: leave annotated images that have no labels out, instead of counting them as empty.
 
     Returns:
-      `figures` (the keys of `FIGURES`; None where COCO has nothing to measure), `classes`, `images` (who was scored, and who
-      not, by reason), `notes` (sentences on what makes figures lower than they might be), and what was compared with what.
+      `figures` (the keys of `FIGURES`; None where COCO has nothing to measure), `classes`, `images` (who was scored,
+      and who not, by reason), `notes` (sentences on what makes figures lower than they might be), and what was compared
+      with what.
 
     Raises:
       UsageError: if something can't be used, pycocotools is missing, or no annotated image has labels.
@@ -262,8 +264,8 @@ def _nothing_to_score(output: str, annotations: str, truth: dict[str, Any], foun
         )
     if found.resized:
         return (
-            f"{output}: nothing to evaluate: all {len(found.resized):,} annotated images in it have another size than the "
-            "annotations say; were they scaled, or turned as their EXIF data says (--exif-orientation)?"
+            f"{output}: nothing to evaluate: all {len(found.resized):,} annotated images in it have another size than "
+            "the annotations say; were they scaled, or turned as their EXIF data says (--exif-orientation)?"
         )
     return (
         f"{output}: none of its images is annotated in {annotations}. It holds "
@@ -281,7 +283,8 @@ def _notes(settings: dict[str, Any], truth: dict[str, Any], found: _Found, match
             "published figures need a label set with --min-score 0.001 or less"
         )
     if settings.get("max_detections", _COCO_DETECTIONS) < _COCO_DETECTIONS:
-        yield f"labelled with --max-detections {settings['max_detections']}: COCO's figures count {_COCO_DETECTIONS} an image"
+        most = settings["max_detections"]
+        yield f"labelled with --max-detections {most}: COCO's figures count {_COCO_DETECTIONS} an image"
     labels, names = settings.get("labels", {}), {str(c["id"]): str(c["name"]) for c in truth["categories"]}
     other = [
         f"{i} ({labels[i]} / {names[i]})" for i in labels if i in names and labels[i].casefold() != names[i].casefold()

@@ -1,7 +1,7 @@
 """COCO's instances JSON (cocodataset.org/#format-data): what most training code and labelling tools import.
 
-Masks are run-length encodings, pixel for pixel. `score` is added to each annotation; loaders pass over it. Not for COCO's own
-evaluation of detections, which wants `coco-results`.
+Masks are run-length encodings, pixel for pixel. `score` is added to each annotation; loaders pass over it. Not for
+COCO's own evaluation of detections, which wants `coco-results`.
 """
 
 import shutil
@@ -32,7 +32,7 @@ class CocoWriter(Writer):
         self._images.write(
             {"id": image.number, "file_name": image.name, "width": width, "height": height, "uri": image.labels.uri}
         )
-        for found, mask_ref in zip(coco_detections(image, image.number), image.labels.mask_refs):
+        for found, mask_ref in zip(coco_detections(image, image.number), image.labels.mask_refs, strict=True):
             self._num_annotations += 1
             w, h = found["bbox"][2:]
             area = w * h if mask_ref is None else image.labels.areas[mask_ref]
@@ -53,7 +53,7 @@ def coco_detections(image: ExportedImage, image_id: int) -> list[dict[str, Any]]
     labels = image.labels
     found = []
     for index, (class_id, box, score) in enumerate(
-        zip(labels.class_ids.tolist(), shortest(labels.boxes_xywh), shortest(labels.scores))
+        zip(labels.class_ids.tolist(), shortest(labels.boxes_xywh), shortest(labels.scores), strict=True)
     ):
         row = {"image_id": image_id, "category_id": class_id, "bbox": box, "score": score}
         if (counts := labels.rle(index)) is not None:

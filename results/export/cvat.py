@@ -1,7 +1,8 @@
-"""CVAT for images 1.1 (docs.cvat.ai/docs/dataset_management/formats/format-cvat): one `annotations.xml`, uploaded to a task.
+"""CVAT for images 1.1 (docs.cvat.ai/docs/dataset_management/formats/format-cvat): one `annotations.xml`, uploaded to a
+task.
 
-A detection is a box and, if it has a mask, a mask of the same group, pixel for pixel. Not for scores: CVAT takes attributes only
-where a task's labels declare them.
+A detection is a box and, if it has a mask, a mask of the same group, pixel for pixel. Not for scores: CVAT takes
+attributes only where a task's labels declare them.
 """
 
 from xml.sax.saxutils import XMLGenerator
@@ -35,7 +36,7 @@ class CvatWriter(Writer):
         labels = image.labels
         height, width = labels.size_hw
         self._start("image", id=image.number - 1, name=image.name, width=width, height=height)
-        for index, (name, (x, y, w, h)) in enumerate(zip(labels.class_names, labels.boxes_xywh.tolist())):
+        for index, (name, (x, y, w, h)) in enumerate(zip(labels.class_names, labels.boxes_xywh.tolist(), strict=True)):
             shape = {"label": name, "source": "auto", "occluded": 0, "z_order": 0}
             mask = labels.mask(index)
             if mask is not None:

@@ -1,4 +1,5 @@
-"""FiftyOne's image detection dataset (docs.voxel51.com, `FiftyOneImageDetectionDataset`): `labels.json`, images in `data/`.
+"""FiftyOne's image detection dataset (docs.voxel51.com, `FiftyOneImageDetectionDataset`): `labels.json`, images in
+`data/`.
 
 Boxes, scores, and the `image_id` as an attribute. Without copies or links, images are named by their absolute paths.
 Not for masks: this dataset has none; FiftyOne reads them from `--format coco`.
@@ -33,7 +34,9 @@ class FiftyOneWriter(Writer):
                 "confidence": score,
                 "attributes": {"image_id": labels.image_id},
             }
-            for class_id, box, score in zip(labels.class_ids.tolist(), boxes.tolist(), labels.scores.tolist())
+            for class_id, box, score in zip(
+                labels.class_ids.tolist(), boxes.tolist(), labels.scores.tolist(), strict=True
+            )
         ]
         key = image.stem if image.image else absolute(labels.uri)
         self._file.write(f"{self._separator}{to_json(key)}: {to_json(found)}")

@@ -1,4 +1,5 @@
-"""GeoJSON (RFC 7946), a file an image, in the image's pixels from its upper left corner: what QuPath and GIS tools open.
+"""GeoJSON (RFC 7946), a file an image, in the image's pixels from its upper left corner: what QuPath and GIS tools
+open.
 
 A detection with a mask is a MultiPolygon with its holes, one without a Polygon of its box; `bbox` is the box in either
 case. Not on the earth: whoever has an image's geotransform applies it to the coordinates.
@@ -33,7 +34,7 @@ class GeoJsonWriter(Writer):
                 },
             }
             for index, (name, score, (x, y, w, h)) in enumerate(
-                zip(labels.class_names, shortest(labels.scores), shortest(labels.boxes_xywh))
+                zip(labels.class_names, shortest(labels.scores), shortest(labels.boxes_xywh), strict=True)
             )
         ]
         self.write_text(

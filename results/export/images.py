@@ -1,6 +1,8 @@
-"""The images of an export: copied from wherever they lie, byte for byte, several at once; or symbolic links to local files.
+"""The images of an export: copied from wherever they lie, byte for byte, several at once; or symbolic links to local
+files.
 
-They aren't decoded: one that was turned by its EXIF orientation for labelling keeps it, and must be turned by the tool as well.
+They aren't decoded: one that was turned by its EXIF orientation for labelling keeps it, and must be turned by the tool
+as well.
 """
 
 import os
@@ -46,7 +48,8 @@ class Images:
     def place(
         self, images: Iterable[tuple[StoredLabels, str]]
     ) -> Iterator[tuple[StoredLabels, str, ImageError | None]]:
-        """Places the image of each (labels, name) and hands both on in the same order, with why there is no image, or None.
+        """Places the image of each (labels, name) and hands both on in the same order, with why there is no image, or
+        None.
 
         Raises:
           OSError: if the folder can't be written.

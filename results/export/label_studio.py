@@ -1,7 +1,8 @@
-"""Label Studio's tasks with predictions (labelstud.io/guide/predictions): `tasks.json`, and `label_config.xml` for the project.
+"""Label Studio's tasks with predictions (labelstud.io/guide/predictions): `tasks.json`, and `label_config.xml` for the
+project.
 
-Masks are brush regions, pixel for pixel, each below its rectangle. An image is named by its URI; of one on this machine, by the
-path that Label Studio serves local files at (with LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/).
+Masks are brush regions, pixel for pixel, each below its rectangle. An image is named by its URI; of one on this
+machine, by the path that Label Studio serves local files at (with LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/).
 """
 
 from typing import Any
@@ -33,7 +34,7 @@ class LabelStudioWriter(Writer):
         height, width = labels.size_hw
         boxes = clipped_xyxy(labels) / ([width / 100, height / 100] * 2)
         for index, (name, score, (left, top, right, bottom)) in enumerate(
-            zip(labels.class_names, labels.scores.tolist(), boxes.tolist())
+            zip(labels.class_names, labels.scores.tolist(), boxes.tolist(), strict=True)
         ):
             region = {
                 "to_name": "image",
@@ -108,10 +109,11 @@ def _label_config(dataset: Dataset) -> str:
 
 
 def encode_brush(counts: str, height: int, width: int) -> list[int]:
-    """A mask as Label Studio's brush keeps it: the bytes of a bit stream, thi.ng/rle-pack's, of the RGBA image row by row.
+    """A mask as Label Studio's brush keeps it: the bytes of a bit stream, thi.ng/rle-pack's, of the RGBA image row by
+    row.
 
-    It has a head (number of values, bits of a value, bits of the four kinds of lengths, these less one), then runs: 1, which kind
-    of length, the length less one, the value.
+    It has a head (number of values, bits of a value, bits of the four kinds of lengths, these less one), then runs: 1,
+    which kind of length, the length less one, the value.
 
     Args:
       counts: COCO's compressed encoding, column after column.

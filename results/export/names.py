@@ -1,7 +1,8 @@
-"""A file name for each image of an export: its URI below the folder that all have in common, made harmless, never given twice.
+"""A file name for each image of an export: its URI below the folder that all have in common, made harmless, never given
+twice.
 
-So images of one folder keep their base names, those of several their folders. Not for reading: a name doesn't lead back to its
-URI where it had to be changed.
+So images of one folder keep their base names, those of several their folders. Not for reading: a name doesn't lead back
+to its URI where it had to be changed.
 """
 
 import re
@@ -13,7 +14,8 @@ _UNSAFE = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')  # what one filesystem or anot
 def common_folder(first_uri: str, last_uri: str) -> str:
     """The folder, with its `/`, that all URIs between two lie in; empty if there is none."""
     length = next(
-        (i for i, (a, b) in enumerate(zip(first_uri, last_uri)) if a != b), min(len(first_uri), len(last_uri))
+        (i for i, (a, b) in enumerate(zip(first_uri, last_uri, strict=False)) if a != b),
+        min(len(first_uri), len(last_uri)),
     )
     return first_uri[: first_uri.rfind("/", 0, length) + 1]
 
@@ -32,7 +34,7 @@ class Names:
         self._taken: set[int] = set()
 
     def name(self, uri: str, image_id: str) -> str:
-        """The image's name, `/` between folders. One that is taken, or had to be changed, gets a piece of the image's id."""
+        """The image's name, `/` between folders. One that is taken, or had to be changed, gets the image's id."""
         wanted = uri.removeprefix(self._folder)
         segments = [_harmless(segment) for segment in wanted.split("/")]
         name = ("__" if self._flat else "/").join(segments)

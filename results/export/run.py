@@ -81,7 +81,8 @@ def export(output: str, options: ExportOptions) -> ExportSummary:
     """Exports an output folder's labels. Memory holds one of its parts, and a few bytes an image.
 
     Raises:
-      UsageError: if the folder holds nothing to export in this format, a class isn't known, or the target can't be used.
+      UsageError: if the folder holds nothing to export in this format, a class isn't known, or the target can't be
+        used.
     """
     if not 0 <= options.min_score <= 1:
         raise UsageError(f"--min-score {options.min_score}: expected a number from 0 to 1")

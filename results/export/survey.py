@@ -1,5 +1,5 @@
-"""The first pass over an output folder, before anything is written: how many images there are and failed, which classes occur, in
-what folder the URIs lie. Reads a few columns, portion by portion."""
+"""The first pass over an output folder, before anything is written: how many images there are and failed, which classes
+occur, in what folder the URIs lie. Reads a few columns, portion by portion."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

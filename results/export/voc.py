@@ -1,7 +1,8 @@
 """Pascal VOC (host.robots.ox.ac.uk/pascal/VOC): `Annotations/<stem>.xml`, `JPEGImages/`, `ImageSets/Main/trainval.txt`.
 
 Boxes count pixels from 1, as VOC does: the first column of pixels is 1, the last one the image's width; they keep their
-fractions. `labelmap.txt` names the classes, for tools that take others than VOC's twenty. Not for masks: VOC's can't overlap.
+fractions. `labelmap.txt` names the classes, for tools that take others than VOC's twenty. Not for masks: VOC's can't
+overlap.
 """
 
 from xml.etree import ElementTree
@@ -27,7 +28,7 @@ class VocWriter(Writer):
         height, width = labels.size_hw
         _add_all(ElementTree.SubElement(root, "size"), width=width, height=height, depth=3)
         _add_all(root, segmented=0)
-        for name, (x, y, w, h) in zip(labels.class_names, labels.boxes_xywh.tolist()):
+        for name, (x, y, w, h) in zip(labels.class_names, labels.boxes_xywh.tolist(), strict=True):
             found = ElementTree.SubElement(root, "object")
             _add_all(found, name=name, pose="Unspecified", truncated=0, difficult=0)
             # VOC's pixels are whole ones and both ends belong to the box: from the edge x, its first pixel is x + 1.

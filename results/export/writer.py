@@ -1,7 +1,8 @@
-"""What every export format is written through: a `Writer`, given what is known of all images and then one image after the other.
+"""What every export format is written through: a `Writer`, given what is known of all images and then one image after
+the other.
 
-Memory must not grow with the number of images: what belongs at a file's end is spooled to disk. Not for reading labels: a writer
-sees only what it is handed.
+Memory must not grow with the number of images: what belongs at a file's end is spooled to disk. Not for reading labels:
+a writer sees only what it is handed.
 """
 
 import abc
@@ -64,7 +65,8 @@ class Writer(abc.ABC):
     """Writes one export into a folder. A context manager: `finish` is called when it's left without an error.
 
     Attributes:
-      file_name: of formats that are one file: its path below the folder, with the extension by which --to is told to be a file.
+      file_name: of formats that are one file: its path below the folder, with the extension by which --to is told to be
+        a file.
       images_folder: where below the folder the tool expects images.
       flat_names: names have no folders, and differ in more than their extensions.
       needs_masks: there is nothing to write without masks.
@@ -88,7 +90,7 @@ class Writer(abc.ABC):
     def add(self, image: ExportedImage) -> None:
         """Writes one image's labels, or spools them."""
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 - most formats have nothing to write last
         """Writes what comes last."""
 
     def __enter__(self):
@@ -138,7 +140,7 @@ def shortest(values: np.ndarray) -> Any:
 
 
 def clipped_xyxy(labels: StoredLabels) -> np.ndarray:
-    """float64 `[N, 4]`: left, top, right, bottom in pixels, clipped to the image, for formats that refuse what lies outside."""
+    """Float64 `[N, 4]`: left, top, right, bottom in pixels, clipped to the image."""
     height, width = labels.size_hw
     boxes = labels.boxes_xywh.astype(np.float64)
     return np.clip(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1), 0, [width, height] * 2)

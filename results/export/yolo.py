@@ -1,7 +1,8 @@
-"""Ultralytics' YOLO dataset of boxes (docs.ultralytics.com/datasets/detect): `labels/<stem>.txt`, `images/`, `data.yaml`.
+"""Ultralytics' YOLO dataset of boxes (docs.ultralytics.com/datasets/detect): `labels/<stem>.txt`, `images/`,
+`data.yaml`.
 
-Classes are counted from 0 in the order of their ids; `data.yaml` names them. Not for scores: loaders take a sixth number for the
-beginning of a polygon. Boxes are clipped to the image, since loaders refuse what lies outside.
+Classes are counted from 0 in the order of their ids; `data.yaml` names them. Not for scores: loaders take a sixth
+number for the beginning of a polygon. Boxes are clipped to the image, since loaders refuse what lies outside.
 """
 
 from collections.abc import Iterator
@@ -34,4 +35,4 @@ class YoloWriter(Writer):
         height, width = image.labels.size_hw
         xyxy = clipped_xyxy(image.labels) / ([width, height] * 2)
         cxcywh = np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], axis=1)
-        yield from zip(image.labels.class_ids.tolist(), cxcywh)
+        yield from zip(image.labels.class_ids.tolist(), cxcywh, strict=True)

@@ -1,7 +1,7 @@
 """Ultralytics' YOLO dataset of masks (docs.ultralytics.com/datasets/segment): as `yolo`, with a polygon a detection.
 
-The format has one ring for each: pieces and holes are joined to it by lines there and back, as Ultralytics' own converter does.
-Not for detections whose mask has no pixels; those are left out.
+The format has one ring for each: pieces and holes are joined to it by lines there and back, as Ultralytics' own
+converter does. Not for detections whose mask has no pixels; those are left out.
 """
 
 from collections.abc import Iterator

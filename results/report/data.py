@@ -1,7 +1,8 @@
-"""What a report tells, computed from an output folder's tables: totals, distributions, and the choice of images to show.
+"""What a report tells, computed from an output folder's tables: totals, distributions, and the choice of images to
+show.
 
-The tables are read once, part by part; memory holds one part's columns. What is done per row is done by Arrow and NumPy; only
-what is kept (a few images a class and a part) is touched in Python.
+The tables are read once, part by part; memory holds one part's columns. What is done per row is done by Arrow and
+NumPy; only what is kept (a few images a class and a part) is touched in Python.
 """
 
 import heapq
@@ -32,8 +33,8 @@ _NUM_OF_ONE_CLASS, _NUM_OF_ONE_KIND = 6, 6
 
 
 class Chosen(NamedTuple):
-    """An image to be shown: where its rows are, and why it was chosen: `group` is one of `GROUPS`, `detail` the class or the
-    kind of failure."""
+    """An image to be shown: where its rows are, and why it was chosen: `group` is one of `GROUPS`, `detail` the class
+    or the kind of failure."""
 
     stem: str
     image_id: str
@@ -50,7 +51,8 @@ class ReportData:
       failures: failed images by kind, the most frequent first.
       without_detections: images in which nothing was found.
       detections_per_image: images by their number of detections, failed ones left out.
-      score_bins: detections of each class, int64 `[NUM_SCORE_BINS]` by score from 0 to 1; the most frequent class first.
+      score_bins: detections of each class, int64 `[NUM_SCORE_BINS]` by score from 0 to 1; the most frequent class
+        first.
       box_sides: detections by the square root of their box's area in pixels, int64 `[len(BOX_SIDE_EDGES) + 1]`.
       labelled_at_s: int64 `[S]`, ascending: the seconds (Unix time) in which images were labelled.
       labelled: int64 `[S]`, how many were.
@@ -103,8 +105,8 @@ def collect_report_data(label_set: LabelSet, seed: int = 0) -> ReportData:
 class _Collector:
     """Adds up parts."""
 
-    IMAGES = ["image_id", "error_kind", "num_detections", "labelled_at"]
-    DETECTIONS = ["image_id", "class_name", "score", "w", "h"]
+    IMAGES = ("image_id", "error_kind", "num_detections", "labelled_at")
+    DETECTIONS = ("image_id", "class_name", "score", "w", "h")
 
     def __init__(self, seed: int):
         self.data = ReportData()
@@ -134,12 +136,13 @@ class _Collector:
         if not len(detections):
             return
         scores = detections["score"].to_numpy()
-        # Scores such as float32(0.3), which lies above 0.3, and 0.6 * 20 in float32, below 12, go where a person expects them.
+        # Scores such as float32(0.3), which lies above 0.3, and 0.6 * 20 in float32, below 12, go where a person
+        # expects them.
         bins = np.clip((scores.astype(np.float64) * NUM_SCORE_BINS + 1e-4).astype(np.int64), 0, NUM_SCORE_BINS - 1)
         classes = detections["class_name"].combine_chunks().dictionary_encode()
         codes = classes.indices.to_numpy().astype(np.int64)
         table = np.bincount(codes * NUM_SCORE_BINS + bins, minlength=len(classes.dictionary) * NUM_SCORE_BINS)
-        for name, row in zip(classes.dictionary.to_pylist(), table.reshape(-1, NUM_SCORE_BINS)):
+        for name, row in zip(classes.dictionary.to_pylist(), table.reshape(-1, NUM_SCORE_BINS), strict=True):
             self.data.score_bins[name] = self.data.score_bins.get(name, 0) + row
         sides = np.sqrt(detections["w"].to_numpy().astype(np.float64) * detections["h"].to_numpy())
         self.data.box_sides += np.bincount(
@@ -161,7 +164,7 @@ class _Collector:
         pairs, rows = np.unique(pairs, return_index=True)  # sorted by group, then key; each image once a group
         groups_of_rows = pairs >> np.uint64(32)
         starts = np.flatnonzero(np.diff(groups_of_rows, prepend=-1.0))
-        for start, stop in zip(starts, [*starts[1:], len(rows)]):
+        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
             first = rows[start : min(stop, start + _NUM_OF_ONE_CLASS)]
             name = names.dictionary[int(groups_of_rows[start])].as_py()
             groups[name].add(stem, image_ids.take(first), keys[first], np.zeros(len(first)))
@@ -170,7 +173,7 @@ class _Collector:
         data = self.data
         data.failures = dict(self._failures.most_common())
         data.score_bins = dict(sorted(data.score_bins.items(), key=lambda item: (-item[1].sum(), item[0])))
-        seconds, counts = (np.concatenate(arrays) for arrays in zip(*self._seconds))
+        seconds, counts = (np.concatenate(arrays) for arrays in zip(*self._seconds, strict=True))
         data.labelled_at_s, places = np.unique(seconds, return_inverse=True)
         data.labelled = np.bincount(places, counts).astype(np.int64)
         for group, smallest in ((CONFIDENT, self._confident), (UNSURE, self._unsure), (CROWDED, self._crowded)):
@@ -191,7 +194,13 @@ class _Smallest:
 
     def add(self, stem: str, image_ids: pa.ChunkedArray, keys: np.ndarray, values: np.ndarray) -> None:
         first = np.lexsort((keys, values))[: self._num_images]
-        new = zip(values[first].tolist(), keys[first].tolist(), image_ids.take(first).to_pylist(), [stem] * len(first))
+        new = zip(
+            values[first].tolist(),
+            keys[first].tolist(),
+            image_ids.take(first).to_pylist(),
+            [stem] * len(first),
+            strict=True,
+        )
         self._kept = heapq.nsmallest(self._num_images, [*self._kept, *new])
 
     def chosen(self, group: str, detail: str = "") -> list[Chosen]:
@@ -205,7 +214,7 @@ def _in_turn(lists: Sequence[Sequence[Chosen]], num_images: int) -> list[Chosen]
 
 
 def _sample_keys(image_ids: pa.ChunkedArray, seed: int) -> np.ndarray:
-    """uint64 `[N]` below 2**32, random in image and seed: a sample by the smallest keys doesn't depend on the rows' order."""
+    """Uint64 `[N]` below 2**32, random in image and seed: the smallest are a sample, whatever the rows' order."""
     digits = pc.utf8_slice_codeunits(image_ids, 0, 16).to_numpy().astype("S16")
     keys = np.ascontiguousarray(digits).view(np.uint64).reshape(-1, 2)
     mixed = (

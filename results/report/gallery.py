@@ -27,7 +27,8 @@ _JPEG_STEPS = ((1.0, 82), (1.0, 65), (0.75, 60), (0.5, 55), (0.25, 50))  # scale
 _MASKS_SHARE = 0.4  # of a card's bytes
 _READ_THREADS = 4  # each holds a whole image
 
-# A mask's opacities in a palette of four, and the opacity from which on each is taken: nothing, an edge, the inside, the outline.
+# A mask's opacities in a palette of four, and the opacity from which on each is taken: nothing, an edge, the inside,
+# the outline.
 _OPACITIES = bytes([0, 54, 107, 255])
 _OPACITY_LIMITS = (27, 80, 180)
 

@@ -1,9 +1,10 @@
 """`labelbeam report OUT`: a label set on one HTML page, to be looked at and passed on.
 
-The page holds everything that it shows (images, charts, style, script) and is told by its own content security policy to
-load nothing else.
+The page holds everything that it shows (images, charts, style, script) and is told by its own content security policy
+to load nothing else.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -146,14 +147,14 @@ def _box_side_chart(data: ReportData) -> ColumnChart:
     counts = data.box_sides.tolist()
     names = [
         f"below {BOX_SIDE_EDGES[0]}",
-        *(f"{low} to {high}" for low, high in zip(BOX_SIDE_EDGES, BOX_SIDE_EDGES[1:])),
+        *(f"{low} to {high}" for low, high in itertools.pairwise(BOX_SIDE_EDGES)),
         f"{BOX_SIDE_EDGES[-1]} or more",
     ]
     labels = [Label((i + 1) / len(counts), str(edge)) for i, edge in enumerate(BOX_SIDE_EDGES)]
     return column_chart(
         "Detections by the side of their box in pixels",
         counts,
-        [f"{name} pixels: {count:,}" for name, count in zip(names, counts)],
+        [f"{name} pixels: {count:,}" for name, count in zip(names, counts, strict=True)],
         labels,
     )
 
@@ -174,7 +175,7 @@ def _per_image_chart(data: ReportData) -> ColumnChart:
     return column_chart(
         "Images by number of detections",
         counts,
-        [f"{name} detections: {images:,} images" for name, images in zip(ranges, counts)],
+        [f"{name} detections: {images:,} images" for name, images in zip(ranges, counts, strict=True)],
         labels,
     )
 
@@ -182,7 +183,7 @@ def _per_image_chart(data: ReportData) -> ColumnChart:
 def _rate_chart(labelled_at_s: np.ndarray, labelled: np.ndarray) -> ColumnChart:
     """Images a second while somebody was at work; pauses are left out and marked."""
     breaks = np.flatnonzero(np.diff(labelled_at_s) > _PAUSE_S) + 1
-    stretches = list(zip(np.split(labelled_at_s, breaks), np.split(labelled, breaks)))
+    stretches = list(zip(np.split(labelled_at_s, breaks), np.split(labelled, breaks), strict=True))
     total_s = sum(int(seconds[-1] - seconds[0]) + 1 for seconds, _ in stretches)
     column_s = -(-total_s // _NUM_TIME_COLUMNS)
     rates, titles, edges, pauses, before_s = [], [], [], [], 0

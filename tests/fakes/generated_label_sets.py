@@ -81,7 +81,7 @@ def _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed
         "width": [width] * n,
         "height": [height] * n,
         "num_bytes": [90_000] * n,
-        "sha256": ["0" * 64] * n,
+        "sha256": [None] * n,
         "num_detections": pa.array(counts, mask=fails),
         "fetch_ms": rng.random(n),
         "decode_ms": rng.random(n),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from labelbeam.detectors.protocol import Detections
-from labelbeam.labelset.label_set_file import METADATA_KEY
+from labelbeam.labelset.label_set_file import LABEL_SET_FILE, METADATA_KEY
 from labelbeam.labelset.schemas import build_table
 from labelbeam.transforms.elements import FailedImage, ImageFacts, ImageReference, LabelledImage
 from labelbeam.transforms.to_rows import RowOptions, image_rows
@@ -48,6 +48,10 @@ def write_part(
             build_table(table, rows, {METADATA_KEY: json.dumps({"detector": "demo", **settings})}),
             output / table / f"{stem}.parquet",
         )
+    if not (output / LABEL_SET_FILE).exists():
+        labels = {str(class_id): name for class_id, name in NAMES.items()}
+        content = {"settings": {"detector": "demo", "labels": labels, "mask_format": mask_format, **settings}}
+        (output / LABEL_SET_FILE).write_text(json.dumps(content))
     for path, data in [item for image in rows for item in image.files.items()]:
         (output / path).parent.mkdir(parents=True, exist_ok=True)
         (output / path).write_bytes(data)

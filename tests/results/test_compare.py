@@ -1,4 +1,4 @@
-"""`labelbeam compare`: partners, what is lost and new, and the page that shows it."""
+"""`labelbeam compare`: what is matched, missing and added, and the page that shows it."""
 
 import base64
 import io
@@ -95,23 +95,23 @@ def test_a_label_set_agrees_with_itself(tmp_path, iou, mask_format):
     a, _ = folders(tmp_path, images, images, mask_format=mask_format)
     result = compare(a, a, iou=iou)
     assert (
-        result["detections"]["agreement"] == 1 and result["detections"]["in_a"] == result["detections"]["in_both"] == 4
+        result["detections"]["agreement"] == 1 and result["detections"]["in_a"] == result["detections"]["matched"] == 4
     )
     assert result["detections"]["greatest_absolute_score_shift"] == 0 and result["detections"]["mean_iou"] == 1
     assert result["images"]["agreeing"] == result["images"]["compared"] == 3
     assert result["most_different"] == result["renamed"] == [] and result["differing_settings"] == {}
 
 
-def test_what_is_lost_new_and_shifted_is_told_by_class(tmp_path):
+def test_what_is_missing_added_and_shifted_is_told_by_class(tmp_path):
     moved = [BOXES[0], [0.2, 0.52, 0.9, 0.72], [0, 0, 0.05, 0.05]]
     a, b = folders(
         tmp_path, [found("x.jpg"), found("y.jpg")], [found("x.jpg", (0.85, 0.82, 0.6), boxes=moved), found("y.jpg")]
     )
     result = compare(a, b)
     total, (ball, box) = result["detections"], sorted(result["classes"], key=lambda row: row["name"])
-    assert [total[name] for name in ("in_a", "in_b", "in_both", "lost", "new")] == [6, 6, 5, 1, 1]
+    assert [total[name] for name in ("in_a", "in_b", "matched", "missing", "added")] == [6, 6, 5, 1, 1]
     assert total["agreement"] == pytest.approx(10 / 12)
-    assert (ball["lost"], ball["new"], ball["in_both"], box["lost"], box["in_both"]) == (1, 1, 3, 0, 2)
+    assert (ball["missing"], ball["added"], ball["matched"], box["missing"], box["matched"]) == (1, 1, 3, 0, 2)
     assert ball["mean_score_shift"] == pytest.approx(-0.05 / 3) and box["mean_score_shift"] == pytest.approx(0.01)
     assert (
         total["greatest_absolute_score_shift"] == pytest.approx(0.05) and result["scores"]["p99_absolute_shift"] == 0.05
@@ -120,13 +120,13 @@ def test_what_is_lost_new_and_shifted_is_told_by_class(tmp_path):
     assert box["mean_iou"] == pytest.approx((1 + 9 / 11) / 2)
     (image,) = result["most_different"]
     assert image["uri"] == "x.jpg" and image["difference"] == pytest.approx(0.7 + 0.6 + 0.05 + 0.02)
-    assert image["fates_a"] == ["in_both", "in_both", "alone"]
+    assert image["fates_a"] == ["matched", "matched", "unmatched"]
     swapped = compare(b, a)["detections"]
-    assert (swapped["in_both"], swapped["mean_iou"]) == (total["in_both"], total["mean_iou"])
-    assert compare(a, b, min_iou=0.9)["detections"]["lost"] == 2
+    assert (swapped["matched"], swapped["mean_iou"]) == (total["matched"], total["mean_iou"])
+    assert compare(a, b, min_iou=0.9)["detections"]["missing"] == 2
 
 
-def test_partners_may_lie_below_the_least_score_that_counts(tmp_path):
+def test_matches_may_lie_below_the_least_score_that_counts(tmp_path):
     a, b = folders(
         tmp_path,
         [found("x.jpg", (0.9, 0.52, 0.3))],
@@ -134,16 +134,16 @@ def test_partners_may_lie_below_the_least_score_that_counts(tmp_path):
     )
     result = compare(a, b, min_score=0.5)
     assert {
-        k: result["detections"][k] for k in ("in_a", "in_b", "in_both", "lost", "new", "fell_below", "rose_above")
-    } == {"in_a": 2, "in_b": 2, "in_both": 1, "lost": 0, "new": 0, "fell_below": 1, "rose_above": 1}
+        k: result["detections"][k] for k in ("in_a", "in_b", "matched", "missing", "added", "fell_below", "rose_above")
+    } == {"in_a": 2, "in_b": 2, "matched": 1, "missing": 0, "added": 0, "fell_below": 1, "rose_above": 1}
     (image,) = result["most_different"]
-    assert image["fates_a"] == ["in_both", "partner_below_min_score", "below_min_score"]
+    assert image["fates_a"] == ["matched", "matched_below_min_score", "below_min_score"]
 
 
 def test_detections_under_another_name_are_told(tmp_path):
     a, b = folders(tmp_path, [found("x.jpg")], [found("x.jpg", class_ids=(1, 1, 7))])
     result = compare(a, b)
-    assert result["detections"]["lost"] == result["detections"]["new"] == 2
+    assert result["detections"]["missing"] == result["detections"]["added"] == 2
     assert sorted(result["renamed"], key=lambda row: row["a"]) == [
         {"a": "ball", "b": "class_7", "detections": 1},
         {"a": "box", "b": "ball", "detections": 1},
@@ -255,10 +255,10 @@ def test_the_page_holds_images_of_both_and_needs_nothing_else(tmp_path, capsys):
         np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))), int) for source in page.sources
     ]
     reddish = [int(((image[..., 0] > 150) & (image[..., 1] < 130)).sum()) for image in drawn]
-    assert drawn[0].shape == (*SIZE_HW, 3) and reddish[0] > 20 and reddish[1] == 0  # what is lost stands out in A
-    assert "x&amp;&lt;y&gt;.png" in text and "The image can&#39;t be shown" in text and "ball 0.70 only" in text
-    assert "agreement 66.7 %" in printed and "3 lost, 0 new" in printed
-    assert json.loads(json_file.read_text())["detections"]["lost"] == 3
+    assert drawn[0].shape == (*SIZE_HW, 3) and reddish[0] > 20 and reddish[1] == 0  # what is missing stands out in A
+    assert "x&amp;&lt;y&gt;.png" in text and "can&#39;t be shown" in text and "ball 0.70 only" in text
+    assert "agreement 66.7 %" in printed and "3 missing, 0 added" in printed
+    assert json.loads(json_file.read_text())["detections"]["missing"] == 3
 
 
 @pytest.mark.heavy
@@ -329,7 +329,7 @@ def test_label_sets_without_anything_to_compare(tmp_path, capsys):
     assert "holds detections without masks" in refusal("bare", "--iou", "segm")
     write_part(tmp_path / "twice", [found("x.jpg")])
     write_part(tmp_path / "twice", [found("x.jpg")], stem="part-b")
-    assert "labelbeam settle" in refusal("twice")
+    assert "labelbeam repair" in refusal("twice")
     assert "--min-iou 0.0: expected a number above 0" in refusal("good", "--min-iou", "0")
     assert "--html" in refusal("good", "--html", str(tmp_path))
 

@@ -1,14 +1,7 @@
 import numpy as np
 import pytest
-from labelbeam.results.drawing.draw import (
-    PALETTE,
-    class_colours,
-    draw_labels,
-    fit_text,
-    font,
-    printable,
-    text_colour_on,
-)
+from labelbeam.results.drawing.colours import PALETTE, class_colours, text_colour_on
+from labelbeam.results.drawing.draw import draw_labels, fit_text, font, printable
 from PIL import Image, ImageColor
 
 
@@ -25,7 +18,9 @@ def test_masks_are_tinted_in_any_resolution_and_nothing_else_is_touched():
     mask = np.zeros((24, 32), bool)
     mask[10:14, 20:24] = True  # pixels 100 to 139, 200 to 239 of the image
     image = grey_image()
-    drawn = np.asarray(draw_labels(image, np.float32([[120, 60, 10, 10]]), [mask], ["ball"], [0.5]))
+    drawn = np.asarray(
+        draw_labels(image, np.float32([[120, 60, 10, 10]]), [mask], ["ball"], [0.5], {"ball": PALETTE[0]})
+    )
     changed = (drawn != 128).any(axis=-1)
     assert changed[100:140, 200:240].all()
     assert np.abs(drawn[120, 220].astype(int) - 128).max() < 64 < np.abs(np.int32(PALETTE[0]) - 128).max()
@@ -54,7 +49,9 @@ def test_labels_stay_inside_and_apart():
 
 def test_a_label_wider_than_the_image_is_shortened():
     name = "a class with a name that is much too long for an image"
-    image = draw_labels(grey_image((120, 60)), np.float32([[10, 30, 40, 20]]), [None], [name], [0.5])
+    image = draw_labels(
+        grey_image((120, 60)), np.float32([[10, 30, 40, 20]]), [None], [name], [0.5], {name: PALETTE[0]}
+    )
     assert image.size == (120, 60)
     assert fit_text(name, 15, 100, " 0.50").endswith(" 0.50") and "…" in fit_text(name, 15, 100, " 0.50")
 
@@ -71,11 +68,12 @@ def test_text_has_only_letters_that_the_font_has():
     assert printable("猫.jpg") == "?.jpg"
 
 
-def test_frequent_classes_get_the_first_colours():
-    colours = class_colours(["box", "ball", "ball", "apple"])
-    assert list(colours.items()) == [("ball", PALETTE[0]), ("apple", PALETTE[1]), ("box", PALETTE[2])]
-    many = class_colours(str(i) for i in range(2 * len(PALETTE)))
+def test_a_class_has_one_colour_whatever_else_is_shown():
+    colours = class_colours({"labels": {"10": "box", "2": "ball", "1": "apple"}})
+    assert [colours[name] for name in ("apple", "ball", "box")] == list(PALETTE[:3])
+    many = class_colours({"labels": {str(i): f"class {i}" for i in range(2 * len(PALETTE))}})
     assert set(many.values()) == set(PALETTE)
+    assert colours["unknown"] == class_colours({})["unknown"] in PALETTE
 
 
 @pytest.mark.parametrize("background", PALETTE)

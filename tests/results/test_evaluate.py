@@ -259,7 +259,7 @@ def test_label_sets_without_anything_to_evaluate(tmp_path, capsys):
     assert "not the output folder of a label set" in refusal("nowhere")
     write_part(tmp_path / "twice", [found("/a.jpg")], labels=LABELS)
     write_part(tmp_path / "twice", [found("/a.jpg")], stem="part-b", labels=LABELS)
-    assert "labelbeam settle" in refusal("twice")
+    assert "labelbeam repair" in refusal("twice")
     assert "is a folder" in refusal("others", "--json", str(tmp_path))
 
 

@@ -225,7 +225,7 @@ def test_folders_without_labels_are_said(tmp_path, capsys):
     assert "not the output folder of a label set" in capsys.readouterr().err
     bind(tmp_path)
     assert main(["report", str(tmp_path)]) == 2
-    assert "holds no images yet. Run `labelbeam label`" in capsys.readouterr().err
+    assert "no labelled images; no job has finished a part yet" in capsys.readouterr().err
     assert not (tmp_path / "report.html").exists()
 
 

@@ -3,6 +3,8 @@ import tarfile
 import numpy as np
 import pytest
 from labelbeam.labelset.masks import decode_rle, encode_box_mask
+from labelbeam.results.pixels import read_pixels
+from labelbeam.results.reader import open_label_set
 from labelbeam.results.stored_labels import MAX_PARTS, sample_labels
 from labelbeam.storage.errors import UsageError
 from labelbeam.transforms.elements import ImageError
@@ -22,12 +24,12 @@ def test_labels_come_back_as_they_were_found(tmp_path, mask_format):
     pixels = save_image(tmp_path / "b.png")
     found = detections([0.875, 0.5], class_ids=[2, 7])
     write_part(tmp_path, [labelled(tmp_path / "b.png", (30, 40), found), failed(tmp_path / "a.png")], mask_format)
-    first, second = sample_labels(str(tmp_path), 10)
+    first, second = sample_labels(open_label_set(str(tmp_path)), 10)
     assert (first.uri, first.failure.kind, first.size_hw) == (str(tmp_path / "a.png"), "truncated", None)
     assert second.failure is None and second.class_names == ["box", "class_7"] and second.settings["detector"] == "demo"
     np.testing.assert_array_equal(second.scores, found.scores)
     np.testing.assert_array_equal(second.boxes_xywh, [[0, 7.5, 20, 15], [20, 7.5, 20, 15]])
-    np.testing.assert_array_equal(second.read_pixels(), pixels)
+    np.testing.assert_array_equal(read_pixels(second), pixels)
     for rank in (0, 1):
         encoded = encode_box_mask(found.masks[rank], found.boxes_yxyx[rank], 30, 40)
         np.testing.assert_array_equal(second.mask(rank), decode_rle(encoded.counts, 30, 40))
@@ -35,7 +37,7 @@ def test_labels_come_back_as_they_were_found(tmp_path, mask_format):
 
 def test_a_label_set_without_masks_has_none(tmp_path):
     write_part(tmp_path, [labelled("a.png", (30, 40), detections([0.5]))], "none", tables=("detections", "images"))
-    (image,) = sample_labels(str(tmp_path), 1)
+    (image,) = sample_labels(open_label_set(str(tmp_path)), 1)
     assert image.class_names == ["ball"] and image.mask(0) is None
 
 
@@ -43,24 +45,24 @@ def test_samples_are_random_repeatable_and_over_all_parts(tmp_path):
     for part in range(4):
         images = [labelled(f"{part}-{i}.png", (30, 40), detections([0.5] * i)) for i in range(5)]
         write_part(tmp_path, images, stem=f"part-{part}")
-    samples = [[image.uri for image in sample_labels(str(tmp_path), 8, seed)] for seed in (0, 0, 1)]
+    samples = [[image.uri for image in sample_labels(open_label_set(str(tmp_path)), 8, seed)] for seed in (0, 0, 1)]
     assert samples[0] == samples[1] != samples[2]
     assert all(len(set(sample)) == 8 and sample == sorted(sample) for sample in samples)
-    everything = sample_labels(str(tmp_path), 100)
+    everything = sample_labels(open_label_set(str(tmp_path)), 100)
     assert [len(image.scores) for image in everything] == list(range(5)) * 4
 
 
 def test_of_many_parts_only_some_are_opened(tmp_path):
     for part in range(MAX_PARTS + 6):
         write_part(tmp_path, [failed(f"{part}.png")], stem=f"part-{part}", tables=("detections", "images"))
-    assert len(sample_labels(str(tmp_path), 1000)) == MAX_PARTS
+    assert len(sample_labels(open_label_set(str(tmp_path)), 1000)) == MAX_PARTS
 
 
 def test_parts_that_were_never_finished_do_not_count(tmp_path):
     images = [labelled("a.png", (30, 40), detections([0.5]))]
     write_part(tmp_path, images)
     write_part(tmp_path, images, stem="part-b", tables=("detections", "masks"))
-    (image,) = sample_labels(str(tmp_path), 10)
+    (image,) = sample_labels(open_label_set(str(tmp_path)), 10)
     assert image.class_names == ["ball"]
 
 
@@ -71,9 +73,12 @@ def test_images_are_decoded_as_for_their_labels(tmp_path):
     image, nothing = tmp_path / "a.png", detections([])
     write_part(tmp_path / "ignored", [labelled(image, (30, 40), nothing)], exif_orientation="ignore")
     write_part(tmp_path / "applied", [labelled(image, (40, 30), nothing)])
-    (ignored,), (applied,) = sample_labels(str(tmp_path / "ignored"), 1), sample_labels(str(tmp_path / "applied"), 1)
-    np.testing.assert_array_equal(ignored.read_pixels(), stored)
-    np.testing.assert_array_equal(applied.read_pixels(), np.rot90(stored, -1))
+    (ignored,), (applied,) = (
+        sample_labels(open_label_set(str(tmp_path / "ignored")), 1),
+        sample_labels(open_label_set(str(tmp_path / "applied")), 1),
+    )
+    np.testing.assert_array_equal(read_pixels(ignored), stored)
+    np.testing.assert_array_equal(read_pixels(applied), np.rot90(stored, -1))
 
 
 def test_images_inside_a_container_are_found_again(tmp_path):
@@ -85,13 +90,13 @@ def test_images_inside_a_container_are_found_again(tmp_path):
         archive.add(tmp_path / "b.png", "b.png")
     names = ["b.png", "gone.png"]
     write_part(tmp_path, [labelled(f"{shard}#{name}", (7, 9), detections([])) for name in names])
-    present, gone = sample_labels(str(tmp_path), 2)
-    assert present.read_pixels().shape == (7, 9, 3)
+    present, gone = sample_labels(open_label_set(str(tmp_path)), 2)
+    assert read_pixels(present).shape == (7, 9, 3)
     with pytest.raises(ImageError, match="no such member any more"):
-        gone.read_pixels()
+        read_pixels(gone)
     shard.unlink()
     with pytest.raises(ImageError) as error:
-        present.read_pixels()
+        read_pixels(present)
     assert error.value.kind == "not_found"
 
 
@@ -99,9 +104,9 @@ def test_a_image_that_has_changed_is_not_taken_for_the_labelled_one(tmp_path):
     save_image(tmp_path / "a.png", size_hw=(30, 41))
     write_part(tmp_path, [labelled(tmp_path / "a.png", (30, 40), detections([]))])
     with pytest.raises(ImageError, match="it had 40×30 pixels, now it has 41×30"):
-        sample_labels(str(tmp_path), 1)[0].read_pixels()
+        read_pixels(sample_labels(open_label_set(str(tmp_path)), 1)[0])
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no labelled images in .*Run `labelbeam label`"):
-        sample_labels(str(tmp_path), 1)
+    with pytest.raises(UsageError, match="no labelled images; no job has finished a part yet"):
+        sample_labels(open_label_set(str(tmp_path)), 1)

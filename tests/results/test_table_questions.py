@@ -11,6 +11,7 @@ import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from labelbeam.results.reader import open_label_set
 from labelbeam.results.stored_labels import iter_labels
 
 from tests.fakes.output_folders import detections, labelled, write_part
@@ -92,7 +93,9 @@ def test_answers_are_what_was_labelled(number, wanted, folder, monkeypatch):
 
 def test_4_finds_the_object_that_was_found_twice(folder, monkeypatch):
     (pair,) = both_answers(4, folder, monkeypatch)
-    (image_id,) = (labels.image_id for labels in iter_labels(str(folder / "OUT")) if labels.uri.endswith("d.png"))
+    (image_id,) = (
+        labels.image_id for labels in iter_labels(open_label_set(str(folder / "OUT"))) if labels.uri.endswith("d.png")
+    )
     assert pair == (f"{image_id}-0", f"{image_id}-1")
 
 
@@ -100,7 +103,7 @@ def test_5_decodes_every_mask(folder, monkeypatch):
     ((_, *codes),) = (question for question in QUESTIONS if question[0] == "5")
     wanted = {
         ref: labels.mask(rank)
-        for labels in iter_labels(str(folder / "OUT"))
+        for labels in iter_labels(open_label_set(str(folder / "OUT")))
         for rank, ref in enumerate(labels.mask_refs)
     }
     for code in codes:
@@ -117,7 +120,7 @@ def test_7_draws_two_of_each_class(folder, monkeypatch):
 
 def test_10_gives_shares_of_the_images(folder, monkeypatch):
     shares = {}
-    for labels in iter_labels(str(folder / "OUT")):
+    for labels in iter_labels(open_label_set(str(folder / "OUT"))):
         for rank, name in enumerate(labels.class_names):
             shares.setdefault(name, []).append(labels.mask(rank).mean())
     wanted = sorted(

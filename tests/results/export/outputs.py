@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 from labelbeam.labelset.label_set_file import LABEL_SET_FILE
 from labelbeam.labelset.masks import encode_rle
 from labelbeam.pipeline.cli import main
+from labelbeam.results.reader import open_label_set
 from labelbeam.results.stored_labels import iter_labels
 from PIL import Image
 
@@ -76,6 +77,6 @@ def labels_by_name(output, min_score=0.0):
     """What was labelled, by the name that images have in exports with folders: `a/1.png`, …"""
     return {
         "/".join(image.uri.split("/")[-2:]): image.select(image.scores >= min_score)
-        for image in iter_labels(str(output))
+        for image in iter_labels(open_label_set(str(output)))
         if image.failure is None
     }

@@ -37,7 +37,10 @@ class TestEveryFormat:
     def test_an_empty_label_set_is_refused(self, format, tmp_path, capsys):
         save_label_set(tmp_path / "out")
         assert run_export(tmp_path / "out", format, tmp_path / "to") == 2
-        assert "no images in this label set yet" in capsys.readouterr().err and not (tmp_path / "to").exists()
+        assert (
+            "no labelled images; no job has finished a part yet" in capsys.readouterr().err
+            and not (tmp_path / "to").exists()
+        )
 
     def test_one_where_everything_failed_is_refused(self, format, tmp_path, capsys):
         save_label_set(tmp_path / "out")

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from labelbeam.results.reader import open_label_set
 from labelbeam.results.stored_labels import iter_labels
 
 from tests.fakes.output_folders import detections, labelled, write_part
@@ -17,7 +18,7 @@ def test_labels_are_found_by_their_images(tmp_path, way):
     if way:  # keys are the images' paths in data/ without extension
         images = {image.stem: image.read_bytes() for image in (to / "data").iterdir()}
         by_bytes = {data: written["labels"][stem] for stem, data in images.items()}
-    for labels in iter_labels(str(output)):
+    for labels in iter_labels(open_label_set(str(output))):
         if labels.failure is None:
             found = by_bytes[open(labels.uri, "rb").read()] if way else written["labels"][labels.uri]
             boxes = np.reshape([box["bounding_box"] for box in found], (-1, 4)) * (labels.size_hw[::-1] * 2)
