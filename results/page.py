@@ -7,7 +7,8 @@ from typing import Any
 import jinja2
 
 from ..storage.redaction import redact
-from .drawing.colours import Rgb
+from .drawing import charts
+from .drawing.colours import PALETTE, Rgb, text_colour_on
 from .text import percent, shorten
 
 
@@ -21,7 +22,10 @@ def render(template: str, **content: Any) -> bytes:
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: redact(value) if type(value) is str else value,
     )
-    environment.filters.update(css_colour=css_colour, shorten=shorten, percent=percent, shift=_shift)
+    environment.filters.update(
+        css_colour=css_colour, text_colour_on=text_colour_on, shorten=shorten, percent=percent, shift=_shift
+    )
+    environment.globals.update(palette=PALETTE, plot=charts)
     return environment.get_template(template).render(**content).encode("utf-8", "replace")
 
 

@@ -7,14 +7,13 @@ from typing import Any
 
 def duration(seconds: float) -> str:
     """`12 s`, `5 min 12 s`, `3 h 4 min`, `2 days 5 h`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} day{'s' if days > 1 else ''} {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    units = (("day", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    left, words = round(seconds), []
+    for name, size in units:
+        number, left = divmod(left, size)
+        if number:
+            words.append(f"{number} {name}{'s' if name == 'day' and number > 1 else ''}")
+    return " ".join(words[:2]) or "0 s"
 
 
 def shorten(value: Any, most: int = 60) -> str:

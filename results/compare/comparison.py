@@ -307,7 +307,7 @@ def _portions(keys_a: np.ndarray, keys_b: np.ndarray, max_pairs: int) -> Iterato
     """Ranges of the first keys (both ascending) with about so many pairs, equal keys together."""
     pairs = np.cumsum(np.searchsorted(keys_b, keys_a, "right") - np.searchsorted(keys_b, keys_a, "left"))
     starts = np.flatnonzero(np.diff(keys_a, prepend=-1))
-    if not len(pairs):
+    if not len(pairs) or not pairs[-1]:
         return
     wanted = np.searchsorted(pairs, np.arange(0, pairs[-1], max_pairs), "right")
     bounds = np.unique(starts[np.searchsorted(starts, wanted, "right") - 1])

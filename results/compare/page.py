@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from ...storage import files
+from ..drawing.charts import ColumnChart, Label, column_chart
 from ..drawing.colours import ClassColours, Rgb, class_colours
 from ..drawing.labelled_image import CannotShow, draw_detections, open_image, resize, scale_to_fit
 from ..page import css_colour, data_uri, render
@@ -97,7 +98,7 @@ def write_page(result: dict[str, Any], path: str) -> None:
         result=result,
         equal=is_equal(result),
         left_out=_left_out(result),
-        bars=_bars(result["scores"]["histogram"]),
+        shifts=_shift_chart(result["scores"]["histogram"]),
         images=[
             _drawn_image(image, [side[image["image_id"]] for side in sides], colours)
             for image in result["most_different"]
@@ -124,16 +125,15 @@ def _left_out(result: dict[str, Any]) -> list[tuple[str, int, list[str]]]:
     ]
 
 
-def _bars(histogram: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
-    """Bars of the chart of score shifts, 0.02 wide; what lies further out than ±0.2 is in the outer ones. Heights 0 to
-    1, of the square root, so that few can be seen beside many."""
+def _shift_chart(histogram: Sequence[Sequence[float]]) -> ColumnChart:
+    """Columns 0.02 wide; what lies further out than ±0.2 is in the outer ones."""
     sizes = dict.fromkeys(range(-10, 11), 0)
     for shift, count in histogram:
         sizes[max(-10, min(10, round(shift * 50)))] += int(count)
-    greatest = max(sizes.values()) or 1
-    return [
-        {"centre": place / 50, "count": count, "height": (count / greatest) ** 0.5} for place, count in sizes.items()
-    ]
+    titles = [f"{place / 50:+.2f}: {count:,}" for place, count in sizes.items()]
+    labels = [Label((place + 10.5) / 21, f"{place / 50:+.1f}" if place else "0") for place in (-10, -5, 0, 5, 10)]
+    description = "Matched detections by the shift of their score"
+    return column_chart(description, list(sizes.values()), titles, labels, square_roots=True)
 
 
 def _drawn_image(image: dict[str, Any], labels: Sequence[StoredLabels], colours: ClassColours) -> dict[str, Any]:

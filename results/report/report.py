@@ -16,14 +16,13 @@ from ...storage import files
 from ...storage.errors import UsageError
 from ...storage.redaction import redact
 from ...storage.uris import join
-from ..drawing.colours import PALETTE, class_colours, text_colour_on
+from ..drawing.charts import ColumnChart, Label, column_chart
+from ..drawing.colours import PALETTE, class_colours
 from ..page import render
 from ..reader import LabelSet, open_label_set
 from ..text import duration, shorten
-from . import charts
-from .charts import ColumnChart, Label, column_chart
 from .data import BOX_SIDE_EDGES, GROUPS, NUM_SCORE_BINS, ReportData, collect_report_data
-from .gallery import FONT_SIZE, TILE_WH, make_cards
+from .gallery import FONT_SIZE, make_cards
 
 MAX_PAGE_BYTES = 5_000_000
 _IMAGE_BYTES = 3_600_000  # of a page: the rest is for the detections' outlines, the classes and the page itself
@@ -70,16 +69,13 @@ def _render(label_set: LabelSet, jobs: Sequence[dict[str, Any]], data: ReportDat
         data=data,
         named=named,
         class_numbers={name: number for number, name in enumerate(named)},
-        palette=[(colour, text_colour_on(colour)) for colour in PALETTE],
         palette_numbers={name: PALETTE.index(colours[name]) for name in data.score_bins},
         score_bins=[data.score_bins[name].tolist() for name in named],
         all_score_bins=_sum_score_bins(data).tolist(),
         num_score_bins=NUM_SCORE_BINS,
         charts=_charts(data),
-        plot=charts,
         groups=[group for group in GROUPS if any(chosen.group == group for chosen in data.chosen)],
         cards=make_cards(label_set, data.chosen, colours, _IMAGE_BYTES),
-        tile_wh=TILE_WH,
         font_size=FONT_SIZE,
     )
 

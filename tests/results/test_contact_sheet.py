@@ -97,6 +97,7 @@ def test_other_names_are_refused_before_anything_is_read(tmp_path, name):
 
 
 def test_a_folder_without_labels_is_refused(tmp_path):
+    (tmp_path / "_label_set.json").write_text('{"settings": {}}')
     with pytest.raises(UsageError, match="no labelled images"):
         write_contact_sheet(str(tmp_path), str(tmp_path / "sheet.png"))
 

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 from labelbeam.pipeline.cli import main
-from labelbeam.results.report.charts import BOTTOM, TOP, column_chart, nice_ceiling, short_number
+from labelbeam.results.drawing.charts import BOTTOM, TOP, column_chart, nice_ceiling, short_number
+from labelbeam.results.reader import open_label_set
 from labelbeam.results.report.data import (
     BOX_SIDE_EDGES,
     CONFIDENT,
@@ -94,7 +95,7 @@ def generated(tmp_path_factory):
 
 
 def test_figures_are_those_of_the_tables(generated):
-    data = collect_report_data(str(generated))
+    data = collect_report_data(open_label_set(str(generated)))
     images, found = (ds.dataset(generated / table).to_table().to_pandas() for table in ("images", "detections"))
     assert data.images == 600 and data.failures == images.error_kind.value_counts().to_dict()
     assert data.class_counts == found.class_name.value_counts().to_dict()
@@ -110,7 +111,7 @@ def test_figures_are_those_of_the_tables(generated):
 
 
 def test_images_are_chosen_for_what_they_show(generated):
-    chosen = collect_report_data(str(generated)).chosen
+    chosen = collect_report_data(open_label_set(str(generated))).chosen
     found = ds.dataset(generated / "detections").to_table().to_pandas()
     means = found.groupby("image_id").score.mean().sort_values()
     counts = found.image_id.value_counts()
@@ -132,7 +133,7 @@ def test_the_choice_follows_the_seed_and_not_the_parts(tmp_path):
     for number in range(5):
         write_part(tmp_path / "five", images[number::5], stem=f"part-{number}")
     chosen = [
-        {image.image_id for image in collect_report_data(str(tmp_path / output), seed).chosen}
+        {image.image_id for image in collect_report_data(open_label_set(str(tmp_path / output)), seed).chosen}
         for output, seed in (("one", 0), ("five", 0), ("one", 1))
     ]
     assert chosen[0] == chosen[1] and len(chosen[0] & chosen[2]) < 6

@@ -107,6 +107,7 @@ def test_a_image_that_has_changed_is_not_taken_for_the_labelled_one(tmp_path):
         read_pixels(sample_labels(open_label_set(str(tmp_path)), 1)[0])
 
 
-def test_an_empty_folder_is_refused(tmp_path):
+def test_an_empty_label_set_is_refused(tmp_path):
+    (tmp_path / "_label_set.json").write_text('{"settings": {}}')
     with pytest.raises(UsageError, match="no labelled images; no job has finished a part yet"):
         sample_labels(open_label_set(str(tmp_path)), 1)

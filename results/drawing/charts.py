@@ -55,6 +55,7 @@ def column_chart(
     labels: Sequence[Label],
     edges: Sequence[tuple[float, float]] | None = None,
     pauses: Sequence[float] = (),
+    square_roots: bool = False,
 ) -> ColumnChart:
     """Lays out a chart.
 
@@ -64,12 +65,14 @@ def column_chart(
       labels: of the horizontal axis, `at` in [0, 1] from left to right.
       edges: `[N]`, left and right edge of each column in [0, 1]; without, they share the axis evenly.
       pauses: where the axis is broken, in [0, 1].
+      square_roots: heights grow with the values' square roots, so that few can be seen beside many.
     """
     edges = edges or [(i / len(values), (i + 1) / len(values)) for i in range(len(values))]
     top = nice_ceiling(max(values, default=0))
+    exponent = 0.5 if square_roots else 1
     columns = []
     for value, title, (start, end) in zip(values, titles, edges, strict=True):
-        height = value / top * (BOTTOM - TOP)
+        height = (value / top) ** exponent * (BOTTOM - TOP)
         gap = min(2.0, 0.2 * (_x(end) - _x(start)))
         columns.append(
             Column(
@@ -80,7 +83,10 @@ def column_chart(
                 title,
             )
         )
-    gridlines = [Label(BOTTOM - share * (BOTTOM - TOP), short_number(share * top)) for share in (0, 0.5, 1)]
+    shares = (0, 0.25, 1) if square_roots else (0, 0.5, 1)
+    gridlines = [
+        Label(round(BOTTOM - share**exponent * (BOTTOM - TOP), 2), short_number(share * top)) for share in shares
+    ]
     return ColumnChart(
         description,
         columns,
