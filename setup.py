@@ -36,11 +36,11 @@ setup(
         "Jinja2>=3.1",
         "keras>=3.10",
         "numpy>=2",
+        "packaging>=22",
         "pillow>=12",
         "pyarrow>=20",
         "PyYAML>=6",
         "rich>=13",
-        "setuptools>=77,<80.9",  # tensorflow-hub 0.16.1 imports pkg_resources, which later ones warn of, then lack
         "simplejpeg>=1.9",
         "tensorflow>=2.21",
         "tensorflow-hub>=0.16.1",

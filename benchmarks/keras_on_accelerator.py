@@ -1,11 +1,11 @@
-"""How much do batches and bfloat16 win on an accelerator? Engine native's network under JAX or PyTorch, jitted.
+"""How much do batches and bfloat16 win on an accelerator? Engine keras's network under JAX or PyTorch, jitted.
 
     KERAS_BACKEND=jax python -m benchmarks.keras_on_accelerator mask_rcnn_inception_resnet_v2_1024x1024 \\
         [--weights FILE.weights.h5] [--batch 1 2 4 8 16 32] [--precision float32 bfloat16] [--seconds 5]
 
-Prints images/s of each batch size and precision, the ratio to batch 1 in float32 (as the published graph is bound to run), and
-the device's peak memory where the backend tells it. Needs no TensorFlow. Without --weights the network has zeros for weights,
-which costs the same arithmetic. Preprocessing isn't included: the images' pixels lie ready.
+Prints images/s of each batch size and precision, the ratio to batch 1 in float32 (as the published graph is bound to
+run), and the device's peak memory where the backend tells it. Needs no TensorFlow. Without --weights the network has
+zeros for weights, which costs the same arithmetic. Preprocessing isn't included: the images' pixels lie ready.
 """
 
 import time
@@ -22,7 +22,7 @@ KEPT = 10  # masks an image
 
 
 def device_memory_gib() -> float | None:
-    """Peak bytes of the accelerator's memory that this process has used, in GiB; None where the backend doesn't tell."""
+    """Peak of the accelerator's memory that this process has used, in GiB; None where the backend doesn't tell."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -38,7 +38,7 @@ def device_memory_gib() -> float | None:
 def runner(network, precision: str, batch: int):
     """A function without arguments that labels a batch of images and waits for the results."""
     outputs = ("num_detections", "detection_boxes", "detection_classes", "detection_scores")
-    inputs = [np.stack(arrays) for arrays in zip(*(network.preprocess(image) for image in photos(batch)))]
+    inputs = [np.stack(arrays) for arrays in zip(*(network.preprocess(image) for image in photos(batch)), strict=True)]
     if not network.has_proposals:
         call = compiled(lambda *args: network(*args, outputs=outputs), network, ("float32", "int32"))
         return lambda: [np.asarray(value) for value in call(*inputs).values()]
@@ -84,7 +84,8 @@ def main() -> None:
             first = first or rate
             memory = device_memory_gib()
             print(
-                f"| {precision} | {batch} | {rate:.1f} | {rate / first:.2f} | {'–' if memory is None else f'{memory:.1f}'} |",
+                f"| {precision} | {batch} | {rate:.1f} | {rate / first:.2f} "
+                f"| {'–' if memory is None else f'{memory:.1f}'} |",
                 flush=True,
             )
             figures.append(

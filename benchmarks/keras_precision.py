@@ -1,11 +1,12 @@
-"""What does bfloat16 change in the labels? Engine native against itself, in float32 and in bfloat16, on the same images.
+"""What does bfloat16 change in the labels? Engine keras against itself, in float32 and in bfloat16, on the same images.
 
     python -m benchmarks.keras_precision SAVED_MODEL_FOLDER --detector centernet_resnet50v2_512x512 [--images 100]
 
 For two label sets that exist already, `labelbeam compare A B` does the same and more.
 
-Detections above 0.3 in float32 look for a partner in bfloat16 (same class, IoU of 0.9 or more, each partner once, greatest
-overlap first). Prints the share that has one, the same the other way round, and the greatest difference of two partners' scores.
+Detections above 0.3 in float32 look for a partner in bfloat16 (same class, IoU of 0.9 or more, each partner once,
+greatest overlap first). Prints the share that has one, the same the other way round, and the greatest difference of
+two partners' scores.
 """
 
 import numpy as np
@@ -57,10 +58,11 @@ def main() -> None:
     for one, other in (("float32", "bfloat16"), ("bfloat16", "float32")):
         count = sum(int((d.scores >= MIN_SCORE).sum()) for d in found[one])
         differences = np.concatenate(
-            [partners(a, b, image.shape[:2]) for a, b, image in zip(found[one], found[other], images)]
+            [partners(a, b, image.shape[:2]) for a, b, image in zip(found[one], found[other], images, strict=True)]
         )
         print(
-            f"{one}: {count} detections above {MIN_SCORE}; with a partner in {other}: {len(differences) / max(count, 1):.2%}; "
+            f"{one}: {count} detections above {MIN_SCORE}; "
+            f"with a partner in {other}: {len(differences) / max(count, 1):.2%}; "
             f"scores differ by {differences.max(initial=0):.3f} at most, "
             f"{differences.sum() / max(len(differences), 1):.4f} on average"
         )

@@ -81,8 +81,8 @@ def main():
         weights_file = cached_weights(args.detector, args.saved_model, folder)
         published = start("saved_model", "float32", 1, max(args.kept), args, weights_file)
         print(
-            "| precision | batch | kept | published s/image | native s/image | ratio | published GiB "
-            "| native GiB |\n|---|---|---|---|---|---|---|---|"
+            "| precision | batch | kept | published s/image | keras s/image | ratio | published GiB "
+            "| keras GiB |\n|---|---|---|---|---|---|---|---|"
         )
         for precision in args.precision:
             for batch in args.batch:
@@ -105,12 +105,12 @@ def compare(name, published, keras, rounds, settings) -> Figure:
     """Alternates the two engines and prints a row."""
     answers = [[], []]
     for _ in range(rounds):
-        for engine, seen in zip((published, keras), answers):
+        for engine, seen in zip((published, keras), answers, strict=True):
             engine[1].send("go")
             seen.append(engine[1].recv())
     stop(keras)
-    (p_seconds, p_memory), (n_seconds, n_memory) = (zip(*seen) for seen in answers)
-    ratio = statistics.median(p / n for p, n in zip(p_seconds, n_seconds))
+    (p_seconds, p_memory), (n_seconds, n_memory) = (zip(*seen, strict=True) for seen in answers)
+    ratio = statistics.median(p / n for p, n in zip(p_seconds, n_seconds, strict=True))
     print(
         f"| {' | '.join(map(str, settings))} | {statistics.median(p_seconds):.3f} "
         f"| {statistics.median(n_seconds):.3f} | {ratio:.2f} | {max(p_memory):.1f} "

@@ -1,19 +1,17 @@
 """Configurations of detectors: one YAML file a detector, read strictly into a `DetectorConfig`.
 
 A name such as `demo` finds `configs/detectors/demo.yaml` of the package; a path to one's own YAML file works as well.
-Not for settings of a job (thresholds, batch size): those are options of the command.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from ..storage.errors import ConfigError
 from .shipped_configs import find_config
 from .strict_yaml import build, parse_mapping, read_mapping
 
 Engine = Literal["saved_model", "keras"]
-ENGINES: tuple[str, ...] = get_args(Engine)
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,12 @@ class DetectorConfig:
       description: one line.
       architecture: network and paper.
       weights: TF Hub handle or folder of a SavedModel (a relative path starts at the YAML file's folder).
-      weights_sha256: fingerprint of these weights, as the engine gives it: others are refused. None takes what is there.
+      weights_sha256: fingerprint of these weights, as the engine gives it: others are refused. None takes what is
+        there.
       engines: engines that can run it.
-      native_network: name of the network in `detectors/native` that engine keras runs it with; None if there's none.
-      input_size_hw: (height, width) in pixels to which the network itself resizes an image; None if that isn't known, or
-        differs.
+      keras_network: name of the network in `detectors/keras` that engine keras runs it with; None if there's none.
+      input_size_hw: (height, width) in pixels to which the network itself resizes an image; None if that isn't known,
+        or differs.
       resize: how: `stretch` (aspect ratio not kept) or `letterbox` (kept, padded); goes with `input_size_hw`.
       masks: whether the detector gives instance masks.
       labels: name of a label map in `configs/labels`, or the map itself: class id -> class name.
@@ -66,11 +65,22 @@ class DetectorConfig:
     keras_network: str | None = None
     weights_sha256: str | None = None
 
+    @property
+    def network(self) -> str:
+        """Name of the network that engine keras runs.
+
+        Raises:
+          ConfigError: if the detector has none.
+        """
+        if self.keras_network is None:
+            raise ConfigError(f"detector {self.name}: it has no Keras network; its engines: {', '.join(self.engines)}")
+        return self.keras_network
+
     def __post_init__(self):
         if ("keras" in self.engines) != (self.keras_network is not None):
             raise ConfigError(
-                f"detector {self.name}: engine keras and the key native_network go together; the file has "
-                f"engines {list(self.engines)} and native_network {self.native_network}"
+                f"detector {self.name}: engine keras and the key keras_network go together; the file has "
+                f"engines {list(self.engines)} and keras_network {self.keras_network}"
             )
         if (self.input_size_hw is None) != (self.resize is None):
             raise ConfigError(

@@ -1,7 +1,7 @@
 """From what a user asks for (a configuration, an engine, weights) to a loaded detector, in two steps.
 
-`prepare` runs before the job: it resolves and checks everything and gives a small picklable `DetectorSpec`, which travels to
-the workers. `DetectorSpec.load` runs there, once per process or device.
+`prepare` runs before the job: it resolves and checks everything and gives a small picklable `DetectorSpec`, which
+travels to the workers. `DetectorSpec.load` runs there, once per process or device.
 """
 
 from dataclasses import dataclass
@@ -58,8 +58,8 @@ class DetectorSpec:
             from .keras.weights import find_weights_file
 
             detector = KerasDetector(
-                self.config.keras_network,
-                find_weights_file(self.config.keras_network, self.weights),
+                self.config.network,
+                find_weights_file(self.config.network, self.weights),
                 self.options,
                 precision=self.precision,
                 max_batch_size=self.max_batch_size,
@@ -88,7 +88,7 @@ def prepare(
     engine: Engine = "saved_model",
     precision: Precision = "float32",
     weights: str | None = None,
-    options: DetectOptions = DetectOptions(),
+    options: DetectOptions = DetectOptions(),  # noqa: B008 - frozen
     max_batch_size: int | Literal["auto"] = "auto",
     processes: int = 1,
 ) -> DetectorSpec:
@@ -154,7 +154,7 @@ def _inspect_keras(config: DetectorConfig, weights: str, options: DetectOptions)
     from .keras import networks
     from .keras.weights import find_weights_file, read_fingerprint
 
-    network = networks.find_network(config.keras_network)
-    networks.check_outputs(config.keras_network, options.keep)
-    fingerprint = read_fingerprint(find_weights_file(config.keras_network, weights), config.keras_network)
+    network = networks.find_network(config.network)
+    networks.check_outputs(config.network, options.keep)
+    fingerprint = read_fingerprint(find_weights_file(config.network, weights), config.network)
     return _Found(fingerprint, network.mask_size_hw is not None, network.has_proposals)

@@ -10,8 +10,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-MASK_SIZE_HW = (33, 33)  # of published Mask R-CNNs; other sizes are accepted, see `Detections.masks`
-
 
 class InvalidDetections(ValueError):
     """A detector's output breaks the contract of `Detections` (shape, NaN, out of range): a failure of that image."""
@@ -94,6 +92,7 @@ class Detector(Protocol):
     @property
     def batches(self) -> bool:
         """Whether one call of the model takes several images (published graphs take one)."""
+        ...
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """Detects objects in each image.
@@ -109,6 +108,7 @@ class Detector(Protocol):
           MemoryError: if the images don't fit on the device together.
           Exception: whatever the model raises; the caller finds out which image was the cause.
         """
+        ...
 
 
 @runtime_checkable
@@ -122,3 +122,4 @@ class BoxClassifier(Detector, Protocol):
           images: as for `detect`.
           boxes_yxyx: of each image, float32 `[P, 4]`, (ymin, xmin, ymax, xmax), normalised; at most `MAX_BOXES`.
         """
+        ...

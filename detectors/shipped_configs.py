@@ -1,6 +1,7 @@
 """The YAML files that labelbeam ships in `configs/`, found by name; a path finds one's own.
 
-What a file must say is the business of those who read it: `config.py` for detectors, `pipeline/running/runner_config.py` for runners.
+What a file must say is the business of those who read it: `config.py` for detectors,
+`pipeline/running/runner_config.py` for runners.
 """
 
 import difflib

@@ -1,4 +1,4 @@
-"""Strict reading of YAML files into dataclasses: unknown keys, wrong types and repeated keys are errors that name the key.
+"""Strict reading of YAML files into dataclasses: unknown keys, wrong types and repeated keys are errors that name them.
 
 Only for small configuration files written by people; lists of images have their own readers.
 """
@@ -65,7 +65,7 @@ def build(cls, values: dict, where: str):
 
 
 def _convert(value: Any, expected: Any, key: str, where: str) -> Any:
-    """`value` as the annotation `expected`; lists become tuples, integers are taken for floats, nothing else is bent."""
+    """`value` as the annotation `expected`: lists become tuples, integers floats, nothing else changes."""
     wrong = ConfigError(f"{where}: {key}: expected {_name(expected)}, got {value!r}")
     if is_dataclass(expected):
         if not isinstance(value, dict):
@@ -80,7 +80,7 @@ def _convert(value: Any, expected: Any, key: str, where: str) -> Any:
         inner = inner[:1] * len(value) if inner[-1] is Ellipsis and isinstance(value, list) else inner
         if not isinstance(value, list) or len(value) != len(inner):
             raise wrong
-        return tuple(_convert(v, t, key, where) for v, t in zip(value, inner))
+        return tuple(_convert(v, t, key, where) for v, t in zip(value, inner, strict=True))
     if get_origin(expected) is dict:
         key_type, value_type = get_args(expected)
         if not isinstance(value, dict):

@@ -1,7 +1,7 @@
 """From what a command says of a detector to one that is prepared; its configuration and its weights may lie in a store.
 
-The configuration is read here, once. The weights are looked at here, in the machine's cache, and named to the workers as they
-were given, so that each machine fetches them itself (`detectors/weights/stores.py`).
+The configuration is read here, once. The weights are looked at here, in the machine's cache, and named to the workers
+as they were given, so that each machine fetches them itself (`detectors/weights/stores.py`).
 """
 
 from dataclasses import replace

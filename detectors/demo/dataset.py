@@ -53,7 +53,8 @@ def coco_instances(scenes: Iterable[Scene]) -> dict:
             annotations.append(
                 {
                     "id": len(annotations) + 1, "image_id": scene.seed, "category_id": class_id, "iscrowd": 0,
-                    "bbox": [xmin, ymin, xmax - xmin, ymax - ymin], "area": int(mask.sum()), "segmentation": run_lengths(mask),
+                    "bbox": [xmin, ymin, xmax - xmin, ymax - ymin], "area": int(mask.sum()),
+                    "segmentation": run_lengths(mask),
                 }
             )  # fmt: skip
     categories = [{"id": class_id, "name": name} for class_id, name in enumerate(CLASS_NAMES, start=1)]

@@ -7,7 +7,8 @@ models.
     detection_classes             float32 [1, 100]         from 1, `shapes.CLASS_NAMES`
     detection_scores              float32 [1, 100]         descending; 0 in unused rows
     detection_multiclass_scores   float32 [1, 100, 8]      background first (1 - the largest), then each class
-    detection_masks               float32 [1, 100, 33, 33] relative to the box: sample k at ymin + k / 32 * (ymax - ymin)
+    detection_masks               float32 [1, 100, 33, 33] relative to the box: sample k at
+                                  ymin + k / 32 * (ymax - ymin)
 
 Everything between an image of any size and its detections is in the graph. Keras stays behind, so the file is small
 and loads in a second; it can't be trained further.

@@ -1,8 +1,8 @@
 """What the demo detector is trained to minimise: how far its outputs are from the targets of `examples.Batch`.
 
 Quality focal loss of the scores (arXiv:2006.04388) and, at objects, cross-entropy between the classes; complete IoU of
-the boxes (arXiv:1911.08287); cross-entropy and dice of the masks (arXiv:1606.04797). Only for training: what the numbers
-mean to a user is in `evaluate`.
+the boxes (arXiv:1911.08287); cross-entropy and dice of the masks (arXiv:1606.04797). Only for training: what the
+numbers mean to a user is in `evaluate`.
 """
 
 import tensorflow as tf

@@ -3,8 +3,7 @@
 A narrow ResNet (arXiv:1512.03385) with a feature pyramid (arXiv:1612.03144). At each cell of one map, a quarter of
 the input's resolution, it says what box it would expect to find for an object of each class with its middle there
 (quality focal loss, arXiv:2006.04388: the score is the expected IoU), how far away the box's edges are (FCOS,
-arXiv:1904.01355), and how to mix a few mask prototypes into the object's mask (YOLACT, arXiv:1904.02689). Not for
-photographs: it has seen drawn scenes only.
+arXiv:1904.01355), and how to mix a few mask prototypes into the object's mask (YOLACT, arXiv:1904.02689).
 """
 
 import keras
@@ -59,7 +58,7 @@ def build_network(num_classes: int) -> keras.Model:
 def _backbone(image):
     """Features at strides 2, 4, 8, 16 and 32."""
     levels = [_unit(image, _WIDTHS[0], "stem", stride=2)]
-    for width, blocks in zip(_WIDTHS[1:], _BLOCKS):
+    for width, blocks in zip(_WIDTHS[1:], _BLOCKS, strict=True):
         x = _unit(levels[-1], width, f"down_{width}", stride=2)
         for block in range(blocks):
             x = _residual(x, width, f"block_{width}_{block}")
@@ -70,7 +69,7 @@ def _backbone(image):
 def _pyramid(levels):
     """Features at stride 4 that know of everything up to stride 32."""
     top = _unit(levels[-1], _NECK_WIDTH, "neck_32", kernel=1)
-    for level, stride in zip(levels[-2:0:-1], (16, 8, 4)):
+    for level, stride in zip(levels[-2:0:-1], (16, 8, 4), strict=True):
         lateral = _unit(level, _NECK_WIDTH, f"lateral_{stride}", kernel=1)
         top = _unit(layers.UpSampling2D(interpolation="bilinear")(top) + lateral, _NECK_WIDTH, f"neck_{stride}")
     return top

@@ -171,7 +171,7 @@ def _paint_scene(rng: np.random.Generator, toys: list[_Toy], size_hw: tuple[int,
 
 
 def _cast_shadow(canvas: np.ndarray, toy: _Toy, light: np.ndarray, strength: float) -> None:
-    offset_yx = [int(round(-light[axis] * (1.5 + 0.07 * toy.size))) for axis in (1, 0)]
+    offset_yx = [round(-light[axis] * (1.5 + 0.07 * toy.size)) for axis in (1, 0)]
     origin_yx = (toy.origin_yx[0] + offset_yx[0], toy.origin_yx[1] + offset_yx[1])
     target, source = _overlap(origin_yx, toy.distance.shape, canvas.shape[:2])
     softness = 2 + 0.06 * toy.size

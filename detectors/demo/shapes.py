@@ -127,8 +127,14 @@ def _points(corners) -> np.ndarray:
 
 
 _MAKERS: dict[str, Callable[[np.random.Generator], Shape]] = {
-    "ball": _ball, "block": _block, "triangle": _triangle, "star": _star, "ring": _ring, "heart": _heart, "arrow": _arrow,
-}  # fmt: skip
+    "ball": _ball,
+    "block": _block,
+    "triangle": _triangle,
+    "star": _star,
+    "ring": _ring,
+    "heart": _heart,
+    "arrow": _arrow,
+}
 
 
 def random_shape(class_name: str, rng: np.random.Generator) -> Shape:

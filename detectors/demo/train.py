@@ -6,7 +6,7 @@ Draws the scenes, trains on two CPU cores (about an hour), writes the SavedModel
 precision on 200 unseen scenes. The scenes, their order, their augmentation and the initial weights are the same for
 the same `--seed`. TensorFlow sums gradients in an order that varies with the threads, so the weights agree only
 roughly between runs, and the scores to about a point; `--deterministic` asks it for kernels that always sum alike,
-which take longer. Not for fine-tuning: it can't start from given weights.
+which take longer.
 """
 
 import argparse

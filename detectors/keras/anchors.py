@@ -25,10 +25,12 @@ def grid_anchors(
       float32 `[rows * columns * ratios * scales, 4]`, (ymin, xmin, ymax, xmax) in pixels, within
       `[0, rows * stride] x [0, columns * stride]`.
     """
-    scale, ratio = (a.ravel() for a in np.meshgrid(np.float32(scales), np.sqrt(np.float32(aspect_ratios))))
+    scale, ratio = (
+        a.ravel() for a in np.meshgrid(np.array(scales, np.float32), np.sqrt(np.array(aspect_ratios, np.float32)))
+    )
     size_hw = np.stack([scale / ratio * base_size, scale * ratio * base_size], axis=-1)
     y, x = np.meshgrid(*(np.arange(n, dtype=np.float32) * stride for n in grid_hw), indexing="ij")
     centres = np.stack([y, x], axis=-1)[:, :, np.newaxis]
     boxes = np.concatenate([centres - 0.5 * size_hw, centres + 0.5 * size_hw], axis=-1).reshape(-1, 4)
-    limits = np.float32([*grid_hw, *grid_hw]) * stride
+    limits = np.array([*grid_hw, *grid_hw], np.float32) * stride
     return np.clip(boxes, 0, limits).astype(np.float32)

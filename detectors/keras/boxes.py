@@ -1,6 +1,6 @@
 """Arithmetic of boxes (ymin, xmin, ymax, xmax), in any unit: decoding of box codes, clipping, area, overlap."""
 
-from keras import ops
+from .ops import ops
 
 SCALE_FACTORS = (10.0, 10.0, 5.0, 5.0)  # of (ty, tx, th, tw), as the published detectors were trained
 
@@ -20,7 +20,7 @@ def decode(codes, anchors):
     y_min, x_min, y_max, x_max = ops.unstack(anchors, 4, axis=-1)
     anchor_w, anchor_h = x_max - x_min, y_max - y_min
     anchor_x, anchor_y = x_min + anchor_w / 2.0, y_min + anchor_h / 2.0
-    ty, tx, th, tw = (code / scale for code, scale in zip(ops.unstack(codes, 4, axis=-1), SCALE_FACTORS))
+    ty, tx, th, tw = (code / scale for code, scale in zip(ops.unstack(codes, 4, axis=-1), SCALE_FACTORS, strict=True))
     w, h = ops.exp(tw) * anchor_w, ops.exp(th) * anchor_h
     y, x = ty * anchor_h + anchor_y, tx * anchor_w + anchor_x
     return ops.stack([y - h / 2.0, x - w / 2.0, y + h / 2.0, x + w / 2.0], axis=-1)

@@ -1,5 +1,5 @@
-"""What depends on the backend that Keras runs on: compiling functions that use a network's weights, devices, errors, and a
-kernel that one of them has.
+"""What depends on the backend that Keras runs on: compiling functions that use a network's weights, devices, errors,
+and a kernel that one of them has.
 
 The only place that tells the backends apart; networks are written in `keras.ops`.
 """
@@ -54,14 +54,15 @@ def _jax(function, network):
 
     @jax.jit
     def run(values, *args):
-        with keras.StatelessScope(state_mapping=list(zip(variables, values))):  # arguments, not constants baked in
+        # Weights are arguments, not constants baked in.
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
             return function(*args)
 
     return lambda *args: run([v.value for v in variables], *args)
 
 
 def _torch(function, dtypes):
-    import torch
+    import torch  # pyright: ignore[reportMissingImports] - an alternative backend, not a requirement
 
     def run(*args):
         with torch.no_grad():
@@ -71,7 +72,7 @@ def _torch(function, dtypes):
 
 
 def crop_and_resize_kernel(features, boxes, image_indices, size_hw: tuple[int, int]):
-    """Crops float32 features as `crop_and_resize.crop_by_gathering` does, where the backend has a kernel for it; else None."""
+    """Crops float32 features as `crop_by_gathering` does; None where the backend has no kernel for it."""
     if keras.backend.backend() != "tensorflow":
         return None
     import tensorflow as tf

@@ -5,6 +5,7 @@ cropping and NMS aren't counted. `plain` is the published graph's way, `keras` w
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -34,11 +35,12 @@ def gmac(model: keras.Model) -> float:
     return sum(_layer_macs(layer) for layer in model.layers) / 1e9
 
 
-def _layer_macs(layer: keras.Layer) -> int:
+def _layer_macs(layer: Any) -> int:
     if not hasattr(layer, "kernel"):
         return 0
     # A kernel meets every output cell once, a transposed convolution's every input cell.
-    cells = layer.input.shape if isinstance(layer, keras.layers.Conv2DTranspose) else layer.output.shape
+    transposed = isinstance(layer, keras.layers.Conv2DTranspose)
+    cells = getattr(layer, "input" if transposed else "output").shape
     return int(np.prod(layer.kernel.shape)) * int(np.prod(cells[1:-1]))
 
 
@@ -50,7 +52,7 @@ def centernet_parts(network) -> list[Part]:
     """CenterNet's parts, in their order."""
     extractor = network.feature_extractor
     backbone = gmac(keras.Model(extractor.input, extractor.get_layer("conv5_block3_out").output))
-    height, width, channels = extractor.output_shape[1:]
+    height, width, _ = extractor.output_shape[1:]
     center = gmac(network.center_head)
     head = network.scale_head
     cells, at_peaks = height * width, 100

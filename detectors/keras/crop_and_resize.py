@@ -4,9 +4,8 @@ It is neither RoIAlign nor RoIPool: one sample a cell, on a grid whose outer sam
 and 1 are the *centres* of the feature map's outer cells.
 """
 
-from keras import ops
-
 from .compiled import crop_and_resize_kernel
+from .ops import ops
 
 
 def sample_positions(start, end, n_in: int, n_out: int):
@@ -38,8 +37,8 @@ def sample_positions(start, end, n_in: int, n_out: int):
 
 
 def crop_and_resize(features, boxes, image_indices, size_hw: tuple[int, int]):
-    """Crops boxes out of feature maps: by the backend's own kernel if it has one, since the crops are a twentieth of Mask
-    R-CNN's time otherwise; else by `crop_by_gathering`, which gives the same values bit for bit.
+    """Crops boxes out of feature maps: by the backend's own kernel if it has one, since the crops are a twentieth of
+    Mask R-CNN's time otherwise; else by `crop_by_gathering`, which gives the same values bit for bit.
 
     Args and returns: see `crop_by_gathering`.
     """

@@ -1,8 +1,7 @@
 """Engine `keras`: a Keras network behind the `Detector` protocol, in batches of images of any sizes.
 
 Each image goes through the network's own resizer on the host, so images of different sizes share a batch. Masks
-are made only for the detections that are kept. Not for a published graph that isn't one of `networks.NETWORKS`: that
-is engine `saved_model`.
+are made only for the detections that are kept.
 """
 
 import os
@@ -133,7 +132,7 @@ class KerasDetector:
         count = len(inputs)
         # One compilation a power of two, not one for every number of images that happens to come.
         padding = (1 << (count - 1).bit_length()) - count if compiles_each_shape() else 0
-        batch = [np.stack([*arrays, *[arrays[-1]] * padding]) for arrays in zip(*inputs)]
+        batch = [np.stack([*arrays, *[arrays[-1]] * padding]) for arrays in zip(*inputs, strict=True)]
         call = self._detect_in_boxes if len(batch) == 3 else self._detect
         outputs, croppable = call(*batch)
         arrays = {name: np.asarray(outputs[name]) for name in self._outputs}
@@ -170,7 +169,7 @@ class KerasDetector:
         )
 
 
-def padded_boxes(boxes: np.ndarray) -> tuple[np.ndarray, np.int32]:
+def padded_boxes(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Boxes `[P, 4]` padded with zeros to `[300, 4]`, and P.
 
     Raises:
@@ -178,13 +177,13 @@ def padded_boxes(boxes: np.ndarray) -> tuple[np.ndarray, np.int32]:
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) > MAX_BOXES:
         raise UsageError(f"boxes: expected at most {MAX_BOXES} boxes an image, [P, 4], got {list(boxes.shape)}")
-    return np.pad(boxes.astype(np.float32), ((0, MAX_BOXES - len(boxes)), (0, 0))), np.int32(len(boxes))
+    return np.pad(boxes.astype(np.float32), ((0, MAX_BOXES - len(boxes)), (0, 0))), np.array(len(boxes), np.int32)
 
 
 def image_share(name: str, array: np.ndarray, i: int, batch_size: int) -> np.ndarray:
     """Image i's share of an output: as the published graph gives it for one image, without a batch axis of 1."""
     if name == "image_shape":
-        return np.concatenate([np.float32([1]), array[1:]])
+        return np.concatenate([np.ones(1, np.float32), array[1:]])
     if name in NOT_PER_IMAGE:
         return array
     if len(array) == batch_size:

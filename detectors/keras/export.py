@@ -1,15 +1,14 @@
 """Writes a Keras network as a SavedModel with the published signature, for TF Serving or engine `saved_model`.
 
 The signature takes images as they are, uint8 `[batch, height, width, 3]` (those of one batch have one size), and
-gives the published outputs by their names. TensorFlow only: the images are resized inside the graph. Not the way to
-run a network here: `detector.py` does less work for the same detections.
+gives the published outputs by their names. TensorFlow only: the images are resized inside the graph.
 """
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import keras
-import numpy as np
 
 from ...storage.errors import UsageError
 from .centernet import CenterNet
@@ -42,8 +41,8 @@ def export_saved_model(
       outputs: names of the outputs; all that the published graph gives if None.
 
     Raises:
-      UsageError: if Keras runs on another backend than TensorFlow, there's no such network or output, or the folder holds a
-        SavedModel already.
+      UsageError: if Keras runs on another backend than TensorFlow, there's no such network or output, or the folder
+        holds a SavedModel already.
       WeightsError: if the file doesn't hold this network's weights.
     """
     if keras.backend.backend() != "tensorflow":
@@ -59,7 +58,7 @@ def export_saved_model(
         raise UsageError(f"{folder}: there's a SavedModel already; give another folder, or take it away first")
     network = build_network(detector, precision)
     load_weights(network, weights_file)
-    module = tf.Module()
+    module: Any = tf.Module()
     module.network = network  # so that the SavedModel holds its variables
     images = tf.TensorSpec((batch_size, None, None, 3), tf.uint8, name=INPUT_NAME)
     resize = INPUTS[type(network)]
@@ -83,9 +82,9 @@ def centernet_input(images):
     size_hw = tf.cast(tf.round(tf.reduce_min(limits / sides) * sides), tf.int32)  # half to even
     pixels = tf.compat.v1.image.resize_bilinear(tf.cast(images, tf.float32), size_hw)
     height, width = centernet_preprocess.INPUT_SIZE_HW
-    pixels = tf.pad(pixels, ((0, 0), (0, height - size_hw[0]), (0, width - size_hw[1]), (0, 0)))
+    pixels = tf.pad(pixels, tf.stack([(0, 0), (0, height - size_hw[0]), (0, width - size_hw[1]), (0, 0)]))
     pixels.set_shape((images.shape[0], height, width, 3))
-    return pixels * centernet_preprocess.PIXEL_SCALE - 1.0, tf.tile(size_hw[None], (shape[0], 1))
+    return pixels * centernet_preprocess.PIXEL_SCALE - 1.0, tf.tile(size_hw[None], tf.stack([shape[0], 1]))
 
 
 def mask_rcnn_input(images):
@@ -93,8 +92,8 @@ def mask_rcnn_input(images):
     import tensorflow as tf
 
     pixels = tf.compat.v1.image.resize_bilinear(tf.cast(images, tf.float32), mask_rcnn_preprocess.INPUT_SIZE_HW)
-    true_size_hw = np.int32([mask_rcnn_preprocess.INPUT_SIZE_HW])
-    return pixels * mask_rcnn_preprocess.PIXEL_SCALE - 1.0, tf.tile(true_size_hw, (tf.shape(images)[0], 1))
+    true_size_hw = tf.constant([mask_rcnn_preprocess.INPUT_SIZE_HW], tf.int32)
+    return pixels * mask_rcnn_preprocess.PIXEL_SCALE - 1.0, tf.tile(true_size_hw, tf.stack([tf.shape(images)[0], 1]))
 
 
 INPUTS = {CenterNet: centernet_input, MaskRCNN: mask_rcnn_input}

@@ -5,15 +5,17 @@ layer bears its published name, so that published variables find it; Keras allow
 published name has one, `source` gives it in full.
 
 At inference a batch norm multiplies and shifts each channel by constants, so it is folded into the convolution before
-it: half the layers, and the same result up to rounding. Not for training.
+it: half the layers, and the same result up to rounding.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+
+from .ops import ops
 
 Variables = Mapping[str, np.ndarray]
 
@@ -43,12 +45,12 @@ class BatchNorm:
 
 
 class _Kernel:
-    """What layers with a kernel share, mixed in before the Keras layer."""
+    """What layers with a kernel share, mixed in before the Keras layer, whose `name`, `kernel` and `bias` it uses."""
 
     out_axis = -1  # of the kernel
 
     def __init__(
-        self,
+        self: Any,
         *args,
         source: str | None = None,
         batch_norm: BatchNorm | None = None,
@@ -64,13 +66,13 @@ class _Kernel:
         output_scale: constant factor of the output, folded in as well.
         """
         # `fill` sets the kernel; random numbers would take seconds.
-        super().__init__(*args, kernel_initializer="zeros", **kwargs)
+        super().__init__(*args, kernel_initializer="zeros", **kwargs)  # pyright: ignore[reportCallIssue] - a mixin
         self.source = source or self.name
         self.batch_norm = batch_norm
         self.biased = batch_norm is None if biased is None else biased
         self.output_scale = output_scale
 
-    def sources(self) -> dict[str, tuple[int, ...]]:
+    def sources(self: Any) -> dict[str, tuple[int, ...]]:
         """Published name -> shape of each variable that this layer is made of."""
         shape = tuple(self.kernel.shape)
         channels = shape[self.out_axis]
@@ -79,7 +81,7 @@ class _Kernel:
             found[f"{self.source}/bias"] = (channels,)
         return found | (self.batch_norm.sources(channels) if self.batch_norm else {})
 
-    def fill(self, variables: Variables) -> None:
+    def fill(self: Any, variables: Variables) -> None:
         """Sets the weights from published variables."""
         scale, offset = self.batch_norm.scale_and_offset(variables) if self.batch_norm else (1.0, 0.0)
         kernel = np.asarray(variables[f"{self.source}/kernel"], np.float64)
@@ -94,7 +96,8 @@ class Conv(_Kernel, keras.layers.Conv2D):
     """Convolution, its published batch norm folded in; `padding="same"` unless told otherwise."""
 
     def __init__(self, filters: int, kernel_size, **kwargs):
-        super().__init__(filters, kernel_size, **({"padding": "same"} | kwargs))
+        kwargs.setdefault("padding", "same")
+        super().__init__(filters, kernel_size, **kwargs)
 
 
 class ConvTranspose(_Kernel, keras.layers.Conv2DTranspose):
@@ -103,7 +106,8 @@ class ConvTranspose(_Kernel, keras.layers.Conv2DTranspose):
     out_axis = -2
 
     def __init__(self, filters: int, kernel_size, **kwargs):
-        super().__init__(filters, kernel_size, **({"padding": "same"} | kwargs))
+        kwargs.setdefault("padding", "same")
+        super().__init__(filters, kernel_size, **kwargs)
 
 
 class Dense(_Kernel, keras.layers.Dense):
@@ -114,7 +118,8 @@ class PreActivation(keras.layers.Layer):
     """A batch norm with no convolution before it, and its ReLU: `relu(x * scale + offset)` by channel."""
 
     def __init__(self, batch_norm: BatchNorm, **kwargs):
-        super().__init__(**({"name": batch_norm.source} | kwargs))
+        kwargs.setdefault("name", batch_norm.source)
+        super().__init__(**kwargs)
         self.batch_norm = batch_norm
 
     def build(self, input_shape):
@@ -130,5 +135,5 @@ class PreActivation(keras.layers.Layer):
 
     def fill(self, variables: Variables) -> None:
         """See `Conv.fill`."""
-        for weight, value in zip((self.scale, self.offset), self.batch_norm.scale_and_offset(variables)):
+        for weight, value in zip((self.scale, self.offset), self.batch_norm.scale_and_offset(variables), strict=True):
             weight.assign(value.astype(np.float32))

@@ -1,4 +1,4 @@
-"""The Keras networks by name, which is what configurations say under `native_network`."""
+"""The Keras networks by name, which is what configurations say under `keras_network`."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,12 +1,11 @@
 """Greedy non-maximum suppression as a loop of fixed length, for many independent sets of boxes at once.
 
-The same result as TF's `NonMaxSuppressionV5` without soft suppression, ties included, but of fixed shapes. Not for
-suppression across classes: give it one set a class.
+The same result as TF's `NonMaxSuppressionV5` without soft suppression, ties included, but of fixed shapes. Classes are
+kept apart by giving one set a class.
 """
 
-from keras import ops
-
 from .boxes import iou_of_corners, ordered_corners
+from .ops import ops
 
 DEAD = -1.0  # below every score that can be selected
 

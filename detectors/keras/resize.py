@@ -1,7 +1,7 @@
 """The bilinear resize of TF 1.x, on the host, one image at a time: what both published detectors were trained with.
 
 Cell i of the output samples position `i * (n_in / n_out)`: no half-pixel centres, no aligned corners, no antialiasing,
-when shrinking either. Bit-equal to `tf.compat.v1.image.resize_bilinear`. Not for making thumbnails: it aliases.
+when shrinking either. Bit-equal to `tf.compat.v1.image.resize_bilinear`.
 """
 
 import numpy as np

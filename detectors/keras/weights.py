@@ -74,7 +74,7 @@ def import_weights(detector: str, source: str, file: str) -> str:
 def read_fingerprint(file: str, detector: str) -> str:
     """The fingerprint in a weights file of `detector`'s network; see `load_weights` for errors."""
     with _opened(file, detector) as source:
-        return source.attrs["fingerprint"]
+        return str(source.attrs["fingerprint"])
 
 
 def load_weights(network: keras.Model, file: str) -> str:
@@ -94,7 +94,7 @@ def load_weights(network: keras.Model, file: str) -> str:
                 variables[name] = item[()]
 
         source.visititems(read)
-        digest = source.attrs["fingerprint"]
+        digest = str(source.attrs["fingerprint"])
     if published.fingerprint(variables) != digest:
         raise WeightsError(
             f"weights file {file}: its content isn't what was written, the file is damaged; import it again"
@@ -114,8 +114,8 @@ def find_weights_file(detector: str, weights: str) -> str:
 
     Args:
       detector: the network's name.
-      weights: a weights file, which is taken as it is; or a TF Hub handle, a SavedModel's folder or a checkpoint, which is
-        imported into the cache the first time.
+      weights: a weights file, which is taken as it is; or a TF Hub handle, a SavedModel's folder or a checkpoint,
+        which is imported into the cache the first time.
 
     Raises:
       WeightsError: if there's nothing, or it isn't this detector's.
@@ -142,8 +142,7 @@ def cached_weights(detector: str, source: str, folder: str | None = None) -> str
 
     with tf.io.gfile.GFile(published.checkpoint_prefix(source) + ".index", "rb") as index:
         key = hashlib.sha256(FORMAT.encode() + index.read()).hexdigest()[:16]
-    folder = Path(folder or cache_folder())
-    file = folder / f"{detector}-{key}{ENDING}"
+    file = Path(folder or cache_folder(), f"{detector}-{key}{ENDING}")
     if not file.exists():
         import_weights(detector, source, str(file))
     return str(file)

@@ -1,4 +1,4 @@
-"""Finds the folder of a SavedModel: a TF Hub handle is downloaded once into tensorflow_hub's cache, a folder is taken as it is.
+"""Finds the folder of a SavedModel: TF Hub handles are downloaded once into tensorflow_hub's cache.
 
 The cache lies in `TFHUB_CACHE_DIR`, else in the temporary folder. Nothing is loaded here: see `saved_model.py`.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...storage.errors import WeightsError
 from ..quiet import import_tensorflow
+from .tf_hub import import_tensorflow_hub
 
 _CHUNK_BYTES = 1 << 20
 
@@ -19,23 +20,23 @@ def resolve(handle_or_folder: str) -> str:
 
     Args:
       handle_or_folder: `https://tfhub.dev/…` or another URL that serves a `.tar.gz` when asked with
-        `?tf-hub-format=compressed`; or a folder that holds `saved_model.pb`, local or of any filesystem TensorFlow knows.
+        `?tf-hub-format=compressed`; or a folder that holds `saved_model.pb`, local or of any filesystem TensorFlow
+        knows.
 
     Raises:
       WeightsError: if the download fails or breaks off, the archive is no SavedModel, or the folder holds none.
     """
     if not handle_or_folder.startswith(("http://", "https://")):
         return _checked_folder(handle_or_folder, f"weights {handle_or_folder}")
-    import_tensorflow()
-    import tensorflow_hub as hub  # slow to import, and only needed for handles
+    hub = import_tensorflow_hub()
 
     try:
         folder = hub.resolve(handle_or_folder)
     except Exception as error:  # urllib, tarfile, zlib and OS errors: tensorflow_hub passes on whatever comes up
         raise WeightsError(
-            f"weights {handle_or_folder}: the download failed ({type(error).__name__}: {error}). Expected a .tar.gz of a "
-            "SavedModel. Check the handle and the network, or download it elsewhere, unpack it and give the folder with "
-            "--weights"
+            f"weights {handle_or_folder}: the download failed ({type(error).__name__}: {error}). Expected a "
+            ".tar.gz of a SavedModel. Check the handle and the network, or download it elsewhere, unpack it "
+            "and give the folder with --weights"
         ) from error
     try:
         return _checked_folder(folder, f"weights {handle_or_folder}: the archive")
@@ -55,7 +56,7 @@ def _checked_folder(folder: str, what: str) -> str:
 
 
 def fingerprint(folder: str) -> str:
-    """SHA-256 over a SavedModel's graph, variables and assets, as hex: two folders with the same fingerprint label alike."""
+    """SHA-256 over a SavedModel's graph, variables and assets, as hex: folders with one fingerprint label alike."""
     tf = import_tensorflow()
     digest = hashlib.sha256()
     for parent, _, names in sorted(tf.io.gfile.walk(folder)):
@@ -70,8 +71,3 @@ def fingerprint(folder: str) -> str:
                 while chunk := file.read(_CHUNK_BYTES):
                     digest.update(chunk)
     return digest.hexdigest()
-
-
-def is_local(handle_or_folder: str) -> bool:
-    """Whether the weights are a path of this machine, which workers elsewhere could not read."""
-    return "://" not in handle_or_folder and Path(handle_or_folder).exists()

@@ -1,7 +1,7 @@
 """Weights that lie in a store (`s3://`, `gs://`, `hdfs://`): fetched once a machine into a cache, whatever the engine.
 
-TensorFlow reads few stores by itself, and each process anew. Here the processes of a machine wait for the first one, and a copy
-that broke off goes on where it stopped. Not for TF Hub's handles, which tensorflow_hub caches (`detectors/weights/hub.py`).
+TensorFlow reads few stores by itself, and each process anew. Here the processes of a machine wait for the first one,
+and a copy that broke off goes on where it stopped.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class StoredDetector:
 
 @contextlib.contextmanager
 def local_weights(weights: str) -> Iterator[str]:
-    """`local_copy`, for use within the context: a copy that isn't what was expected (`WeightsError`) isn't found again."""
+    """`local_copy`, for use within the context: a copy that is refused (`WeightsError`) isn't found again."""
     path = local_copy(weights)
     try:
         yield path
@@ -50,11 +50,12 @@ def local_weights(weights: str) -> Iterator[str]:
 def local_copy(weights: str) -> str:
     """The path of weights on this machine, fetched into the cache where they lie in a store.
 
-    A copy is found again by names, sizes and times of the files in the store; so when one is replaced there, it's fetched anew.
+    A copy is found again by names, sizes and times of the files in the store; so when one is replaced there, it's
+    fetched anew.
 
     Args:
-      weights: a folder, a file, or a checkpoint without the endings of its files. What isn't in a store (paths, http handles)
-        is given back as it is.
+      weights: a folder, a file, or a checkpoint without the endings of its files. What isn't in a store (paths, http
+        handles) is given back as it is.
 
     Raises:
       WeightsError: if there's nothing of this name.
@@ -80,7 +81,7 @@ def local_copy(weights: str) -> str:
 
 
 def _files_of(weights: str) -> dict[str, output_files.FileInfo]:
-    """What the weights consist of: path behind the last name of `weights` (or with it, as in `ckpt-0.index`) -> file."""
+    """The files of the weights: path behind the last name of `weights` (or with it, as in `ckpt-0.index`) -> file."""
     above = weights.rpartition("/")[0] + "/"
     found = {}
     for pattern in (f"{weights}*", f"{weights}/*", f"{weights}/*/*"):  # Beam's match sees one level at a time on HDFS

@@ -7,7 +7,7 @@ from ...detectors.shipped_configs import shipped_names
 def list_detectors() -> str:
     """A table of every configuration, one line a detector, and how to use one."""
     header = ("NAME", "INPUT", "CLASSES", "MASKS", "ENGINES", "AP (box/mask)")
-    rows = [header]
+    rows: list[tuple[str, ...]] = [header]
     for name in shipped_names("detectors"):
         config = load_config(name)
         input_size = "–" if config.input_size_hw is None else "{}×{}".format(*config.input_size_hw)
@@ -26,5 +26,5 @@ def list_detectors() -> str:
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, "", "labelbeam label --input photos/ --output out --detector NAME"])

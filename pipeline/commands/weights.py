@@ -3,30 +3,27 @@
 import argparse
 
 from ...detectors.config import load_config
-from ...storage.errors import UsageError
 
 
 def run_weights(args: argparse.Namespace) -> int:
     """Converts weights and prints what came of it; returns the exit code.
 
     Raises:
-      UsageError: if the detector has no Keras network, or the weights aren't its.
+      UsageError: if the detector has no Keras network (`ConfigError`), or the weights aren't its.
     """
     config = load_config(args.detector)
-    if config.keras_network is None:
-        raise UsageError(f"--detector {args.detector}: it has no Keras network, so there's nothing to convert")
     from ...detectors.keras import export, weights
 
     if args.direction == "import":
-        fingerprint = weights.import_weights(config.keras_network, weights.find_source(args.source), args.target)
+        fingerprint = weights.import_weights(config.network, weights.find_source(args.source), args.target)
         print(
-            f"{args.target}: weights of {config.native_network}, SHA-256 {fingerprint}\n"
+            f"{args.target}: weights of {config.network}, SHA-256 {fingerprint}\n"
             f"use them    labelbeam label --detector {args.detector} --engine keras --weights {args.target} …"
         )
         return 0
     export.export_saved_model(
-        config.keras_network,
-        weights.find_weights_file(config.keras_network, args.source),
+        config.network,
+        weights.find_weights_file(config.network, args.source),
         args.target,
         batch_size=args.batch_size,
         precision=args.precision,

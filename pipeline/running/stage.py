@@ -1,11 +1,11 @@
-"""`labelbeam stage`: puts a detector's weights, and a configuration that names them, where workers elsewhere can read them.
+"""`labelbeam stage`: puts a detector's weights, and a configuration that names them, where workers can read them.
 
     TO/NAME-FINGERPRINT/detector.yaml             written last: when it's there, everything is
     TO/NAME-FINGERPRINT/model/…                   a SavedModel, or
     TO/NAME-FINGERPRINT/published.weights.h5      the Keras engine's file
 
-The folder is named for the weights' fingerprint and each file comes whole or not at all, so what is there with the right size is
-what would be sent: the same command again goes on where it stopped. Not for the images or the tables of a job.
+The folder is named for the weights' fingerprint and each file comes whole or not at all, so what is there with the
+right size is what would be sent: the same command again goes on where it stopped.
 """
 
 import argparse
@@ -35,7 +35,7 @@ _SAVED_MODEL, _KERAS = "model", "published.weights.h5"
 
 @dataclass(frozen=True)
 class Staged:
-    """What was put where: the configuration's path or URI; files and bytes in all, and how many of the files were sent now."""
+    """What was put where: the configuration's path or URI, files and bytes in all, and how many files were sent now."""
 
     config: str
     files: int
@@ -64,8 +64,8 @@ def run_stage(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
     if is_local(args.to):
         command += ["--shared-folder", absolute(args.to)]
     print(
-        f"{spec.config.name}: {staged.files} files, {staged.num_bytes / 1e6:,.1f} MB; {staged.sent} sent, the others were "
-        "there already\n"
+        f"{spec.config.name}: {staged.files} files, {staged.num_bytes / 1e6:,.1f} MB; {staged.sent} sent, the others "
+        "were there already\n"
         f"label with it    {shlex.join(command).replace(shlex.quote('…'), '…')} --runner-config …"
     )
     return 0
@@ -104,7 +104,7 @@ def _files_of(spec: DetectorSpec) -> dict[str, Path]:
     if spec.engine == "keras":
         from ...detectors.keras.weights import find_weights_file
 
-        return {_KERAS: Path(find_weights_file(spec.config.keras_network, weights))}
+        return {_KERAS: Path(find_weights_file(spec.config.network, weights))}
     folder = Path(hub.resolve(weights))
     return {
         f"{_SAVED_MODEL}/{path.relative_to(folder).as_posix()}": path
@@ -121,7 +121,7 @@ def _config_text(spec: DetectorSpec, where: str) -> str:
         weights=_KERAS if is_keras else _SAVED_MODEL,
         weights_sha256=spec.fingerprint,
         engines=(spec.engine,),
-        keras_network=spec.config.keras_network if is_keras else None,
+        keras_network=spec.config.network if is_keras else None,
     )
     values = dataclasses.asdict(config, dict_factory=_plain)
     return (

@@ -117,7 +117,7 @@ def test_a_damaged_graph_is_refused(tmp_path, one_a_call):
 
 def test_outputs_that_the_model_lacks_are_named(tmp_path, one_a_call):
     signature = read_signature(one_a_call)
-    with pytest.raises(WeightsError, match="--keep mask_predictions.*it has anchors, detection_boxes"):
+    with pytest.raises(WeightsError, match=r"--keep mask_predictions.*it has anchors, detection_boxes"):
         check_outputs(signature, DetectOptions(keep=("mask_predictions",)), False, where="the model")
     boxes_only = read_signature(save_detector(tmp_path / "m", masks=False))
     check_outputs(boxes_only, DetectOptions(masks=False), True, where="the model")

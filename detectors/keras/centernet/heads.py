@@ -5,9 +5,10 @@ Each is a 3x3 convolution with 256 filters, ReLU, and a 1x1 convolution.
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
 from ..layers import Conv
+from ..ops import ops
 
 HEAD_FILTERS = 256
 
@@ -32,8 +33,8 @@ class PeakHead(keras.layers.Layer):
         super().__init__(**kwargs)
         self.published = sources
 
-    def build(self, features_shape, cells_shape=None):
-        self.hidden_kernel = self._weight("hidden_kernel", 9 * features_shape[-1], HEAD_FILTERS)
+    def build(self, input_shape, cells_shape=None):
+        self.hidden_kernel = self._weight("hidden_kernel", 9 * input_shape[-1], HEAD_FILTERS)
         self.hidden_bias = self._weight("hidden_bias", HEAD_FILTERS)
         self.kernel = self._weight("kernel", HEAD_FILTERS, 2)
         self.bias = self._weight("bias", 2)
@@ -66,6 +67,7 @@ class PeakHead(keras.layers.Layer):
 
     def fill(self, variables) -> None:
         """See `Conv.fill`."""
-        for name, kernel, bias in zip(self.published, (self.hidden_kernel, self.kernel), (self.hidden_bias, self.bias)):
+        pairs = ((self.hidden_kernel, self.hidden_bias), (self.kernel, self.bias))
+        for name, (kernel, bias) in zip(self.published, pairs, strict=True):
             kernel.assign(np.reshape(variables[f"{name}/kernel"], kernel.shape))
             bias.assign(variables[f"{name}/bias"])

@@ -1,8 +1,8 @@
 """The whole of CenterNet: images' pixels in, every documented output out."""
 
 import keras
-from keras import ops
 
+from ..ops import ops
 from ..peaks import top_peaks
 from .feature_extractor import feature_extractor
 from .heads import PeakHead, center_head

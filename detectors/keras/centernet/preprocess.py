@@ -17,7 +17,7 @@ def scaled_size_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
     Raises:
       InvalidDetections: if the image is so narrow that its short side would become 0.
     """
-    scale = min(np.float32(limit) / np.float32(side) for limit, side in zip(INPUT_SIZE_HW, size_hw))
+    scale = min(np.float32(limit) / np.float32(side) for limit, side in zip(INPUT_SIZE_HW, size_hw, strict=True))
     height, width = (int(np.rint(scale * np.float32(side))) for side in size_hw)
     if not height or not width:
         raise InvalidDetections(
@@ -45,4 +45,4 @@ def preprocess(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pixels[: size_hw[0], : size_hw[1]] = legacy_bilinear_resize(image, size_hw)
     pixels *= PIXEL_SCALE
     pixels -= 1
-    return pixels, np.int32(size_hw)
+    return pixels, np.array(size_hw, np.int32)

@@ -1,11 +1,12 @@
 """The second stage (Fast R-CNN, arXiv:1504.08083): class and box of each proposal, and the detections made of them."""
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from ..boxes import area, clip_to_window, decode
 from ..layers import Dense
 from ..nms import greedy_nms
+from ..ops import ops
 
 NUM_CLASSES = 90
 MAX_DETECTIONS = 100

@@ -5,9 +5,10 @@ Convolutions with a batch norm are numbered in the order of construction, across
 """
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from ..layers import BatchNorm, Conv
+from ..ops import ops
 
 EPSILON = 1e-3
 BLOCK35_SCALE, BLOCK17_SCALE, BLOCK8_SCALE = 0.17, 0.1, 0.2

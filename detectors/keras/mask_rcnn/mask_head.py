@@ -2,9 +2,9 @@
 
 import keras
 import numpy as np
-from keras import ops
 
 from ..layers import Conv
+from ..ops import ops
 
 MASK_SIZE_HW = (33, 33)
 FILTERS = 256
@@ -37,8 +37,8 @@ class MaskHead(keras.layers.Layer):
         self.last_conv = ClassConv(num_classes, f"{_HEAD}/MaskPredictor_last_conv2d", dtype="float32")
         self.layers = [self.enlarged_conv, *self.convs, self.last_conv]
 
-    def build(self, features_shape, classes_shape=None):
-        self.enlarged_conv.build(features_shape)
+    def build(self, input_shape, classes_shape=None):
+        self.enlarged_conv.build(input_shape)
         shape = (None, *MASK_SIZE_HW, FILTERS)
         for conv in self.convs:
             conv.build(shape)
@@ -72,7 +72,7 @@ class EnlargedConv(keras.layers.Layer):
         self.kernel = self.add_weight(shape=(input_shape[-1], 9 * self.filters), initializer="zeros", name="kernel")
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
         self.enlarge_y, self.enlarge_x = (
-            shifted_enlargements(n_in, n_out) for n_in, n_out in zip(input_shape[1:3], self.size_hw)
+            shifted_enlargements(n_in, n_out) for n_in, n_out in zip(input_shape[1:3], self.size_hw, strict=True)
         )
 
     def call(self, inputs):

@@ -1,12 +1,14 @@
 """The whole of Mask R-CNN: images' pixels in, every documented output out, and no work for those not asked for."""
 
+from typing import Any
+
 import keras
 import numpy as np
-from keras import ops
 
 from ..anchors import grid_anchors
 from ..compiled import runs_on_cpu
 from ..crop_and_resize import crop_and_resize
+from ..ops import ops
 from .box_classifier import MAX_DETECTIONS, NUM_CLASSES, best_class_boxes, box_head, select_detections
 from .inception_resnet_v2 import Mixed7aReductions, first_stage, tower
 from .mask_head import MASK_SIZE_HW, MaskHead
@@ -158,7 +160,7 @@ class MaskRCNN(keras.Model):
         features = ops.cast(features, self.mixed_7a_reductions.compute_dtype)
         return ops.concatenate([features, self.mixed_7a_reductions(features)], axis=-1)
 
-    def _by_image(self, function, batch):
+    def _by_image(self, function, batch) -> Any:
         """`function(batch)`, one image at a time if `one_by_one`."""
         if not self.one_by_one:
             return function(batch)
@@ -169,6 +171,7 @@ class MaskRCNN(keras.Model):
         found = {}
         external = boxes_normalized is not None
         rpn_names = {"rpn_box_encodings", "rpn_objectness_predictions_with_background", "rpn_box_predictor_features"}
+        codes = logits = None
         if wanted & rpn_names or (wanted & _PROPOSALS and not external):
             codes, logits, hidden = self._by_image(self.rpn_head, features)
             found |= {
@@ -245,7 +248,7 @@ class MaskRCNN(keras.Model):
         channels = self.tower.inputs[0].shape[-1]
         return self.tower([crops[..., :channels], crops[..., channels:]])
 
-    def _mask_logits(self, croppable, boxes, classes=None):
+    def _mask_logits(self, croppable, boxes, classes=None) -> Any:
         """Logits `[B * 100, 33, 33]` of `classes`, int32 `[B, 100]`; of every class `[B * 100, 90, 33, 33]` if None."""
 
         def logits_of(boxes, image_indices, *classes):
@@ -256,7 +259,7 @@ class MaskRCNN(keras.Model):
         return ops.transpose(self._in_chunks(logits_of, boxes), (0, 3, 1, 2))
 
     @staticmethod
-    def _in_chunks(function, boxes, *more):
+    def _in_chunks(function, boxes, *more) -> Any:
         """`function(boxes, image_indices, *more)`, a few rows at a time, for rows `[B, P, …]`; results `[B * P, …]`."""
         slots = boxes.shape[1]
         at_once = max(n for n in range(1, min(CROPS_AT_ONCE, slots) + 1) if slots % n == 0)
@@ -272,4 +275,4 @@ class MaskRCNN(keras.Model):
 
     @staticmethod
     def _pixels(boxes):
-        return ops.convert_to_tensor(np.float32([*INPUT_SIZE_HW, *INPUT_SIZE_HW]), boxes.dtype)
+        return ops.convert_to_tensor(np.array([*INPUT_SIZE_HW, *INPUT_SIZE_HW], np.float32), boxes.dtype)

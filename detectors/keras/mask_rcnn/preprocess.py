@@ -20,4 +20,4 @@ def preprocess(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pixels = legacy_bilinear_resize(image, INPUT_SIZE_HW)
     pixels *= PIXEL_SCALE
     pixels -= 1
-    return pixels, np.int32(INPUT_SIZE_HW)
+    return pixels, np.array(INPUT_SIZE_HW, np.int32)

@@ -1,11 +1,12 @@
 """The region proposal network (Faster R-CNN, arXiv:1506.01497, section 3): where objects may be, whatever they are."""
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from ..boxes import area, clip_to_window, decode
 from ..layers import Conv
 from ..nms import greedy_nms
+from ..ops import ops
 
 ANCHORS_PER_CELL = 12
 MAX_PROPOSALS = 300

@@ -73,13 +73,13 @@ def mask_rcnn_zoo_keys() -> dict[str, str]:
 
     first = depth_order("C0 B0 C1 B1 C2 B2 C3 B3 C4 B4 C8 B8 C6 C9 B6 B9 C5 C7 C10 C11 B5 B7 B10 B11")
     for n in range(10):
-        first += depth_order("C3 B3 C1 C4 B1 B4 C0 C2 C5 B0 B2 B5", 12 + 6 * n) + [f"block35_{n + 1}_conv"]
+        first += [*depth_order("C3 B3 C1 C4 B1 B4 C0 C2 C5 B0 B2 B5", 12 + 6 * n), f"block35_{n + 1}_conv"]
     first += depth_order("C73 B73 C74 B74 C72 C75 B72 B75")
     for n in range(20):
-        first += depth_order("C1 B1 C2 B2 C0 C3 B0 B3", 76 + 4 * n) + [f"block17_{n + 1}_conv"]
+        first += [*depth_order("C1 B1 C2 B2 C0 C3 B0 B3", 76 + 4 * n), f"block17_{n + 1}_conv"]
     second = depth_order("C160 B160 C156 C158 C161 B156 B158 B161 C157 C159 C162 B157 B159 B162")
     for n in range(10):
-        second += depth_order("C1 B1 C2 B2 C0 C3 B0 B3", 163 + 4 * n) + [f"block8_{n + 1}_conv"]
+        second += [*depth_order("C1 B1 C2 B2 C0 C3 B0 B3", 163 + 4 * n), f"block8_{n + 1}_conv"]
     second += ["conv_7b", "conv_7b_bn"]
     keys = {}
     for part, layers in (("proposal", first), ("box_classifier", second)):
@@ -87,14 +87,17 @@ def mask_rcnn_zoo_keys() -> dict[str, str]:
             layer: f"model/_feature_extractor_for_{part}_features/layer_with_weights-{i}"
             for i, layer in enumerate(layers)
         }
-    rpn, boxes = "model/_first_stage_box_predictor", "model/_mask_rcnn_box_predictor"
+    rpn_heads, boxes = "model/_first_stage_box_predictor/_prediction_heads", "model/_mask_rcnn_box_predictor"
+    first_stage = "FirstStageBoxPredictor/Convolutional"
     box_head, class_head, mask_head = (
         f"mask_rcnn_keras_box_predictor/mask_rcnn_{kind}_head" for kind in ("box", "class", "mask")
     )
     keys |= {
         "RPNConv": "model/_first_stage_box_predictor_first_conv/layer_with_weights-0",
-        "FirstStageBoxPredictor/ConvolutionalBoxHead_0/BoxEncodingPredictor": f"{rpn}/_prediction_heads/box_encodings/0/_box_encoder_layers/0",
-        "FirstStageBoxPredictor/ConvolutionalClassHead_0/ClassPredictor": f"{rpn}/_prediction_heads/class_predictions_with_background/0/_class_predictor_layers/0",
+        f"{first_stage}BoxHead_0/BoxEncodingPredictor": f"{rpn_heads}/box_encodings/0/_box_encoder_layers/0",
+        f"{first_stage}ClassHead_0/ClassPredictor": (
+            f"{rpn_heads}/class_predictions_with_background/0/_class_predictor_layers/0"
+        ),
         f"{box_head}/BoxEncodingPredictor_dense": f"{boxes}/_box_prediction_head/_box_encoder_layers/1",
         f"{class_head}/ClassPredictor_dense": f"{boxes}/_class_prediction_head/_class_predictor_layers/1",
     }

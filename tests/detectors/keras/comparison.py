@@ -10,7 +10,8 @@ def matched_rows(found: dict, expected: dict, score_tolerance: float, box_tolera
       found, expected: `detection_scores` `[N]`, `detection_classes` `[N]` and `detection_boxes` `[N, 4]`.
     """
     pairs, taken = [], set()
-    for i, (score, class_id, box) in enumerate(zip(*(found[f"detection_{n}"] for n in ("scores", "classes", "boxes")))):
+    columns = (found[f"detection_{name}"] for name in ("scores", "classes", "boxes"))
+    for i, (score, class_id, box) in enumerate(zip(*columns, strict=True)):
         near = np.flatnonzero(
             (expected["detection_classes"] == class_id)
             & (np.abs(expected["detection_scores"] - score) <= score_tolerance)

@@ -1,4 +1,4 @@
-"""Both networks with weights to test with: the golden ones (see the fixtures in `tests/conftest.py`), or the stand-ins'."""
+"""Both networks with weights to test with: the golden ones (fixtures of `tests/conftest.py`), or the stand-ins'."""
 
 from types import SimpleNamespace
 

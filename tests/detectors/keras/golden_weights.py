@@ -35,7 +35,7 @@ def golden_variables(golden, shapes: dict[str, tuple[int, ...]]) -> dict[str, np
     """
     variables = {
         str(name): hashed_uniform(int(golden["seed"]), str(key), shapes[str(name)], scale)
-        for name, key, scale in zip(golden["kernels"], golden["hash_keys"], golden["scales"])
+        for name, key, scale in zip(golden["kernels"], golden["hash_keys"], golden["scales"], strict=True)
     }
     small = golden["small"]
     for name in sorted(set(shapes) - set(variables)):

@@ -126,7 +126,7 @@ def _run(folder: Path, image: np.ndarray, tensors: dict[str, str]) -> dict[str, 
             names[key] = f"StatefulPartitionedCall/{name}" + ("" if ":" in name else ":0")
     pruned = graph.prune(graph.inputs[0], [graph.graph.get_tensor_by_name(name) for name in names.values()])
     values = pruned(tf.constant(image[None]))
-    return {key: value.numpy() for key, value in zip(names, values)}
+    return {key: value.numpy() for key, value in zip(names, values, strict=True)}
 
 
 @cache

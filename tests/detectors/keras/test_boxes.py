@@ -45,7 +45,7 @@ def test_iou():
     b[5:10, 2] = b[5:10, 0]  # without area
     a[10:15] = a[10:15][:, [2, 3, 0, 1]]  # corners in the wrong order
     b[15:20] += 1000  # far away
-    np.testing.assert_array_equal(keras.iou(a, b), [iou_of_two(x, y) for x, y in zip(a, b)])
+    np.testing.assert_array_equal(keras.iou(a, b), [iou_of_two(x, y) for x, y in zip(a, b, strict=True)])
     np.testing.assert_array_equal(np.asarray(keras.iou(a[:, None], b))[3, 7], iou_of_two(a[3], b[7]))
 
 

@@ -27,7 +27,7 @@ def test_equals_the_definition(crop, grid_hw):
     boxes = np.sort(rng.uniform(-0.2, 1.2, (12, 2, 2)).astype(np.float32), axis=1).reshape(12, 4)
     boxes[0], boxes[1], boxes[2] = 0, (0, 0, 1, 1), (0.9, 0.8, 0.2, 0.1)  # padding, the whole map, upside down
     image_indices = rng.integers(0, 3, 12).astype(np.int32)
-    expected = [formulas.crop_and_resize(features[i], b, (17, 17)) for i, b in zip(image_indices, boxes)]
+    expected = [formulas.crop_and_resize(features[i], b, (17, 17)) for i, b in zip(image_indices, boxes, strict=True)]
     np.testing.assert_allclose(crop(features, boxes, image_indices), expected, atol=2e-5)
     np.testing.assert_array_equal(np.equal(crop(features, boxes, image_indices), 0), np.equal(expected, 0))
 

@@ -55,7 +55,7 @@ def test_a_saved_model_gives_the_published_outputs(centernet, centernet_file, tm
 
 
 def test_unknown_outputs_are_refused(centernet_file, tmp_path):
-    with pytest.raises(UsageError, match="--outputs masks: .* has no such output"):
+    with pytest.raises(UsageError, match=r"--outputs masks: .* has no such output"):
         export.export_saved_model(CENTERNET, centernet_file, str(tmp_path), outputs=["masks"])
 
 

@@ -36,7 +36,8 @@ def test_centernet_layer_by_layer(centernet):
     probe = keras.Model(extractor.input, [*(extractor.get_layer(n).output for n in names), extractor.output])
     pixels, _ = network.preprocess(photo("coffee"))
     *tensors, features = compiled(probe, network, ("float32",))(pixels[None])
-    tensors = dict(zip(names, tensors)) | {"features": features, "center_logits": network.center_head(features)}
+    tensors = dict(zip(names, tensors, strict=True))
+    tensors |= {"features": features, "center_logits": network.center_head(features)}
     for name, every in SAMPLES["centernet"].items():
         found = sample(np.asarray(tensors[name]), every)
         assert greatest_difference(found, centernet.golden[f"coffee/{name}"]) <= CENTERNET_TOLERANCES[name], name
@@ -44,7 +45,8 @@ def test_centernet_layer_by_layer(centernet):
 
 def test_centernet_detections_of_images_that_share_a_batch(centernet):
     inputs = [centernet.network.preprocess(photo(name)) for name in PHOTOS["centernet"]]
-    outputs = compiled(centernet.network, centernet.network, ("float32", "int32"))(*map(np.stack, zip(*inputs)))
+    batch = map(np.stack, zip(*inputs, strict=True))
+    outputs = compiled(centernet.network, centernet.network, ("float32", "int32"))(*batch)
     for i, name in enumerate(PHOTOS["centernet"]):
         golden = golden_tensors(centernet.golden, name)
         np.testing.assert_array_equal(inputs[i][1], golden["true_shape"][0, :2])
@@ -61,7 +63,7 @@ def test_mask_rcnn(mask_rcnn):
         [network.first_stage.get_layer(layer).output for layer, _ in MASK_RCNN_LAYERS.values()],
     )
     tensors = compiled(probe, network, ("float32",))(pixels[None])
-    for (name, (_, tolerance)), tensor in zip(MASK_RCNN_LAYERS.items(), tensors):
+    for (name, (_, tolerance)), tensor in zip(MASK_RCNN_LAYERS.items(), tensors, strict=True):
         found = sample(np.asarray(tensor), SAMPLES["mask_rcnn"][name])
         assert greatest_difference(found, golden[name]) <= tolerance, name
     names = (

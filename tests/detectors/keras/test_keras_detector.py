@@ -26,7 +26,7 @@ def as_rows(found):
 
 
 def assert_equal(found, expected):
-    """But for rounding: with AVX2, oneDNN adds up in another order for another batch size, and scores differ by 3e-5."""
+    """But for rounding: with AVX2, oneDNN adds up in another order for other batch sizes; scores differ by 3e-5."""
     assert_same_detections(as_rows(found), as_rows(expected), score_tolerance=2e-4, box_tolerance=2e-5)
 
 
@@ -36,7 +36,7 @@ def test_is_a_detector_that_batches(detector):
 
 
 def test_gives_the_published_graphs_detections(detector, centernet):
-    for name, found in zip(PHOTOS["centernet"], detector.detect(images())):
+    for name, found in zip(PHOTOS["centernet"], detector.detect(images()), strict=True):
         golden = golden_tensors(centernet.golden, name)
         expected = {k: v[: len(found)] for k, v in rows(golden).items()}
         kept = min(np.count_nonzero(golden["detection_scores"][0] >= 0.4), 60)
@@ -48,7 +48,7 @@ def test_gives_the_published_graphs_detections(detector, centernet):
 
 def test_a_image_gives_the_same_alone_and_in_any_batch(detector):
     together = detector.detect(images() + images()[:2])  # 4 and a remainder of 1
-    for image, found in zip(images() + images()[:2], together):
+    for image, found in zip(images() + images()[:2], together, strict=True):
         assert_equal(detector.detect([image])[0], found)
 
 
@@ -91,7 +91,7 @@ def test_other_errors_pass_through(centernet_file):
 
 
 def test_unknown_outputs_are_refused(centernet_file):
-    with pytest.raises(UsageError, match="--keep anchors: .* has no such output; it has detection_boxes"):
+    with pytest.raises(UsageError, match=r"--keep anchors: .* has no such output; it has detection_boxes"):
         KerasDetector(CENTERNET, centernet_file, DetectOptions(keep=("anchors",)))
 
 

@@ -20,7 +20,7 @@ def test_selects_what_the_definition_selects(threshold):
     rng = np.random.default_rng(int(threshold * 10))
     for n in (1, 2, 15, 40, 41):
         sets = [scene(rng, n) for _ in range(8)]
-        boxes, scores = (np.stack(arrays).reshape(2, 4, *arrays[0].shape) for arrays in zip(*sets))
+        boxes, scores = (np.stack(arrays).reshape(2, 4, *arrays[0].shape) for arrays in zip(*sets, strict=True))
         indices, selected = (np.asarray(a) for a in greedy_nms(boxes, scores, 12, threshold))
         for place in np.ndindex(2, 4):
             expected = formulas.greedy_nms(boxes[place], scores[place], 12, threshold)

@@ -21,7 +21,7 @@ def test_equals_the_definition():
     scores, cells, classes = (np.asarray(a) for a in top_peaks(probabilities, 20))
     for i in range(2):
         expected = peaks_by_hand(probabilities[i], 20)
-        assert [(s, p, c) for s, p, c in zip(scores[i], cells[i], classes[i])] == expected
+        assert [(s, p, c) for s, p, c in zip(scores[i], cells[i], classes[i], strict=True)] == expected
 
 
 def test_one_cell_may_be_a_peak_of_several_classes():

@@ -120,7 +120,8 @@ def test_centernet(name, centernet, record_property):
         ("detection_multiclass_scores", 2e-4),
     ):
         here, there = (
-            np.stack([np.asarray(o[key])[0, k] for k in index]) for o, index in zip((outputs, expected), zip(*pairs))
+            np.stack([np.asarray(found[key])[0, k] for k in index])
+            for found, index in zip((outputs, expected), zip(*pairs, strict=True), strict=True)
         )
         check(record_property, f"end to end {key}", here, there, tolerance)
 
@@ -260,7 +261,8 @@ def test_mask_rcnn(name, mask_rcnn, record_property):
         ("detection_anchor_indices", 0),
     ):
         here, there = (
-            np.stack([np.asarray(o[key])[0, k] for k in index]) for o, index in zip((outputs, expected), zip(*pairs))
+            np.stack([np.asarray(found[key])[0, k] for k in index])
+            for found, index in zip((outputs, expected), zip(*pairs, strict=True), strict=True)
         )
         check(record_property, f"end to end {key}", here, there, tolerance)
 
@@ -279,7 +281,7 @@ def test_mask_rcnn_crops_and_tower(mask_rcnn, record_property):
     layers = keras.Model(tower.inputs, [tower.get_layer(n).output for n in ("mixed_7a", "block8_10_sum", "conv_7b")])
     probe = compiled(lambda crops: layers([crops, mask_rcnn.mixed_7a_reductions(crops)]), mask_rcnn, ("float32",))
     some = 50
-    for key, found in zip(("mixed_7a", "block8_10", "conv_7b_ac"), probe(large["crops"][:some])):
+    for key, found in zip(("mixed_7a", "block8_10", "conv_7b_ac"), probe(large["crops"][:some]), strict=True):
         check(record_property, key, found, large[key][:some], 5e-4)
     found = probe(large["mask_crops"][:some])[2]
     check(record_property, "mask conv_7b_ac", found, large["mask_conv_7b_ac"][:some], 5e-4)

@@ -61,7 +61,7 @@ def test_centernet_scales_the_longer_side_to_512(size_hw, scaled_hw):
 
 
 def test_centernet_refuses_a_image_whose_short_side_vanishes():
-    with pytest.raises(InvalidDetections, match="1x1024 .* too narrow"):
+    with pytest.raises(InvalidDetections, match=r"1x1024 .* too narrow"):
         centernet.scaled_size_hw((1, 1024))
 
 

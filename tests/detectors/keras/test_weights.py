@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -46,7 +47,7 @@ def test_names_that_count_from_elsewhere_are_numbered_anew(tmp_path, centernet, 
         {shifted(n): k for n, k in centernet_zoo_keys().items()},
     )
     weights.import_weights(CENTERNET, str(tmp_path), str(tmp_path / "again.weights.h5"))
-    assert (tmp_path / "again.weights.h5").read_bytes() == open(centernet_file, "rb").read()
+    assert (tmp_path / "again.weights.h5").read_bytes() == Path(centernet_file).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_a_wrong_source_is_refused_by_its_first_difference(zoo, tmp_path, change
 
 
 def test_the_other_detectors_weights_are_refused(zoo, tmp_path):
-    with pytest.raises(WeightsError, match="not those of this network: it lacks .* more differences"):
+    with pytest.raises(WeightsError, match=r"not those of this network: it lacks .* more differences"):
         weights.import_weights(MASK_RCNN, zoo(), str(tmp_path / "x.weights.h5"))
 
 
@@ -83,7 +84,7 @@ def test_a_damaged_checkpoint_is_refused(zoo, tmp_path):
 
 def test_a_damaged_weights_file_is_refused(centernet_file, tmp_path):
     damaged = tmp_path / "damaged.weights.h5"
-    damaged.write_bytes(open(centernet_file, "rb").read())
+    damaged.write_bytes(Path(centernet_file).read_bytes())
     with h5py.File(damaged, "a") as file:
         file["conv1_conv/bias"][0] += 1
     with pytest.raises(WeightsError, match="damaged"):
@@ -101,11 +102,11 @@ def test_a_weights_file_fits_its_own_network_only(centernet_file):
 def test_sources_that_are_none(tmp_path):
     with pytest.raises(WeightsError, match="it has neither"):
         published.checkpoint_prefix(str(tmp_path))
-    with pytest.raises(WeightsError, match="there's no file .*nothing.index"):
+    with pytest.raises(WeightsError, match=r"there's no file .*nothing.index"):
         published.checkpoint_prefix(str(tmp_path / "nothing"))
     (tmp_path / "ckpt-0.index").touch()
     (tmp_path / "ckpt-1.index").touch()
-    with pytest.raises(WeightsError, match="it has ckpt-0.index, ckpt-1.index"):
+    with pytest.raises(WeightsError, match=r"it has ckpt-0.index, ckpt-1.index"):
         published.checkpoint_prefix(str(tmp_path))
 
 

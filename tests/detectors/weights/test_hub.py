@@ -80,7 +80,7 @@ def test_an_interrupted_download_is_refused_and_the_next_try_succeeds(hub_server
 def test_what_is_no_archive_is_refused(hub_server):
     page = b"<html>not a model</html>" * 100
     hub_server.answers["/acme/detector/1"] = (page, len(page))
-    with pytest.raises(WeightsError, match="Expected a .tar.gz of a SavedModel"):
+    with pytest.raises(WeightsError, match=r"Expected a .tar.gz of a SavedModel"):
         hub.resolve(f"{hub_server.url}/acme/detector/1")
 
 
@@ -106,7 +106,7 @@ def test_folders(model, tmp_path):
     with pytest.raises(WeightsError, match="no such folder"):
         hub.resolve(str(tmp_path / "absent"))
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(WeightsError, match="notes.txt"):
+    with pytest.raises(WeightsError, match=r"notes.txt"):
         hub.resolve(str(tmp_path))
 
 
