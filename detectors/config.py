@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ..storage import files
 from ..storage.errors import ConfigError
+from .labels import ENDINGS, parse_labels
 from .shipped_configs import find_config
 from .strict_yaml import build, parse_mapping, read_mapping
 
@@ -41,7 +43,8 @@ class DetectorConfig:
         or differs.
       resize: how: `stretch` (aspect ratio not kept) or `letterbox` (kept, padded); goes with `input_size_hw`.
       masks: whether the detector gives instance masks.
-      labels: name of a label map in `configs/labels`, or the map itself: class id -> class name.
+      labels: class id -> class name; the file may name one of `configs/labels` instead, or the path of a file that
+        `labels.parse_labels` reads.
       reference: published accuracy.
       licence: licence of the published weights.
       source: where the detector is described.
@@ -102,11 +105,11 @@ def load_config(name_or_yaml: str) -> DetectorConfig:
       ConfigError: if there's no such configuration, or it has an unknown key, a wrong type or a missing key.
     """
     path = find_config("detectors", name_or_yaml, "detector")
-    return parse_config(path.read_text(encoding="utf-8"), str(path))
+    return _config(read_mapping(path), str(path))
 
 
-def parse_config(text: str, where: str) -> DetectorConfig:
-    """A configuration from the text of its YAML file.
+def parse_config(content: bytes, where: str) -> DetectorConfig:
+    """A configuration from the content of its YAML file.
 
     Args:
       where: path or URI of the file, at whose folder a relative path of weights starts.
@@ -114,23 +117,42 @@ def parse_config(text: str, where: str) -> DetectorConfig:
     Raises:
       ConfigError: as `load_config`.
     """
-    values = parse_mapping(text, where)
+    return _config(parse_mapping(content, where), where)
+
+
+def _config(values: dict, where: str) -> DetectorConfig:
     if isinstance(values.get("labels"), str):
         values["labels"] = _label_map(values["labels"], where)
     config = build(DetectorConfig, values, where)
-    if "://" not in config.weights and not config.weights.startswith("/"):
-        weights = (
-            f"{where.rpartition('/')[0]}/{config.weights}"
-            if "://" in where
-            else str((Path(where).parent / config.weights).resolve())
-        )
-        config = replace(config, weights=weights)
-    return config
+    return replace(config, weights=beside(where, config.weights))
 
 
-def _label_map(name: str, used_by) -> dict[int, str]:
+def _label_map(name: str, used_by: str) -> dict[int, str]:
+    if name.lower().endswith(ENDINGS):
+        return read_labels(beside(used_by, name))
     try:
         path = find_config("labels", name, "label map")
     except ConfigError as error:
-        raise ConfigError(f"{used_by}: labels: {error}; or write the map itself as `class id: name`") from error
+        raise ConfigError(
+            f"{used_by}: labels: {error}; or write the map itself as `class id: name`, or name a file that ends in "
+            f"{', '.join(ENDINGS)}"
+        ) from error
     return read_mapping(path)
+
+
+def read_labels(path: str, first_id: int = 1) -> dict[int, str]:
+    """The label map in a file of this machine or of a store; see `parse_labels`."""
+    try:
+        content = files.read(path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"labels {path}: no such file") from error
+    except ValueError as error:  # of Beam's filesystems: no such scheme
+        raise ConfigError(f"labels {path}: can't be read: {error}") from error
+    return parse_labels(content, path, first_id)
+
+
+def beside(file: str, path: str) -> str:
+    """A path that a configuration names, from the folder of the configuration's own file."""
+    if "://" in path or path.startswith("/"):
+        return path
+    return f"{file.rpartition('/')[0]}/{path}" if "://" in file else str((Path(file).parent / path).resolve())

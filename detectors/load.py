@@ -142,9 +142,11 @@ class _Found(NamedTuple):
 def _inspect_saved_model(config: DetectorConfig, weights: str, options: DetectOptions) -> _Found:
     from . import signature
     from .weights import hub
+    from .weights.whole import check_whole
 
     folder = hub.resolve(weights)
     found = signature.read_signature(folder)
+    check_whole(folder, f"weights {weights}")
     signature.check_outputs(found, options, config.masks, where=f"weights {weights}")
     return _Found(hub.fingerprint(folder), found.has_masks, takes_boxes=False)
 

@@ -1,6 +1,6 @@
 """Strict reading of YAML files into dataclasses: unknown keys, wrong types and repeated keys are errors that name them.
 
-Only for small configuration files written by people; lists of images have their own readers.
+A file is read as data of its own kind: no tags of Python's, no aliases (which can grow without bound), little nesting.
 """
 
 import difflib
@@ -11,33 +11,86 @@ import yaml
 
 from ..storage.errors import ConfigError
 
+MAX_BYTES = 1 << 20  # people write these files; a larger one is something else
+MAX_DEPTH = 20
+
 
 def read_mapping(path) -> dict:
-    """Reads the YAML mapping in a file; a key that stands twice is an error, not a silent loss.
+    """Reads the YAML mapping in a file.
 
     Args:
       path: a `Path`, or a `Traversable` of `importlib.resources`.
 
     Raises:
-      ConfigError: if the file isn't valid YAML or no mapping.
+      ConfigError: as `parse_mapping`; or if the file can't be read.
     """
-    return parse_mapping(path.read_text(encoding="utf-8"), str(path))
-
-
-def parse_mapping(text: str, where: str) -> dict:
-    """`read_mapping` of a file's text; `where` says which file it is."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not valid YAML: {error}") from error
-    if not isinstance(node, yaml.MappingNode):
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror or error}") from error
+    return parse_mapping(content, str(path))
+
+
+def parse_mapping(content: bytes, where: str) -> dict:
+    """The YAML mapping in a file's content.
+
+    Args:
+      where: which file it is, for errors.
+
+    Raises:
+      ConfigError: if it isn't valid YAML in UTF-8 or no mapping, or has a key twice, an alias, a tag that isn't plain
+        YAML's, more than 20 levels or more than a megabyte.
+    """
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{where}: larger than a megabyte; expected a configuration that somebody wrote")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{where}, line {line}: isn't text in UTF-8; save it in that encoding") from error
+    try:
+        _check_events(text, where)
+        values = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # ValueError: of a date or number that there isn't
+        if isinstance(error, ConfigError):
+            raise
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f", line {mark.line + 1}"
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{where}{line}: not valid YAML: {problem}") from error
+    if not isinstance(values, dict):
         raise ConfigError(f"{where}: expected a mapping `key: value`, one a line")
-    seen = set()
-    for key_node, _ in node.value:
-        if key_node.value in seen:
-            raise ConfigError(f"{where}, line {key_node.start_mark.line + 1}: key {key_node.value!r} stands twice")
-        seen.add(key_node.value)
-    return yaml.SafeLoader("").construct_document(node)
+    return values
+
+
+def _check_events(text: str, where: str) -> None:
+    """Raises `ConfigError` of what the loader would follow without bound."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise ConfigError(f"{where}, line {line}: aliases (*{event.anchor}) aren't taken; write the value itself")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{where}, line {line}: nested more than {MAX_DEPTH} levels deep")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, where YAML's own takes the last one."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, (str, int, float)):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "expected a text or a number as key", key_node.start_mark
+                )
+            if key in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            keys[key] = None
+        return super().construct_mapping(node, deep=deep)
 
 
 def build(cls, values: dict, where: str):
@@ -51,7 +104,7 @@ def build(cls, values: dict, where: str):
         if key not in allowed:
             near = difflib.get_close_matches(str(key), allowed, n=1)
             raise ConfigError(
-                f"{where}: unknown key {key!r}{f', did you mean {near[0]!r}?' if near else ''}; "
+                f"{where}: unknown key {_short(key)}{f', did you mean {near[0]!r}?' if near else ''}; "
                 f"allowed: {', '.join(allowed)}"
             )
     missing = [
@@ -66,7 +119,8 @@ def build(cls, values: dict, where: str):
 
 def _convert(value: Any, expected: Any, key: str, where: str) -> Any:
     """`value` as the annotation `expected`: lists become tuples, integers floats, nothing else changes."""
-    wrong = ConfigError(f"{where}: {key}: expected {_name(expected)}, got {value!r}")
+    quotes = "; put it in quotes" if expected is str and not isinstance(value, (list, dict, type(None))) else ""
+    wrong = ConfigError(f"{where}: {key}: expected {_name(expected)}, got {_short(value)}{quotes}")
     if is_dataclass(expected):
         if not isinstance(value, dict):
             raise wrong
@@ -85,7 +139,10 @@ def _convert(value: Any, expected: Any, key: str, where: str) -> Any:
         key_type, value_type = get_args(expected)
         if not isinstance(value, dict):
             raise wrong
-        return {_convert(k, key_type, key, where): _convert(v, value_type, key, where) for k, v in value.items()}
+        return {
+            _convert(k, key_type, key, where): _convert(v, value_type, f"{key}: {_short(k)}", where)
+            for k, v in value.items()
+        }
     if type(None) in get_args(expected):
         options = [t for t in get_args(expected) if t is not type(None)]
         return None if value is None else _convert(value, options[0], key, where)
@@ -94,6 +151,11 @@ def _convert(value: Any, expected: Any, key: str, where: str) -> Any:
     if type(value) is not expected:
         raise wrong
     return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _name(expected: Any) -> str:

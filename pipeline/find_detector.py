@@ -37,9 +37,9 @@ def read_config(name_or_yaml: str) -> DetectorConfig:
     if "://" not in name_or_yaml:
         return load_config(name_or_yaml)
     try:
-        text = output_files.read(name_or_yaml).decode("utf-8")
+        content = output_files.read(name_or_yaml)
     except FileNotFoundError as error:
         raise ConfigError(f"detector configuration {name_or_yaml}: there's no such object") from error
-    except ValueError as error:  # of Beam's filesystems: no such scheme; or not UTF-8
+    except ValueError as error:  # of Beam's filesystems: no such scheme
         raise ConfigError(f"detector configuration {name_or_yaml}: can't be read: {error}") from error
-    return parse_config(text, name_or_yaml)
+    return parse_config(content, name_or_yaml)

@@ -72,9 +72,8 @@ def import_weights(detector: str, source: str, file: str) -> str:
 
 
 def read_fingerprint(file: str, detector: str) -> str:
-    """The fingerprint in a weights file of `detector`'s network; see `load_weights` for errors."""
-    with _opened(file, detector) as source:
-        return str(source.attrs["fingerprint"])
+    """The fingerprint of a weights file of `detector`'s network, its content checked; see `load_weights` for errors."""
+    return _read(file, detector)[1]
 
 
 def load_weights(network: keras.Model, file: str) -> str:
@@ -86,19 +85,7 @@ def load_weights(network: keras.Model, file: str) -> str:
     Raises:
       WeightsError: if the file isn't a whole weights file of this very network.
     """
-    with _opened(file, network.name) as source:
-        variables = {}
-
-        def read(name, item):
-            if isinstance(item, h5py.Dataset):
-                variables[name] = item[()]
-
-        source.visititems(read)
-        digest = str(source.attrs["fingerprint"])
-    if published.fingerprint(variables) != digest:
-        raise WeightsError(
-            f"weights file {file}: its content isn't what was written, the file is damaged; import it again"
-        )
+    variables, digest = _read(file, network.name)
     fill(network, published.matched(variables, needed_variables(network), (), file))
     return digest
 
@@ -143,9 +130,36 @@ def cached_weights(detector: str, source: str, folder: str | None = None) -> str
     with tf.io.gfile.GFile(published.checkpoint_prefix(source) + ".index", "rb") as index:
         key = hashlib.sha256(FORMAT.encode() + index.read()).hexdigest()[:16]
     file = Path(folder or cache_folder(), f"{detector}-{key}{ENDING}")
-    if not file.exists():
+    try:
+        read_fingerprint(str(file), detector)
+    except WeightsError:  # not there yet, or damaged since
         import_weights(detector, source, str(file))
     return str(file)
+
+
+def _read(file: str, detector: str) -> tuple[dict[str, np.ndarray], str]:
+    """A weights file's variables by their published names, and their fingerprint, which is compared with them."""
+    variables = {}
+
+    def read(name, item):
+        if isinstance(item, h5py.Dataset):
+            variables[name] = item[()]
+
+    with _opened(file, detector) as source:
+        try:
+            source.visititems(read)
+        except (OSError, RuntimeError) as error:  # truncated: what HDF5 raises depends on where
+            raise _damaged(file) from error
+        digest = str(source.attrs["fingerprint"])
+    if published.fingerprint(variables) != digest:
+        raise _damaged(file)
+    return variables, digest
+
+
+def _damaged(file: str) -> WeightsError:
+    return WeightsError(
+        f"weights file {file}: its content isn't what was written, the file is damaged; import it again"
+    )
 
 
 def _opened(file: str, detector: str) -> h5py.File:

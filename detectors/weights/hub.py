@@ -3,16 +3,21 @@
 The cache lies in `TFHUB_CACHE_DIR`, else in the temporary folder. Nothing is loaded here: see `saved_model.py`.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
+import time
 from pathlib import Path
 
+from ...storage.cache import cache_folder
 from ...storage.errors import WeightsError
 from ..quiet import import_tensorflow
 from .tf_hub import import_tensorflow_hub
+from .whole import check_whole
 
 _CHUNK_BYTES = 1 << 20
+_PATTERN = frozenset("*?[]{}\\")
 
 
 def resolve(handle_or_folder: str) -> str:
@@ -23,28 +28,40 @@ def resolve(handle_or_folder: str) -> str:
         `?tf-hub-format=compressed`; or a folder that holds `saved_model.pb`, local or of any filesystem TensorFlow
         knows.
 
+    An entry of the cache that has lost files is fetched again.
+
     Raises:
-      WeightsError: if the download fails or breaks off, the archive is no SavedModel, or the folder holds none.
+      WeightsError: if the download fails or breaks off, the archive is no whole SavedModel, or the folder holds none.
     """
     if not handle_or_folder.startswith(("http://", "https://")):
         return _checked_folder(handle_or_folder, f"weights {handle_or_folder}")
-    hub = import_tensorflow_hub()
-
+    started = time.time()
+    folder = _download(handle_or_folder)
+    what = f"weights {handle_or_folder}: the archive"
     try:
-        folder = hub.resolve(handle_or_folder)
+        check_whole(_checked_folder(folder, what), what)
+    except WeightsError:
+        # tensorflow_hub caches whatever it unpacked, and doesn't see that files of it have gone since.
+        descriptor = Path(f"{folder}.descriptor.txt")
+        cached = descriptor.exists() and descriptor.stat().st_mtime < started
+        shutil.rmtree(folder, ignore_errors=True)
+        descriptor.unlink(missing_ok=True)
+        if not cached:
+            raise
+        return resolve(handle_or_folder)
+    return folder
+
+
+def _download(handle: str) -> str:
+    hub = import_tensorflow_hub()
+    try:
+        return hub.resolve(handle)
     except Exception as error:  # urllib, tarfile, zlib and OS errors: tensorflow_hub passes on whatever comes up
         raise WeightsError(
-            f"weights {handle_or_folder}: the download failed ({type(error).__name__}: {error}). Expected a "
-            ".tar.gz of a SavedModel. Check the handle and the network, or download it elsewhere, unpack it "
-            "and give the folder with --weights"
+            f"weights {handle}: the download failed ({type(error).__name__}: {error}). Expected a .tar.gz of a "
+            "SavedModel. Check the handle and the network, or download it elsewhere, unpack it and give the folder "
+            "with --weights"
         ) from error
-    try:
-        return _checked_folder(folder, f"weights {handle_or_folder}: the archive")
-    except WeightsError:
-        # tensorflow_hub caches whatever it unpacked; a wrong archive must not be what the next try finds.
-        shutil.rmtree(folder, ignore_errors=True)
-        Path(f"{folder}.descriptor.txt").unlink(missing_ok=True)
-        raise
 
 
 def _checked_folder(folder: str, what: str) -> str:
@@ -52,7 +69,19 @@ def _checked_folder(folder: str, what: str) -> str:
     if not tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
         there = sorted(tf.io.gfile.listdir(folder))[:10] if tf.io.gfile.isdir(folder) else "no such folder"
         raise WeightsError(f"{what}: expected a SavedModel, a folder with saved_model.pb and variables/; found {there}")
-    return folder
+    return without_pattern(folder)
+
+
+def without_pattern(path: str) -> str:
+    """The path, or a link to it in the cache if TensorFlow's reader of variables would take it for a pattern."""
+    if "://" in path or not _PATTERN.intersection(path):
+        return path
+    target = os.path.abspath(path)
+    link = cache_folder() / "links" / hashlib.sha256(target.encode()).hexdigest()[:16]
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # the same one, of another process
+        link.symlink_to(target)
+    return str(link)
 
 
 def fingerprint(folder: str) -> str:

@@ -74,9 +74,13 @@ def local_copy(weights: str) -> str:
     key = hashlib.sha256("".join([f"{weights}\n", *listed]).encode()).hexdigest()[:16]
     folder = cache_folder() / "weights" / key
     with _locked(folder):
-        if not folder.is_dir():
-            _fetch(files, folder.with_suffix(".part"), weights)
-            folder.with_suffix(".part").rename(folder)
+        part = folder if folder.is_dir() else folder.with_suffix(".part")
+        if lacking := {name: file for name, file in files.items() if not _is_there(part / name, file)}:
+            _log.info("Fetching weights %s into %s", weights, folder)
+            for name, file in lacking.items():
+                output_files.write_atomically(str(part / name), output_files.read(file.path))
+        if part != folder:
+            part.rename(folder)
     return str(folder / weights.rpartition("/")[2])
 
 
@@ -93,12 +97,8 @@ def _files_of(weights: str) -> dict[str, output_files.FileInfo]:
     return inside or found
 
 
-def _fetch(files: dict[str, output_files.FileInfo], folder: Path, weights: str) -> None:
-    _log.info("Fetching weights %s into %s", weights, folder)
-    for name, file in files.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != file.size_in_bytes:
-            output_files.write_atomically(str(path), output_files.read(file.path))
+def _is_there(path: Path, file: output_files.FileInfo) -> bool:
+    return path.is_file() and path.stat().st_size == file.size_in_bytes
 
 
 @contextlib.contextmanager

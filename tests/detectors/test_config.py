@@ -63,7 +63,7 @@ def test_own_file_with_a_relative_folder_of_weights(tmp_path):
         ("{1: cat, 2: dog}", "{cat: 1}", "labels: expected a whole number, got 'cat'"),
         ("{1: cat, 2: dog}", "imagenet", "label map imagenet: not known. Known: coco"),
         ("licence: MIT\n", "", "missing key 'licence'"),
-        ("licence: MIT\n", "licence: MIT\nlicence: GPL\n", "line 12: key 'licence' stands twice"),
+        ("licence: MIT\n", "licence: MIT\nlicence: GPL\n", "line 12: not valid YAML: key 'licence' stands twice"),
         (
             "limits: none",
             "limits: none\nreference: {dataset: d, box_ap: high, source: s}",

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from labelbeam.detectors.keras import detector as detector_module
+from labelbeam.detectors.keras.compiled import compiled
 from labelbeam.detectors.keras.detector import KerasDetector, image_share, padded_boxes
 from labelbeam.detectors.protocol import DetectOptions, Detector
 from labelbeam.storage.errors import UsageError
@@ -56,38 +58,47 @@ def test_nothing_in_nothing_out(detector):
     assert detector.detect([]) == []
 
 
-def test_a_batch_that_runs_out_of_memory_goes_again_in_halves(centernet_file):
-    detector = KerasDetector(CENTERNET, centernet_file, DetectOptions(), max_batch_size=4)
-    sizes, run = [], detector._detect
+def with_network(monkeypatch, wrap):
+    """Lets `wrap` stand between the detector and its compiled network."""
+    monkeypatch.setattr(detector_module, "compiled", lambda *args: wrap(compiled(*args)))
+
+
+def test_a_batch_that_runs_out_of_memory_goes_again_in_halves(centernet_file, detector, monkeypatch):
+    sizes = []
 
     class ResourceExhaustedError(Exception):
         """Bears the name of TensorFlow's."""
 
-    def small_device(pixels, true_size_hw):
-        sizes.append(len(pixels))
-        if len(pixels) > 1:
-            raise ResourceExhaustedError("OOM when allocating tensor")
-        return run(pixels, true_size_hw)
+    def small_device(run):
+        def call(pixels, true_size_hw):
+            sizes.append(len(pixels))
+            if len(pixels) > 1:
+                raise ResourceExhaustedError("OOM when allocating tensor")
+            return run(pixels, true_size_hw)
 
-    expected = detector.detect(images())
-    detector._detect = small_device
-    for found, wanted in zip(detector.detect(images()), expected, strict=True):
+        return call
+
+    with_network(monkeypatch, small_device)
+    options = DetectOptions(min_score=0.4, max_detections=60, keep=("detection_multiclass_scores",))
+    small = KerasDetector(CENTERNET, centernet_file, options, max_batch_size=4)
+    for found, wanted in zip(small.detect(images()), detector.detect(images()), strict=True):
         assert_equal(found, wanted)
     assert sizes[-3:] == [1, 1, 1] and max(sizes) > 1
-    detector.detect(images()[:2])
+    small.detect(images()[:2])
     assert sizes[-2:] == [1, 1]  # remembered
-    assert detector.batch_size == 1
+    assert small.batch_size == 1
 
 
-def test_other_errors_pass_through(centernet_file):
-    detector = KerasDetector(CENTERNET, centernet_file, DetectOptions())
+def test_other_errors_pass_through(centernet_file, monkeypatch):
+    def broken(run):
+        def call(*inputs):
+            raise RuntimeError("a bug")
 
-    def broken(*inputs):
-        raise RuntimeError("a bug")
+        return call
 
-    detector._detect = broken
+    with_network(monkeypatch, broken)
     with pytest.raises(RuntimeError, match="a bug"):
-        detector.detect(images())
+        KerasDetector(CENTERNET, centernet_file, DetectOptions()).detect(images())
 
 
 def test_unknown_outputs_are_refused(centernet_file):
@@ -116,14 +127,27 @@ def test_a_images_share_of_outputs():
 
 
 def test_bfloat16_finds_nearly_the_same(centernet_file):
-    options = DetectOptions(min_score=0.5)
+    """Random weights enlarge every rounding, and CPUs round differently: what holds is said of many detections."""
+    names, options = ("coffee", "astronaut", "chelsea"), DetectOptions(min_score=0)
     exact, coarse = (
-        KerasDetector(CENTERNET, centernet_file, options, precision=p).detect([photo("coffee")])[0]
+        KerasDetector(CENTERNET, centernet_file, options, precision=p).detect([photo(name) for name in names])
         for p in ("float32", "bfloat16")
     )
-    assert coarse.scores.dtype == coarse.boxes_yxyx.dtype == np.float32
-    assert abs(len(exact) - len(coarse)) <= 0.3 * len(exact)
-    assert abs(exact.scores[0] - coarse.scores[0]) < 0.05
+    for one, other in zip(exact, coarse, strict=True):
+        assert other.scores.dtype == other.boxes_yxyx.dtype == np.float32
+        by_rank = np.abs(one.scores - other.scores)
+        assert 0 < np.median(by_rank) < 0.02 and by_rank.max() < 0.2
+        distance = np.abs(centres(one)[:, np.newaxis] - centres(other)).max(axis=-1)
+        distance[one.class_ids[:, np.newaxis] != other.class_ids] = np.inf
+        nearest = distance.min(axis=1)
+        assert np.mean(nearest < 0.02) > 0.3  # by chance: a twentieth
+        assert np.median(nearest[nearest < 0.02]) < 0.005
+        # What the heads give stays float32: with the 8 bits of bfloat16, scores would be equal to each other.
+        assert len(np.unique(other.scores)) > 0.9 * len(other)
+
+
+def centres(found):
+    return (found.boxes_yxyx[:, :2] + found.boxes_yxyx[:, 2:]) / 2
 
 
 @pytest.mark.heavy

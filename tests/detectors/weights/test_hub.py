@@ -4,6 +4,7 @@ import io
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import pytest
@@ -121,3 +122,13 @@ def test_the_fingerprint_changes_with_a_weight(model, tmp_path):
     changed[0] ^= 1
     data.write_bytes(bytes(changed))
     assert hub.fingerprint(str(copy)) != hub.fingerprint(model)
+
+
+def test_a_cache_that_lost_files_is_filled_again(hub_server, model):
+    archive = tar_gz(model)
+    hub_server.answers["/acme/detector/1"] = (archive, len(archive))
+    handle = f"{hub_server.url}/acme/detector/1"
+    for lost in ("variables/variables.data-00000-of-00001", "saved_model.pb"):
+        (Path(hub.resolve(handle)) / lost).unlink()
+        assert hub.fingerprint(hub.resolve(handle)) == hub.fingerprint(model)
+    assert len(hub_server.asked) == 3
