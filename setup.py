@@ -1,7 +1,8 @@
 """Packaging: the folders of the checkout become the packages `labelbeam.pipeline`, `labelbeam.transforms`, … .
 
-The folders lie at the top of the repository; they are installed below one name, `labelbeam`, so that words as common as
-`transforms` never collide with another distribution's. Beam's `--setup_file ./setup.py` ships the same distribution to workers.
+The folders lie at the top of the repository; they are installed below one name, `labelbeam`, so that words as common
+as `transforms` never collide with another distribution's. Beam's `--setup_file ./setup.py` ships the same
+distribution to workers.
 """
 
 from pathlib import Path
@@ -22,6 +23,29 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    author="The labelbeam authors",
+    keywords=["apache-beam", "object-detection", "instance-segmentation", "batch-inference", "parquet", "keras"],
+    project_urls={
+        "Documentation": "https://labelbeam.github.io/labelbeam",
+        "Source": "https://github.com/labelbeam/labelbeam",
+        "Changelog": "https://github.com/labelbeam/labelbeam/blob/main/CHANGELOG.md",
+        "Issues": "https://github.com/labelbeam/labelbeam/issues",
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
     python_requires=">=3.10",
     packages=packages,
     package_dir={"labelbeam": "labelbeam", **{f"labelbeam.{room}": room for room in ROOMS}},
@@ -29,15 +53,17 @@ setup(
         "labelbeam.configs": ["**/*.yaml"],
         "labelbeam.detectors": ["demo/model/**/*"],
         "labelbeam.pipeline": ["demo_images/*.jpg"],
-        "labelbeam.results": ["templates/*.j2"],
+        "labelbeam.results": ["**/*.j2"],
     },
     install_requires=[
         "apache-beam>=2.77,<3",
+        "h5py>=3.11",
         "Jinja2>=3.1",
-        "keras>=3.10",
+        "keras>=3.10,<3.16",  # layers' arithmetic and weights files, checked up to here
         "numpy>=2",
         "packaging>=22",
-        "pillow>=12",
+        "pillow>=12,<13",  # its registries of formats: docs/architecture.md, "Private APIs"
+        "protobuf>=5",
         "pyarrow>=20",
         "PyYAML>=6",
         "rich>=13",
@@ -52,6 +78,8 @@ setup(
         "export": ["scikit-image>=0.24"],
         "gcp": ["apache-beam[gcp]>=2.77,<3", "google-cloud-storage>=3,<4"],
         # Of apache-beam[gcp] what builds a Dataflow job offline; all of it would be 150 MB more.
+        "check": ["pyarrow-stubs>=20", "pyright[nodejs]>=1.1.400", "ruff>=0.12"],
+        "docs": ["mkdocs-material>=9.6,<10"],
         "test": [
             "boto3>=1.36",
             "duckdb>=1",
@@ -66,6 +94,7 @@ setup(
             "playwright>=1.50",
             "pycocotools>=2.0.8",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "scikit-image>=0.24",
             "supervision>=0.26",
         ],

@@ -1,4 +1,6 @@
-"""What does labelbeam win over the ways that Beam and the OD API show?  python -m benchmarks.beams_own_way [SAVED_MODEL]
+"""What does labelbeam win over the ways that Beam and the OD API show?
+
+    python -m benchmarks.beams_own_way [SAVED_MODEL]
 
 The same photos, the same SavedModel, the same runner (FnApiRunner), each way in a process of its own:
 
@@ -6,8 +8,9 @@ The same photos, the same SavedModel, the same runner (FnApiRunner), each way in
     Beam's       read and decode in a Map, RunInference with a plain handler (a call an image), WriteToParquet
     the OD API's one element, one image, one call, as in its own Beam pipelines: TFRecord of tf.Example in, the same out
 
-Without masks, since neither peer encodes any. With `--free` the model costs nothing, and what is compared is everything else.
-The time is what a job of all photos takes longer than a job of one, both less the time of loading the model.
+Without masks, since neither peer encodes any. With `--free` the model costs nothing, and what is compared is
+everything else. The time is what a job of all photos takes longer than a job of one, both less the time of loading
+the model.
 """
 
 import io

@@ -1,9 +1,10 @@
 """Does a device wait for labelbeam?  python -m benchmarks.busy_device
 
-A stand-in for a GPU: each image keeps it busy for 20 ms, which cost no processor, and gives 20 masks. Photos of 1.2 megapixels
-are read, decoded, labelled, their masks encoded, and rows and masks written. Peers: the device's time alone, which nothing can be
-faster than; and the same steps with the same functions as Beam's documentation has them, one after the other: a Map that decodes,
-RunInference, a Map that makes rows, WriteToParquet. Time is what a job of all photos takes longer than a job of one batch.
+A stand-in for a GPU: each image keeps it busy for 20 ms, which cost no processor, and gives 20 masks. Photos of 1.2
+megapixels are read, decoded, labelled, their masks encoded, and rows and masks written. Peers: the device's time
+alone, which nothing can be faster than; and the same steps with the same functions as Beam's documentation has them,
+one after the other: a Map that decodes, RunInference, a Map that makes rows, WriteToParquet. Time is what a job of
+all photos takes longer than a job of one batch.
 """
 
 import tempfile

@@ -1,12 +1,14 @@
 """What does decoding JPEGs cost?  python -m benchmarks.decoding
 
-Photos at 0.3, 2 and 12 megapixels (enlarged, with grain, so that they take as many bytes as a camera's), quality 90, one thread,
-each side in a process of its own.
+Photos at 0.3, 2 and 12 megapixels (enlarged, with grain, so that they take as many bytes as a camera's), quality 90,
+one thread, each side in a process of its own.
 
-Exact: labelbeam's decoder, with its setting of malloc, against plain Pillow, `np.asarray(Image.open(…).convert("RGB"))`, without.
-The pixels must be equal. `--decode fast`: decoding and the detector's resize, as the published graphs have it (TensorFlow's float
-cast and legacy bilinear resize of the image) and as engine keras has it (`legacy_bilinear_resize`), against exact decoding and
-the same resize; beside it, against plain Pillow and that resize.
+Exact: labelbeam's decoder, with its setting of malloc, against plain Pillow,
+`np.asarray(Image.open(…).convert("RGB"))`, without.
+The pixels must be equal. `--decode fast`: decoding and the detector's resize, as the published graphs have it
+(TensorFlow's float cast and legacy bilinear resize of the image) and as engine keras has it
+(`legacy_bilinear_resize`), against exact decoding and the same resize; beside it, against plain Pillow and that
+resize.
 """
 
 import hashlib

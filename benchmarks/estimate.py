@@ -1,9 +1,9 @@
 """Is `labelbeam estimate` right?  python -m benchmarks.estimate [--saved-models FOLDER]
 
-Estimates a job, then runs it, through the command line, in processes of their own, over crops of photos: 2,000 with the demo
-detector and, where there are SavedModels of the published detectors, 100 with CenterNet. Prints what was forecast and what it
-really took, and forecast / real; the figure is what part of the time is forecast rightly, in the round that is furthest off. Peer:
-the job itself.
+Estimates a job, then runs it, through the command line, in processes of their own, over crops of photos: 2,000 with
+the demo detector and, where there are SavedModels of the published detectors, 100 with CenterNet. Prints what was
+forecast and what it really took, and forecast / real; the figure is what part of the time is forecast rightly, in the
+round that is furthest off. Peer: the job itself.
 """
 
 import argparse

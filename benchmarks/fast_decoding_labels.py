@@ -1,8 +1,9 @@
 """What does `--decode fast` change in the labels?  python -m benchmarks.fast_decoding_labels [--images 120]
 
-Draws scenes of 2 to 12 megapixels with the demo detector's own script, some of them stored turned, labels them twice with the
-demo detector, and has `labelbeam compare` find the partners. Peer: exact decoding of the same files. `--detector` and `--weights`
-take another detector, for which the scenes mean little, but whose labels can be compared as well.
+Draws scenes of 2 to 12 megapixels with the demo detector's own script, some of them stored turned, labels them twice
+with the demo detector, and has `labelbeam compare` find the partners. Peer: exact decoding of the same files.
+`--detector` and `--weights` take another detector, for which the scenes mean little, but whose labels can be compared
+as well.
 """
 
 import argparse

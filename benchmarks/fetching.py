@@ -1,18 +1,19 @@
 """How fast are small images fetched over HTTP?  python -m benchmarks.fetching [--img2dataset-python PYTHON]
 
-5,000 JPEGs of about 10 KB from a server on this machine that answers each request after 20 ms; one process, 64 threads, and
-`--max-per-host 64`, as one sets it for a host of one's own (the default of 16 is for other people's). All sides take the SHA-256.
+5,000 JPEGs of about 10 KB from a server on this machine that answers each request after 20 ms; one process, 64
+threads, and `--max-per-host 64`, as one sets it for a host of one's own (the default of 16 is for other people's).
+All sides take the SHA-256.
 
-- fetching alone, `ReadAhead` with `read_bytes`, against a loop over one urllib3 connection, and against what 64 connections and
-  20 ms allow at most: 3,200 images/s;
-- the same with a Parquet file of the bytes, against img2dataset with `disable_all_reencoding`, as many threads, and its own count
-  of the seconds, which leaves out the 5 to 10 that it takes to start. labelbeam itself keeps no bytes: this is its fetching with
-  pyarrow's writer;
-- a whole labelling job with a detector that costs nothing, which decodes every image and writes the tables, against img2dataset
-  as above, which doesn't decode and writes the bytes.
+- fetching alone, `ReadAhead` with `read_bytes`, against a loop over one urllib3 connection, and against what 64
+  connections and 20 ms allow at most: 3,200 images/s;
+- the same with a Parquet file of the bytes, against img2dataset with `disable_all_reencoding`, as many threads, and
+  its own count of the seconds, which leaves out the 5 to 10 that it takes to start. labelbeam itself keeps no bytes:
+  this is its fetching with pyarrow's writer;
+- a whole labelling job with a detector that costs nothing, which decodes every image and writes the tables, against
+  img2dataset as above, which doesn't decode and writes the bytes.
 
-Each figure is the median of several rounds, in which the sides take turns. img2dataset:
-`uv venv PLACE && uv pip install --python PLACE/bin/python img2dataset 'setuptools<80'`, then `--img2dataset-python PLACE/bin/python`. Its
+Each figure is the median of several rounds, in which the sides take turns. img2dataset: `uv venv PLACE && uv pip
+install --python PLACE/bin/python img2dataset 'setuptools<80'`, then `--img2dataset-python PLACE/bin/python`. Its
 dependencies don't go with labelbeam's.
 """
 

@@ -1,8 +1,8 @@
 """What each benchmark reports: ratios against a named peer, both sides of one run on one machine, memory beside time.
 
-A script measures each side with `in_own_process`, makes one `Figure` a comparison, and ends with `publish`. `--quick` asks a
-script for its shortest run that still means something (a minute or two); `--json FILE` is for `python -m benchmarks.run_all`, which
-puts all scripts' figures in one table and one plot. Not for tests: they assert no times.
+A script measures each side with `in_own_process`, makes one `Figure` a comparison, and ends with `publish`. `--quick`
+asks a script for its shortest run that still means something (a minute or two); `--json FILE` is for `python -m
+benchmarks.run_all`, which puts all scripts' figures in one table and one plot. Not for tests: they assert no times.
 """
 
 import argparse
@@ -89,7 +89,9 @@ def publish(figures: Sequence[Figure], json_file: Path | None) -> None:
 
 
 def figures_table(named: Sequence[tuple[str | None, Figure]]) -> str:
-    """A Markdown table of figures, each with the name of what measured it; no column for the names where all are None."""
+    """A Markdown table of figures, each with the name of what measured it; no column for the names where all are
+    None.
+    """
     titles = ["what", "peer", "labelbeam", "peer's", "times as good", "goal", "peak memory, MiB"]
     with_names = any(name is not None for name, _ in named)
     rows = [

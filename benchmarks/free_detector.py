@@ -1,4 +1,6 @@
-"""A detector that costs nothing, so that what is left of a job is labelbeam; and a job of it, as `labelbeam label` runs it."""
+"""A detector that costs nothing, so that what is left of a job is labelbeam; and a job of it, as `labelbeam label`
+runs it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

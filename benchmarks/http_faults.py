@@ -2,10 +2,10 @@
 
     python -m benchmarks.http_faults
 
-Runs FetchImages in a pipeline without a detector, with its own defaults but for the deadline, against a real server in another
-process; checks that each image ends as it must, and exits with 1 if one doesn't. Peer: the job without faults. The ratio holds
-for this list, in which few servers hang: one that does keeps a connection of the sixteen that its host may have until the
-deadline, and a list of nothing else would measure just that.
+Runs FetchImages in a pipeline without a detector, with its own defaults but for the deadline, against a real server
+in another process; checks that each image ends as it must, and exits with 1 if one doesn't. Peer: the job without
+faults. The ratio holds for this list, in which few servers hang: one that does keeps a connection of the sixteen that
+its host may have until the deadline, and a list of nothing else would measure just that.
 """
 
 import io
@@ -64,8 +64,8 @@ class Run:
 
 
 def routes(images: int, faults: tuple[Fault, ...]) -> list[str]:
-    """A route for each image, in random order, the same each time. What ends by its deadline lies in the first half: at the
-    list's end, it would be the deadline that is measured."""
+    """A route for each image, in random order, the same each time. What ends by its deadline lies in the first
+    half: at the list's end, it would be the deadline that is measured."""
     faulty = {fault.route: fault.of_10_000 * images // 10_000 for fault in faults}
     hanging = [fault.route for fault in faults if fault.ends_as == ("timeout",) for _ in range(faulty.pop(fault.route))]
     others = [route for route, count in faulty.items() for _ in range(count)]

@@ -1,7 +1,9 @@
-"""A server of small JPEGs that answers each request after a fixed time, in a process of its own, for benchmarks of fetching.
+"""A server of small JPEGs that answers each request after a fixed time, in a process of its own, for benchmarks of
+fetching.
 
-HTTP/1.1 with connections kept alive; 30 µs of a processor a request: the clients are what is measured. Any path gives an image.
-Not a web server: it takes each request for a GET without a body. The servers of the tests can do more, and are much slower.
+HTTP/1.1 with connections kept alive; 30 µs of a processor a request: the clients are what is measured. Any path gives
+an image. Not a web server: it takes each request for a GET without a body. The servers of the tests can do more, and
+are much slower.
 """
 
 import asyncio

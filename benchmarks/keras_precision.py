@@ -62,7 +62,7 @@ def main() -> None:
         )
         print(
             f"{one}: {count} detections above {MIN_SCORE}; "
-            f"with a partner in {other}: {len(differences) / max(count, 1):.2%}; "
+            f"matched in {other}: {len(differences) / max(count, 1):.2%}; "
             f"scores differ by {differences.max(initial=0):.3f} at most, "
             f"{differences.sum() / max(len(differences), 1):.4f} on average"
         )

@@ -1,8 +1,8 @@
 """What does finding out what is still to be labelled cost?  python -m benchmarks.listing_at_scale
 
-Lists 1,000,000 URIs, from a `.txt` and from a `.parquet` list, and leaves out 900,000 that finished parts hold, as the first
-steps of a job do, on the FnApiRunner; prints seconds and peak memory, and how much memory a URI more takes (the slope between two
-sizes). Peer: a set of ids in a bare loop over the same files.
+Lists 1,000,000 URIs, from a `.txt` and from a `.parquet` list, and leaves out 900,000 that finished parts hold, as
+the first steps of a job do, on the FnApiRunner; prints seconds and peak memory, and how much memory a URI more takes
+(the slope between two sizes). Peer: a set of ids in a bare loop over the same files.
 """
 
 import itertools

@@ -1,7 +1,8 @@
 """What does labelbeam itself cost an image, and does that grow?  python -m benchmarks.many_small_images
 
-Labels 100,000 small JPEGs end to end, as `labelbeam label` does, with a detector that costs nothing, on the FnApiRunner; prints
-images/s and peak memory in each tenth of the way. Peer: a bare loop that reads and decodes the same files with Pillow.
+Labels 100,000 small JPEGs end to end, as `labelbeam label` does, with a detector that costs nothing, on the
+FnApiRunner; prints images/s and peak memory in each tenth of the way. Peer: a bare loop that reads and decodes the
+same files with Pillow.
 """
 
 import functools
@@ -29,8 +30,8 @@ SAMPLE_EVERY_S = 0.1
 
 
 class Cost(NamedTuple):
-    """Of one way: seconds of wall time and of processors' time; peak resident memory in MiB in each tenth of the images, and,
-    as an eleventh figure, after the last one (while parts are merged)."""
+    """Of one way: seconds of wall time and of processors' time; peak resident memory in MiB in each tenth of the
+    images, and, as an eleventh figure, after the last one (while parts are merged)."""
 
     seconds: float
     cpu_seconds: float
@@ -126,7 +127,8 @@ def main() -> None:
     for way, cost in costs.items():
         *tenths, after = (f"{peak:.0f}" for peak in cost.peaks_mib)
         print(
-            f"| {way} | {cost.seconds:.1f} | {cost.cpu_seconds:.1f} | {args.images / cost.seconds:,.0f} | {', '.join(tenths)} "
+            f"| {way} | {cost.seconds:.1f} | {cost.cpu_seconds:.1f} | {args.images / cost.seconds:,.0f} "
+            f"| {', '.join(tenths)} "
             f"| {after} | {cost.peaks_mib[9] / cost.peaks_mib[0]:.2f}× |"
         )
     bare, ours = costs["bare_loop"], costs["through_labelbeam"]

@@ -1,10 +1,10 @@
 """What do masks cost, from the detector's grid to a run-length encoding of the image?  python -m benchmarks.masks
 
-Pastes and encodes 10 and 100 masks of 33 × 33 in images of 0.3, 2 and 12 megapixels: boxes of all sizes as photos have them,
-and the worst case, boxes that cover the whole image. Each side in a process of its own, warm; the runs must be equal, byte for
-byte. Memory is what a process's peak grew by while it worked. Peer: TensorFlow's `crop_and_resize` to the image's size, as the
-Object Detection API pastes, then `encode` of pycocotools; at most 256 MB of pasted masks at once, or 100 would need 4.8 GB at 12
-megapixels.
+Pastes and encodes 10 and 100 masks of 33 × 33 in images of 0.3, 2 and 12 megapixels: boxes of all sizes as photos
+have them, and the worst case, boxes that cover the whole image. Each side in a process of its own, warm; the runs
+must be equal, byte for byte. Memory is what a process's peak grew by while it worked. Peer: TensorFlow's
+`crop_and_resize` to the image's size, as the Object Detection API pastes, then `encode` of pycocotools; at most 256
+MB of pasted masks at once, or 100 would need 4.8 GB at 12 megapixels.
 """
 
 import time

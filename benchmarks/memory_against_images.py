@@ -1,7 +1,7 @@
 """Does memory grow with the number of images?  python -m benchmarks.memory_against_images
 
-Labels 200 and then 2,000 generated JPEGs of 12 megapixels with the demo detector, each in a process of its own, and prints
-the peak memory of both and their ratio, with the time beside it. Peer: the smaller job of the same run.
+Labels 200 and then 2,000 generated JPEGs of 12 megapixels with the demo detector, each in a process of its own, and
+prints the peak memory of both and their ratio, with the time beside it. Peer: the smaller job of the same run.
 """
 
 import os

@@ -1,11 +1,13 @@
 """What do two processes cost, or gain, against one process with the same processors?
 
-    python -m benchmarks.multi_process SAVED_MODEL_FOLDER [--detector centernet_resnet50v2_512x512] [--few 32] [--many 160]
+    python -m benchmarks.multi_process SAVED_MODEL_FOLDER [--detector centernet_resnet50v2_512x512] [--few 32]
+    [--many 160]
 
-Labels photos with `--runner-config multi_process --direct_num_workers 2` and with the in-process runner, by the command line, in
-turns. A rate is the slope between the two sizes of job, so that starting, loading and the model's first call, which two processes
-do twice, are out of it; the whole times of the larger job stand beside it. Both sides may use all processors. Images are dealt
-to workers sixteen at a time (`transforms/group_by_chunk.py`), so the sizes are multiples of 32: else one process has more to do.
+Labels photos with `--runner-config multi_process --direct_num_workers 2` and with the in-process runner, by the
+command line, in turns. A rate is the slope between the two sizes of job, so that starting, loading and the model's
+first call, which two processes do twice, are out of it; the whole times of the larger job stand beside it. Both sides
+may use all processors. Images are dealt to workers sixteen at a time (`transforms/group_by_chunk.py`), so the sizes
+are multiples of 32: else one process has more to do.
 """
 
 import json

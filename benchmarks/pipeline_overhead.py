@@ -1,9 +1,10 @@
 """What does the pipeline cost an image, on top of decoding it?  python -m benchmarks.pipeline_overhead
 
-Labels 640×480 JPEGs end to end, as `labelbeam label` does, with a detector that costs nothing, on the FnApiRunner. Peer: reading
-and decoding the same files, by the same decoder in as many threads, and nothing else. Each size runs in a process of its own; what
-counts is the slope of time over size, so that starting Python and Beam doesn't, and listing, closing and merging do. Of several
-rounds, in which the sides take turns, the fastest of each size counts: whatever else a machine does only adds to times.
+Labels 640×480 JPEGs end to end, as `labelbeam label` does, with a detector that costs nothing, on the FnApiRunner.
+Peer: reading and decoding the same files, by the same decoder in as many threads, and nothing else. Each size runs in
+a process of its own; what counts is the slope of time over size, so that starting Python and Beam doesn't, and
+listing, closing and merging do. Of several rounds, in which the sides take turns, the fastest of each size counts:
+whatever else a machine does only adds to times.
 """
 
 import tempfile

@@ -3,12 +3,12 @@
     python -m benchmarks.pipeline_vs_bare_loop [SAVED_MODEL] [--detector demo] [--images 200] [--concurrent-calls 2]
 
 Both sides label the same photos with the same SavedModel, each in a process of its own. Peers: a bare loop
-(`tf.saved_model.load`, then read, decode and call, one image after the other), of which once the model's calls alone are counted
-and once all of it.
+(`tf.saved_model.load`, then read, decode and call, one image after the other), of which once the model's calls alone
+are counted and once all of it.
 
-The pipeline's time is what a job of all photos takes longer than a job of one, both less the time of loading the detector:
-reading, decoding, masks, tables, closing and merging are in it, while starting Beam and the model's first call are in both. The
-bare loop's first call isn't counted either.
+The pipeline's time is what a job of all photos takes longer than a job of one, both less the time of loading the
+detector: reading, decoding, masks, tables, closing and merging are in it, while starting Beam and the model's first
+call are in both. The bare loop's first call isn't counted either.
 """
 
 import io

@@ -1,9 +1,9 @@
 """What does looking at a million labelled images cost?  python -m benchmarks.reading_at_scale
 
-Generates a label set of 1,000,000 images with 7 detections each, in merged parts of 64 MiB, and a second one of the same images
-with other scores; then runs each command that reads output folders in a process of its own: seconds and peak memory. Peers:
-DuckDB, which reads the same tables for the same answer, pandas with whole tables in memory, and pycocotools on a JSON file of
-the same detections.
+Generates a label set of 1,000,000 images with 7 detections each, in merged parts of 64 MiB, and a second one of the
+same images with other scores; then runs each command that reads output folders in a process of its own: seconds and
+peak memory. Peers: DuckDB, which reads the same tables for the same answer, pandas with whole tables in memory, and
+pycocotools on a JSON file of the same detections.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ GOAL_MIB = 2_000
 
 
 def generate(folder: Path, num_images: int) -> None:
-    """`folder/out`, `folder/images`; `folder/b`, with scores that another precision might give, and a hundredth missing;
-    `folder/instances.json`."""
+    """`folder/out`, `folder/images`; `folder/b`, with scores that another precision might give, and a hundredth
+    missing; `folder/instances.json`."""
     output = generate_label_set(
         folder, num_images, mean_detections=BOXES_A_IMAGE, part_images=PART_IMAGES, num_shapes=20_000
     )
@@ -137,7 +137,8 @@ def direct_pycocotools(folder: str, iou: str) -> float:
 
 
 _RESULT = (
-    "class_id AS category_id, [d.x, d.y, d.w, d.h] AS bbox, score, struct_pack(size := [height, width], counts := counts) "
+    "class_id AS category_id, [d.x, d.y, d.w, d.h] AS bbox, score, "
+    "struct_pack(size := [height, width], counts := counts) "
     "AS segmentation FROM detections d JOIN masks USING (mask_ref)"
 )
 _NUMBER = "CAST(regexp_extract(uri, '([0-9]+).jpg$', 1) AS INTEGER)"
@@ -148,7 +149,8 @@ _AREA = (
 _QUERIES = {
     "status": "SELECT status, error_kind, count(*), sum(num_detections) FROM images GROUP BY ALL",
     "show": f"""SELECT * FROM detections LEFT JOIN masks USING (mask_ref)
-                WHERE detections.image_id IN (SELECT image_id FROM images WHERE ends_with(uri, '/{ANNOTATED:07d}.jpg'))""",
+                WHERE detections.image_id IN (
+                     SELECT image_id FROM images WHERE ends_with(uri, '/{ANNOTATED:07d}.jpg'))""",
     "compare": f"""SELECT class_name, count(*), avg(shift) FROM (
                      SELECT a.detection_id, a.class_name, arg_max(b.score - a.score, {_AREA}) AS shift
                      FROM detections a JOIN other b ON a.image_id = b.image_id AND a.class_name = b.class_name

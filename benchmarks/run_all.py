@@ -1,9 +1,10 @@
-"""All benchmarks, one after the other, each in a process of its own: `make bench`, or python -m benchmarks.run_all [--quick]
+"""All benchmarks, one after the other, each in a process of its own: `make bench`, or python -m benchmarks.run_all
+[--quick]
 
-Writes into build/bench (or --output FOLDER): `figures.md`, one table with a line about the machine; `figures.json`, the same for
-programs; `figures.png` and `.svg`, a plot of the ratios; and what each script printed. A script that lacks something (SavedModels of
-the published detectors, a GPU) is left out, and named with the reason. One that fails is named, the others' figures are kept,
-and the exit code is 1. --quick takes less than 20 minutes on 2 cores.
+Writes into build/bench (or --output FOLDER): `figures.md`, one table with a line about the machine; `figures.json`,
+the same for programs; `figures.png` and `.svg`, a plot of the ratios; and what each script printed. A script that
+lacks something (SavedModels of the published detectors, a GPU) is left out, and named with the reason. One that fails
+is named, the others' figures are kept, and the exit code is 1. --quick takes less than 20 minutes on 2 cores.
 """
 
 import argparse
@@ -35,7 +36,8 @@ class Script:
 
     Attributes:
       name: of the module in `benchmarks/`.
-      arguments: besides `--quick` and `--json`; `{saved_models}` and `{img2dataset}` stand for what `run_all` was given.
+      arguments: besides `--quick` and `--json`; `{saved_models}` and `{img2dataset}` stand for what `run_all`
+        was given.
       needs: what it can't do without, a key of `MISSING`; None if nothing.
       wants: what it can do more with, a key of `MISSING`, and the arguments that say so; None if nothing.
       variant: tells several runs of one script apart.
@@ -236,7 +238,8 @@ def main() -> int:
     (args.output / "figures.md").write_text(report(outcomes, machine, args.quick))
     plot_ratios(figures, [args.output / "figures.png", args.output / "figures.svg"])
     print(
-        f"\n{report(outcomes, machine, args.quick)}\nWritten to {args.output}/figures.md, figures.json, figures.png, figures.svg"
+        f"\n{report(outcomes, machine, args.quick)}\n"
+        f"Written to {args.output}/figures.md, figures.json, figures.png, figures.svg"
     )
     return 1 if any(outcome.problem for outcome in outcomes) else 0
 

@@ -1,7 +1,8 @@
 """What does reading images from S3 cost, against Beam's own filesystem?  python -m benchmarks.s3_reads
 
-Reads the same objects of 100 KB through our client and through `FileSystems.open`, each in a process of its own, from a moto
-server on this machine, with as many threads as a job has; prints images/s, peak memory and both ratios. Peer: Beam's filesystem.
+Reads the same objects of 100 KB through our client and through `FileSystems.open`, each in a process of its own, from
+a moto server on this machine, with as many threads as a job has; prints images/s, peak memory and both ratios. Peer:
+Beam's filesystem.
 """
 
 import functools

@@ -1,12 +1,14 @@
-"""How should engine saved_model keep a CPU's cores busy: with several calls of the published graph at once, or one with all threads?
+"""How should engine saved_model keep a CPU's cores busy: with several calls of the published graph at once, or one
+with all threads?
 
     python -m benchmarks.saved_model_on_cpus SAVED_MODEL [--images 24] [--rounds 3] [--quick] [--json FILE]
 
-Every way runs in processes of its own, since TensorFlow's threads are set once a process; rounds alternate between the ways, and
-the median counts. `intra` are threads that share one operation, `inter` those that run operations side by side; TensorFlow
-takes as many as there are cores for both. The last rows let grappler run the whole graph's convolutions in bfloat16
-(`auto_mixed_precision_onednn_bfloat16`), which labelbeam doesn't offer: they say what it would win, and what it does to detections
-above 0.3 (the share that has a partner of the same class with an IoU of 0.9).
+Every way runs in processes of its own, since TensorFlow's threads are set once a process; rounds alternate between
+the ways, and the median counts. `intra` are threads that share one operation, `inter` those that run operations side
+by side; TensorFlow takes as many as there are cores for both. The last rows let grappler run the whole graph's
+convolutions in bfloat16 (`auto_mixed_precision_onednn_bfloat16`), which labelbeam doesn't offer: they say what it
+would win, and what it does to detections above 0.3 (the share that has a partner of the same class with an IoU of
+0.9).
 """
 
 import statistics

@@ -1,9 +1,10 @@
 """What does writing labels cost, and how large are they?  python -m benchmarks.tables
 
-Writes the rows of some thousand images with 20 detections each, with and without masks (COCO's encodings in every format), each
-side in a process of its own: labelbeam's parts of 500 images (Arrow tables, Parquet files with zstd, fsync), against JSON lines
-(one object a row, one file a table), the same with gzip, and TFRecord files of tf.Example, one an image, as the Object Detection
-API writes them. Each side is handed the rows in the form that it likes best. Prints detections/s and bytes a detection.
+Writes the rows of some thousand images with 20 detections each, with and without masks (COCO's encodings in every
+format), each side in a process of its own: labelbeam's parts of 500 images (Arrow tables, Parquet files with zstd,
+fsync), against JSON lines (one object a row, one file a table), the same with gzip, and TFRecord files of tf.Example,
+one an image, as the Object Detection API writes them. Each side is handed the rows in the form that it likes best.
+Prints detections/s and bytes a detection.
 """
 
 import gzip
@@ -30,9 +31,7 @@ from .masks import detections
 
 SIZE_HW = (480, 640)
 PER_IMAGE = 20
-CLASS_NAMES = {
-    number: name for number, name in enumerate(("person", "bicycle", "car", "dog", "chair", "bottle"), start=1)
-}
+CLASS_NAMES = dict(enumerate(("person", "bicycle", "car", "dog", "chair", "bottle"), start=1))
 LABELLED_AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 

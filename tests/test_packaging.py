@@ -1,5 +1,5 @@
-"""What `setup.py` builds works outside the repository: from the wheel and from the sdist, in an environment of its own; and on
-workers, which have Beam alone and install the sdist, as they do with `--setup_file`.
+"""What `setup.py` builds works outside the repository: from the wheel and from the sdist, in an environment of its
+own; and on workers, which have Beam alone and install the sdist, as they do with `--setup_file`.
 """
 
 import os

@@ -9,8 +9,8 @@ from labelbeam.detectors.protocol import Detections
 
 
 class FakeDetector:
-    """Finds one box an image, its score the first pixel's red / 255. Raises for images whose first pixel's red is `poison`;
-    gives NaN for those whose green is 1, nothing for those whose green is 2.
+    """Finds one box an image, its score the first pixel's red / 255. Raises for images whose first pixel's red is
+    `poison`; gives NaN for those whose green is 1, nothing for those whose green is 2.
 
     Runs out of memory with more images than `memory_error_above`, or with one larger than `memory_error_pixels`.
     """

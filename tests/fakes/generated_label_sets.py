@@ -1,4 +1,4 @@
-"""Label sets of any size, generated: tables as the writer's, of random detections, and images that lie at their URIs."""
+"""Generated label sets of any size: tables as the writer makes them, random detections, images at their URIs."""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""Object stores' servers, real processes on free ports of localhost: moto for S3, fake-gcs-server for Google Cloud Storage."""
+"""Object stores' servers, real processes on free ports of localhost: moto for S3, fake-gcs-server for Google Cloud
+Storage.
+"""
 
 import contextlib
 import os
@@ -66,7 +68,9 @@ def tcp_proxy(port: int, target_port: int, dies_at_put: int | None = None):
 
 @contextlib.contextmanager
 def fake_gcs_server(folder: Path) -> Iterator[str]:
-    """A Google Cloud Storage whose buckets are the folders below `folder`; gives what STORAGE_EMULATOR_HOST is to say."""
+    """A Google Cloud Storage whose buckets are the folders below `folder`; gives what STORAGE_EMULATOR_HOST is to
+    say.
+    """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [

@@ -2,7 +2,8 @@
 
     python -m tests.fakes.tcp_proxy LISTEN_PORT TARGET_PORT [PUTS]
 
-With PUTS it dies by itself, as by SIGKILL, when so many requests to put a Parquet file have begun: the last never arrives.
+With PUTS it dies by itself, as by SIGKILL, when so many requests to put a Parquet file have begun: the last never
+arrives.
 """
 
 import asyncio

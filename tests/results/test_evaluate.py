@@ -274,7 +274,8 @@ def test_label_sets_without_anything_to_evaluate(tmp_path, capsys):
         ),
         ('{"images": [], "annotations": [], "categories": []}', "the list 'images' is empty"),
         (
-            '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 2, "category_id": 1, "bbox": [], "area": 1}],'
+            '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 2, "category_id": 1, '
+            '"bbox": [], "area": 1}],'
             ' "categories": [{"id": 1, "name": "ball"}]}',
             "belongs to image 2",
         ),

@@ -22,7 +22,9 @@ def blue_pixels(path):
 
 @pytest.fixture
 def output(tmp_path, monkeypatch):
-    """A label set of two images of one name, one with another name, one that failed; the working directory is elsewhere."""
+    """A label set of two images of one name, one with another name, one that failed; the working directory is
+    elsewhere.
+    """
     images = []
     for name in ("a/photo.png", "b/photo.png", "b/other.png"):
         path = tmp_path / name

@@ -1,4 +1,6 @@
-"""Objects of Google Cloud Storage: failures against a server that misbehaves, the rest against a real fake-gcs-server."""
+"""Objects of Google Cloud Storage: failures against a server that misbehaves, the rest against a real
+fake-gcs-server.
+"""
 
 import pytest
 from apache_beam.io.filesystems import FileSystems

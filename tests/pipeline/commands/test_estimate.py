@@ -1,5 +1,5 @@
-"""`labelbeam estimate`, through the command line: what it counts, what it says, what it refuses. Whether its forecasts come true is
-for `benchmarks/estimate.py`."""
+"""`labelbeam estimate`, through the command line: what it counts, what it says, what it refuses. Whether its
+forecasts come true is for `benchmarks/estimate.py`."""
 
 import json
 

@@ -1,5 +1,5 @@
-"""What each command that reads an output folder says of one that is empty, of one where everything failed, of one without masks,
-and of a folder that is none. `export` has its own tests, in every format."""
+"""What each command that reads an output folder says of one that is empty, of one where everything failed, of one
+without masks, and of a folder that is none. `export` has its own tests, in every format."""
 
 import json
 

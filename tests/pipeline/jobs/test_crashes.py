@@ -110,7 +110,7 @@ def test_a_fault_in_a_thread_of_the_models_own(job):
     starts = job.start_until_done("foreign")
     assert_found_out_in_two_crashes(starts)
     assert starts[0].code == starts[1].code == -signal.SIGABRT
-    assert [call for call in starts[0].calls if FATAL in call][0] != [FATAL], (
+    assert next(call for call in starts[0].calls if FATAL in call) != [FATAL], (
         "with others: there was something to find out"
     )
     message = job.assert_all_labelled_but_one("inference")

@@ -1,4 +1,6 @@
-"""Fifty inputs that try to break a job, among fifty good ones: each gets its row and the right word for what is wrong."""
+"""Fifty inputs that try to break a job, among fifty good ones: each gets its row and the right word for what is
+wrong.
+"""
 
 import io
 import os

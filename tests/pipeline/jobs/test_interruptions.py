@@ -1,4 +1,6 @@
-"""Jobs that are cut off, repeated, aimed at one folder together: nothing lost, nothing done twice. Real processes and signals."""
+"""Jobs that are cut off, repeated, aimed at one folder together: nothing lost, nothing done twice. Real processes and
+signals.
+"""
 
 import json
 import os

@@ -187,7 +187,7 @@ def test_elements_that_a_runner_loses_are_noticed_and_labelled_by_the_next_run(l
 )
 def test_a_command_that_cannot_work_ends_before_the_work_starts(label, image_folder, arguments, named, capsys):
     try:
-        code, printed, labels = label(image_folder, options=arguments)
+        code, printed, _labels = label(image_folder, options=arguments)
     except SystemExit as error:  # argparse
         code, printed = error.code, capsys.readouterr().err
     assert code == 2 and named in printed

@@ -105,7 +105,9 @@ def test_another_detectors_weights_are_refused(label, image_folder, centernet_fi
 
 @pytest.mark.heavy
 def test_mask_rcnn_and_its_own_boxes_again(tmp_path, cache):
-    """Mask R-CNN equals the published graph in the tables, and finds the same again in its own proposals given as boxes."""
+    """Mask R-CNN equals the published graph in the tables, and finds the same again in its own proposals given as
+    boxes.
+    """
     weights, image = standin("mask_rcnn"), photos("coffee.png")[0]
 
     def label(out, *options):

@@ -1,4 +1,6 @@
-"""What comes after the model runs while the model has its next images: masks and parts wait here for a later call to begin."""
+"""What comes after the model runs while the model has its next images: masks and parts wait here for a later call to
+begin.
+"""
 
 import threading
 from itertools import count

@@ -1,8 +1,8 @@
 """Detectors through the whole pipeline: bit for bit what a bare loop over the same images gives.
 
-TensorFlow adds up sums in an order that depends on its number of threads (and on the processor's instructions), so that the
-last bits of scores do, too. Pipeline and bare loop therefore run in one process of their own that has one processor: there,
-TensorFlow gives the same bits every time, and whatever differs is the pipeline's doing.
+TensorFlow adds up sums in an order that depends on its number of threads (and on the processor's instructions), so
+that the last bits of scores do, too. Pipeline and bare loop therefore run in one process of their own that has one
+processor: there, TensorFlow gives the same bits every time, and whatever differs is the pipeline's doing.
 """
 
 import os

@@ -51,9 +51,9 @@ def test_credentials_are_used_and_not_written(label, server, tmp_path):
     good = server.url("/private/a.jpg").replace("://", "://user:pa%20ss@")
     bad = server.url("/status/404?token=s3cret").replace("://", "://user:pa%20ss@")
     (tmp_path / "list.txt").write_text(f"{good}\n{bad}\n")
-    code, printed, labels = label(tmp_path / "list.txt", options=["--public-hosts-only"], output="public")
+    _, printed, labels = label(tmp_path / "list.txt", options=["--public-hosts-only"], output="public")
     assert {row["error_kind"] for row in rows(labels).values()} == {"forbidden"}
-    code, printed, labels = label(tmp_path / "list.txt")
+    _, printed, labels = label(tmp_path / "list.txt")
     row = rows(labels)[server.url("/private/a.jpg")]
     assert row["status"] == "ok" and row["image_id"] == image_id(good)
     assert set(labels.frame("detections")["uri"]) == {row["uri"]}

@@ -69,7 +69,7 @@ def test_one_process_a_worker(built):
     """Else Dataflow starts one a core, each with a detector of its own on the GPU."""
     _, environment = built
     [image] = environment.worker_pools[0].sdk_harness_container_images
-    # Of bundles on several cores at once within one process, which Python's doesn't offer; not of the number of processes.
+    # It means bundles on several cores within one process, which Python's doesn't offer, not several processes.
     assert image.use_single_core_per_container
     assert "use_multiple_sdk_containers" not in list(environment.experiments)
     assert "no_use_multiple_sdk_containers" in list(environment.experiments)

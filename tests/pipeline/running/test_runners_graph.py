@@ -1,4 +1,6 @@
-"""The pipeline as runners get it, its proto: nothing in it that batch runners other than Python's own can't run, or run badly."""
+"""The pipeline as runners get it, its proto: nothing in it that batch runners other than Python's own can't run, or
+run badly.
+"""
 
 import ast
 from dataclasses import replace
@@ -57,7 +59,9 @@ class Graph:
         return self.context.coders.get_by_id(self.components.pcollections[pcollection_id].coder_id)
 
     def stage_before(self, last):
-        """What runners fuse with a transform: all in front of it up to shuffles; and whether shuffles are in front of all."""
+        """What runners fuse with a transform: all in front of it up to shuffles; and whether shuffles are in
+        front of all.
+        """
         stage, is_behind_shuffles, todo = [], True, [last]
         while todo:
             transform = todo.pop()

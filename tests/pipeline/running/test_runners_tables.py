@@ -1,4 +1,5 @@
-"""One command on several runners: the same tables, the detector loaded as often as promised, and what follows when a worker dies.
+"""One command on several runners: the same tables, the detector loaded as often as promised, and what follows when a
+worker dies.
 
 Those with Prism need it beside python, where `make prism` builds it.
 """

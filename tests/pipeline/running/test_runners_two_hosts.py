@@ -1,4 +1,6 @@
-"""Two hosts, as two network namespaces: runner in one, worker pool in the other, a shared folder as the store. Needs root."""
+"""Two hosts, as two network namespaces: runner in one, worker pool in the other, a shared folder as the store. Needs
+root.
+"""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Output folders for the tests of exports: real tables with known labels, some odd masks, and the images they are of."""
+"""Output folders for the tests of exports: real tables with known labels, some odd masks, and their images."""
 
 import json
 
@@ -42,8 +42,8 @@ def save_label_set(output, **settings):
 
 
 def make_output(folder, mask_format="rle", second="a/1.jpg"):
-    """Five images in two parts: `a/1.png` with three detections, `b/1.png` with one of a class without a name, `b/2.png` with
-    none, `a/1.jpg` (or another, called `second`) with one, and one that failed."""
+    """Five images in two parts: `a/1.png` with three detections, `b/1.png` with one of a class without a name,
+    `b/2.png` with none, `a/1.jpg` (or another, called `second`) with one, and one that failed."""
     output, image_folder = folder / "out", folder / "images"
     sizes_hw = {"a/1.png": (30, 40), second: (33, 41), "b/1.png": (51, 27), "b/2.png": (20, 20)}
     for seed, (name, (height, width)) in enumerate(sizes_hw.items()):

@@ -2,9 +2,10 @@
 
     python readers.py TOOL FORMAT FOLDER
 
-Runs in an environment of the tool alone: these packages want other versions of NumPy and pandas than labelbeam has. So nothing
-of the project is imported here. Printed is {name: [{label, box, score, mask}]}: `name` of the image without its extension, `box` in
-pixels (left, top, width, height), `score` None where the format has none, `mask` None or {shape, at}: indices of its pixels.
+Runs in an environment of the tool alone: these packages want other versions of NumPy and pandas than labelbeam has.
+So nothing of the project is imported here. Printed is {name: [{label, box, score, mask}]}: `name` of the image
+without its extension, `box` in pixels (left, top, width, height), `score` None where the format has none, `mask` None
+or {shape, at}: indices of its pixels.
 """
 
 import json

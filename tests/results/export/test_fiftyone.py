@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def test_labels_are_found_by_their_images(tmp_path, way):
         by_bytes = {data: written["labels"][stem] for stem, data in images.items()}
     for labels in iter_labels(open_label_set(str(output))):
         if labels.failure is None:
-            found = by_bytes[open(labels.uri, "rb").read()] if way else written["labels"][labels.uri]
+            found = by_bytes[Path(labels.uri).read_bytes()] if way else written["labels"][labels.uri]
             boxes = np.reshape([box["bounding_box"] for box in found], (-1, 4)) * (labels.size_hw[::-1] * 2)
             np.testing.assert_allclose(boxes, labels.boxes_xywh, atol=0.01)
             assert [written["classes"][box["label"]] for box in found] == labels.class_names

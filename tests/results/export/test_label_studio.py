@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
@@ -48,7 +49,7 @@ def test_tasks_hold_what_was_labelled(tmp_path, way):
         labels, (prediction,) = by_id[task["data"]["image_id"]], task["predictions"]
         height, width = labels.size_hw
         served = "/" + parse_qs(urlsplit(task["data"]["image"]).query)["d"][0]
-        assert open(served, "rb").read() == open(labels.uri, "rb").read() and (served == labels.uri) == (not way)
+        assert Path(served).read_bytes() == Path(labels.uri).read_bytes() and (served == labels.uri) == (not way)
         boxes = [region for region in prediction["result"] if region["type"] == "rectanglelabels"]
         masks = [region for region in prediction["result"] if region["type"] == "brushlabels"]
         assert len(boxes) == len(masks) == len(labels.scores)

@@ -1,6 +1,7 @@
 """Exports read back by the packages of the tools that they are for: boxes to a hundredth of a pixel, masks bit for bit.
 
-These packages want other versions of what labelbeam stands on, so each has an environment of its own: `make export-readers`.
+These packages want other versions of what labelbeam stands on, so each has an environment of its own: `make
+export-readers`.
 """
 
 import json

@@ -1,3 +1,4 @@
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -28,5 +29,5 @@ def test_every_image_is_listed_once_and_named_by_its_annotation(tmp_path):
     for stem in stems:
         root = ElementTree.parse(to / "Annotations" / f"{stem}.xml").getroot()
         copy = to / "JPEGImages" / root.findtext("filename")
-        assert copy.stem == stem and copy.read_bytes() == open(root.findtext("source/annotation"), "rb").read()
+        assert copy.stem == stem and copy.read_bytes() == Path(root.findtext("source/annotation")).read_bytes()
     assert (to / "labelmap.txt").read_text().splitlines()[1:] == ["ball:::", "box:::", "class_7:::"]

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -9,7 +11,7 @@ from tests.results.export.outputs import labels_by_name, make_output, ring_and_p
 
 def read_export(output, folder):
     """(labels, lines as lists of numbers) of each image, by the image's bytes, as a loader pairs them."""
-    by_bytes = {open(labels.uri, "rb").read(): labels for labels in labels_by_name(output).values()}
+    by_bytes = {Path(labels.uri).read_bytes(): labels for labels in labels_by_name(output).values()}
     for image in sorted((folder / "images").iterdir()):
         lines = (folder / "labels" / f"{image.stem}.txt").read_text().splitlines()
         yield by_bytes[image.read_bytes()], [[float(number) for number in line.split()] for line in lines]

@@ -1,4 +1,6 @@
-"""JPEGs decoded at a part of their size, and JPEGs decoded past Pillow: where everything is, and that nothing else differs."""
+"""JPEGs decoded at a part of their size, and JPEGs decoded past Pillow: where everything is, and that nothing else
+differs.
+"""
 
 import io
 

@@ -286,22 +286,26 @@ def test_a_container_that_vanishes_or_shrinks_fails_its_images(container, tmp_pa
     assert error.value.kind == "not_found"
 
 
-def test_storage_that_fails_says_how(monkeypatch, tmp_path):
-    class ClientError(Exception):
-        code = 403
+class ClientError(Exception):
+    code = 403
 
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ClientError("no"), "forbidden"),
+        (PermissionError(13, "no"), "forbidden"),
+        (ConnectionResetError("gone"), "unreachable"),
+    ],
+)
+def test_storage_that_fails_says_how(error, kind, monkeypatch):
     def fail_to_open(*args, **kwargs):
         raise error
 
     monkeypatch.setattr(FileSystems, "open", fail_to_open)
-    for error, kind in [
-        (ClientError("no"), "forbidden"),
-        (PermissionError(13, "no"), "forbidden"),
-        (ConnectionResetError("gone"), "unreachable"),
-    ]:
-        with pytest.raises(ImageError, match="no|gone") as raised:
-            read_member(MemberLocation("objects://bucket/x.tar", "tar", 0, 1))
-        assert raised.value.kind == kind
+    with pytest.raises(ImageError, match="no|gone") as raised:
+        read_member(MemberLocation("objects://bucket/x.tar", "tar", 0, 1))
+    assert raised.value.kind == kind
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files as Linux shows them")

@@ -25,7 +25,9 @@ def output(tmp_path):
 
 
 def die(output, how, *, alone=False):
-    """A process that has image `a` in the decoder of one thread and `b` in the model on another, and ends in the former."""
+    """A process that has image `a` in the decoder of one thread and `b` in the model on another, and ends in the
+    former.
+    """
     script = textwrap.dedent("""
         import ctypes, os, signal, sys, threading
         from labelbeam.transforms.workers.in_flight import open_notes
