@@ -29,7 +29,7 @@ from ..transforms.group_by_chunk import GroupByChunk
 from ..transforms.list_images import ListImages
 from ..transforms.skip_labelled import SkipLabelled
 from ..transforms.workers.driver_link import DriverLink
-from ..transforms.workers.in_flight import remove_notes
+from ..transforms.workers.in_flight import remove_journals
 from ..transforms.write_parts import WriteParts
 from .label_config import PreparedLabelConfig
 from .label_images import LabelReferences
@@ -144,7 +144,7 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
             raise JobIncompleteError(incomplete_message(record)) from error
         _note_end(job, {**facts, "status": "failed", "error": f"{type(error).__name__}: {error}"[:2000]})
         raise
-    remove_notes(job.spec.output)
+    remove_journals(job.spec.output)
     metrics = _metrics(result)
     record = read_record(job.spec.output, job.job_id)
     if loads := metrics.get("model_loads"):  # known only now: runners tell of metrics when all is done

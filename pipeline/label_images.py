@@ -27,7 +27,7 @@ class LabelReferences(beam.PTransform):
     Args:
       label_config: from `prepare_label_config`.
       execution: how the work is done.
-      output: the output folder with which notes are kept on images of which a process dies, so that the next start knows them;
+      output: the output folder below which journals of the images in flight are kept (`workers/in_flight.py`);
         None where none is kept.
       link: tells when to begin nothing new.
     """

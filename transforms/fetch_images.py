@@ -28,7 +28,7 @@ from .execution_options import ExecutionOptions
 from .fetch.options import DecodeOptions, ReadOptions
 from .fetch.prefetch import ReadAhead, Reserve
 from .fetch.read_bytes import read_bytes
-from .workers.in_flight import CrashNotes, open_notes
+from .workers.in_flight import InFlight, in_flight_of
 from .workers.malloc import keep_large_blocks
 
 # Reading checks its deadline itself wherever it can. Where it can't (names being resolved, network disks, clients of
@@ -53,7 +53,7 @@ class FetchImages(beam.PTransform):
       options: limits and patience of reading, and how far ahead to work.
       decode: how images are decoded.
       read: reads an image's bytes; for tests, or for sources that `read_bytes` doesn't know. Must be picklable.
-      output: the output folder with which notes on crashes are kept (`crash_notes.py`); None keeps none.
+      output: the output folder below which journals are kept (`workers/in_flight.py`); None keeps none.
     """
 
     def __init__(
@@ -80,15 +80,15 @@ class _FetchDoFn(beam.DoFn):
         self._decode = decode
         self._read = read
         self._output = output
-        self._notes = None
+        self._in_flight = in_flight_of(None)
         self._fetcher = None
         self._ahead = None
 
     def setup(self):
         keep_large_blocks()
         options = self._options
-        self._notes = open_notes(self._output)
-        self._fetcher = ImageFetcher(options, self._decode, self._read, self._notes)
+        self._in_flight = in_flight_of(self._output)
+        self._fetcher = ImageFetcher(options, self._decode, self._read, self._in_flight)
         # Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again.
         self._ahead = ReadAhead(
             self._fetch,
@@ -104,7 +104,7 @@ class _FetchDoFn(beam.DoFn):
         )
 
     def start_bundle(self):
-        self._notes.refresh()  # another worker may have died of an image of this bundle, which is now repeated here
+        self._in_flight.refresh()  # another worker may have died of an image of this bundle, which is now repeated here
 
     def process(self, reference: ImageReference, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
         self._ahead.submit((reference, timestamp, window))
@@ -117,8 +117,6 @@ class _FetchDoFn(beam.DoFn):
     def teardown(self):
         if self._ahead is not None:
             self._ahead.close()
-        if self._notes is not None:
-            self._notes.close()
 
     def _may_start(self, host: str | None) -> bool:
         return host is None or http_client.admit(host, self._options)
@@ -143,7 +141,7 @@ class ImageFetcher:
       options: limits and patience of reading.
       decode: how images are decoded.
       read: reads an image's bytes.
-      notes: of crashes; the caller closes them.
+      in_flight: is told what is worked on, and knows the images that aren't to be.
     """
 
     def __init__(
@@ -151,12 +149,12 @@ class ImageFetcher:
         options: ExecutionOptions,
         decode: DecodeOptions,
         read: ReadBytes = read_bytes,
-        notes: CrashNotes | None = None,
+        in_flight: InFlight | None = None,
     ):
         self._options = options
         self._decode = decode
         self._read = read
-        self._notes = notes or open_notes(None)
+        self._in_flight = in_flight or in_flight_of(None)
         self._warned_of: set[type] = set()
 
     def fetch(self, reference: ImageReference, reserve: Reserve = lambda num_bytes: None) -> FetchedImage | FailedImage:
@@ -168,14 +166,14 @@ class ImageFetcher:
         """
         facts = ImageFacts()
         image_id = reference.image_id
-        if set_aside := self._notes.why_set_aside(image_id):
-            return FailedImage(reference, facts, set_aside.kind, set_aside.message)
+        if quarantine := self._in_flight.quarantined(image_id):
+            return FailedImage(reference, facts, *quarantine)
         try:
             data = self._read_bytes(reference, facts)
             image = self._decode_bytes(data, image_id, facts, reserve)
         except ImageError as error:
             return FailedImage(reference, facts, error.kind, error.message)
-        return FetchedImage(reference, facts, image.pixels, self._notes.is_suspect(image_id), image.area)
+        return FetchedImage(reference, facts, image.pixels, self._in_flight.runs_alone(image_id), image.area)
 
     def _read_bytes(self, reference: ImageReference, facts: ImageFacts) -> bytes:
         started = time.monotonic()
@@ -190,10 +188,10 @@ class ImageFetcher:
 
     def _decode_bytes(self, data: bytes, image_id: str, facts: ImageFacts, reserve: Reserve) -> DecodedImage:
         with self._as_image_errors("unsupported", "decoding"):
-            with self._notes.in_hand("open", [image_id]):
+            with self._in_flight.work("open", [image_id]):
                 opened = open_image(data, self._decode)
             reserve(opened.num_bytes_decoded)
-            with self._notes.in_hand("decode", [image_id]):
+            with self._in_flight.work("decode", [image_id]):
                 started = time.monotonic()
                 try:
                     image = opened.decode()

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.testing.util import assert_that, equal_to
-from labelbeam.transforms import detect
-from labelbeam.transforms.detect import Detect, DetectorHandler, DetectorLostError, LazyDetector
-from labelbeam.transforms.elements import FailedImage, FetchedImage, ImageFacts, ImageReference
+from labelbeam.transforms.detect import Detect, DetectorHandler
+from labelbeam.transforms.elements import METRICS_NAMESPACE, FailedImage, FetchedImage, ImageFacts, ImageReference
+from labelbeam.transforms.workers import batches
+from labelbeam.transforms.workers.loaded_detector import DetectorLostError, LoadedDetector
 
 from tests.fakes.detectors import FakeLoader
 
@@ -24,7 +25,7 @@ def run(images, loader=FakeLoader(), batch_size=4, check=lambda labelled: None):
     labelled = pipeline | beam.Create(images, reshuffle=False) | Detect(DetectorHandler(loader, batch_size))
     assert_that(labelled, check)
     result = pipeline.run()
-    found = result.metrics().query(MetricsFilter().with_namespace(detect.METRICS_NAMESPACE))
+    found = result.metrics().query(MetricsFilter().with_namespace(METRICS_NAMESPACE))
     return {m.key.metric.name: m.result for m in found["counters"]}
 
 
@@ -58,27 +59,36 @@ def test_nothing_to_do_loads_nothing(tmp_path):
     assert not (tmp_path / "log").exists()
 
 
+class KeepingLoader(FakeLoader):
+    """Loads a `FakeDetector` and keeps it, so that a test sees what it was given."""
+
+    def load(self):
+        global loaded
+        loaded = super().load()
+        return loaded
+
+
 def calls(handler, model, *images):
     """Runs a batch by hand; returns (sizes of the model's calls, scores or kinds of failure)."""
     model.detect([], [])
-    before = len(model._detector.batch_sizes)
+    before = len(loaded.batch_sizes)
     labelled = list(handler.run_inference(images, model))
-    return model._detector.batch_sizes[before:], [
+    return loaded.batch_sizes[before:], [
         image.kind if isinstance(image, FailedImage) else round(255 * float(image.detections.scores[0]))
         for image in labelled
     ]
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_next_ones_are_no_larger_than_what_fits():
-    handler = DetectorHandler(FakeLoader(memory_error_above=3), batch_size=8)
+    handler = DetectorHandler(KeepingLoader(memory_error_above=3), batch_size=8)
     model = handler.load_model()
     numbers = list(range(8))
     assert calls(handler, model, *(fetched(i, i) for i in numbers)) == ([8, 4, 2, 2, 2, 2], numbers)
     assert calls(handler, model, *(fetched(i, i) for i in numbers)) == ([2, 2, 2, 2], numbers)
 
 
-def test_a_image_that_does_not_fit_alone_fails_alone_and_says_nothing_of_batches():
-    handler = DetectorHandler(FakeLoader(memory_error_pixels=100), batch_size=4)
+def test_an_image_that_does_not_fit_alone_fails_alone_and_says_nothing_of_batches():
+    handler = DetectorHandler(KeepingLoader(memory_error_pixels=100), batch_size=4)
     model = handler.load_model()
     batch = [fetched(0, 0), fetched(1, 1), fetched(2, 2, size_hw=(20, 20)), fetched(3, 3)]
     assert calls(handler, model, *batch) == ([4, 2, 2, 1, 1], [0, 1, "out_of_memory", 3])
@@ -97,7 +107,7 @@ def test_malformed_results_are_a_failure_of_their_image():
 
 
 def test_images_that_run_alone_are_given_to_the_model_alone():
-    handler = DetectorHandler(FakeLoader(), batch_size=4)
+    handler = DetectorHandler(KeepingLoader(), batch_size=4)
     images = [fetched(i, i) for i in range(5)]
     images[1].runs_alone = images[3].runs_alone = True
     sizes, scores = calls(handler, handler.load_model(), *images)
@@ -106,7 +116,7 @@ def test_images_that_run_alone_are_given_to_the_model_alone():
 
 @pytest.mark.parametrize("error", [EOFError(), ConnectionRefusedError("gone")])
 def test_images_are_not_to_blame_if_the_process_of_a_shared_detector_ends(error):
-    class LostModel(LazyDetector):
+    class LostModel(LoadedDetector):
         def detect(self, *_):
             raise error
 
@@ -123,7 +133,7 @@ def test_a_detector_that_cannot_be_loaded_fails_the_job_not_the_image():
 
 
 def test_each_load_is_reported_once():
-    model = LazyDetector(FakeLoader())
+    model = LoadedDetector(FakeLoader())
     assert model.take_load() is None
     model.detect([], [])
     cost = model.take_load()
@@ -140,7 +150,7 @@ def assert_batch_sizes(images, batch_size, expected):
 
 def test_batches_are_full_by_count_or_by_bytes(monkeypatch):
     assert_batch_sizes([fetched(i, 1) for i in range(10)], 4, [2, 4, 4])
-    monkeypatch.setattr(detect, "MAX_BATCH_BYTES", 3 * 4 * 6 * 3)  # three images' worth
+    monkeypatch.setattr(batches, "MAX_BATCH_BYTES", 3 * 4 * 6 * 3)  # three images' worth
     assert_batch_sizes([fetched(i, 1) for i in range(10)], 8, [1, 3, 3, 3])
     assert_batch_sizes([fetched(i, 1, (40, 60)) for i in range(3)], 8, [1, 1, 1])  # larger than the bound: alone
 

@@ -1,8 +1,8 @@
 """What workers on the driver's machine tell the driver while a job runs, and the driver them, through a local folder.
 
-Runners show no counters, or stale ones, before a job ends; a byte appended to a small file works on all that run here. Workers
-on other machines don't see the folder and tell nothing: then the parts in the output folder are what can be counted. Never
-more than information: nothing that must be right depends on it.
+Runners show no counters, or stale ones, before a job ends; a byte appended to a small file works on all that run here.
+Workers on other machines don't see the folder and tell nothing: then the parts in the output folder are what can be
+counted. Never more than information: nothing that must be right depends on it.
 """
 
 import os
@@ -42,15 +42,15 @@ class DriverLink:
 
 
 class Tally:
-    """Appends to a file of its own: one byte an image. What has been written survives whatever happens to the worker; that is done
-    a few times a second: a system call an image makes the calling thread wait for those that decode."""
+    """Appends to a file of its own: one byte an image. What has been written survives whatever happens to the worker;
+    that is done a few times a second: a system call an image makes the calling thread wait for those that decode."""
 
     def __init__(self, folder: str | None):
         self._file = None
         self._unwritten = bytearray()
         self._next_write = 0.0
         if folder is not None and os.path.isdir(folder):
-            self._file = open(os.path.join(folder, uuid.uuid4().hex), "ab", buffering=0)
+            self._file = Path(folder, uuid.uuid4().hex).open("ab", buffering=0)
 
     def add(self, word: bytes, times: int = 1) -> None:
         if self._file is not None and times:
@@ -76,6 +76,7 @@ class TallyReader:
     """Adds up what all workers tell; each byte is read once."""
 
     def __init__(self, link: DriverLink):
+        assert link.folder is not None, "of a driver"
         self._folder = Path(link.folder)
         self._offsets: dict[str, int] = {}
         self._counts: Counter[bytes] = Counter()

@@ -24,4 +24,4 @@ def keep_large_blocks() -> bool:
     if not (hasattr(libc, "gnu_get_libc_version") and hasattr(libc, "mallopt")):
         return False
     settings = ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, _KEPT_BYTES), (_M_ARENA_MAX, 1))
-    return all([libc.mallopt(name, value) for name, value in settings])
+    return [libc.mallopt(name, value) for name, value in settings] == [1, 1, 1]  # each is tried

@@ -1,208 +1,143 @@
-"""What processes that died left behind, and what follows for the images that they had in hand.
+"""What follows for the images that were in flight when a process died: they run alone, are quarantined, or get less
+memory.
 
-A process keeps two files while it works (see `crash_notes.py`, which writes them): `<name>.notes`, a table of the images that
-its threads have in hand, locked as long as the process lives, and `<name>.dump`, to which faulthandler writes when a fatal signal
-ends it. A dump that isn't empty is a crash. A process that was killed (SIGKILL, by a person, a scheduler or the kernel's
-out-of-memory killer) leaves an empty one, and nothing follows for its images.
-
-Not for exceptions, which never end a process: see `detect.py` and `fetch_images.py`.
+`read_death` reads the journal of a dead process, which `in_flight.py` has written; `judge` draws the conclusions from
+all.
 """
 
-import fcntl
-import logging
-import re
-import struct
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
-from ..elements import ImageFailure
+from ...labelset.rows import ErrorKind
 
 Stage = Literal["open", "decode", "model"]  # "open": its header is read
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
-NOTES_SUFFIX, DUMP_SUFFIX = ".notes", ".dump"
+# How a journal's lines begin, after a first line of JSON: work on images begins, ends; the model doesn't answer for
+# images; how much of the memory that the process may have is in use, in percent. At a fatal signal, faulthandler adds
+# its own.
+BEGIN, END, HANGS, MEMORY, CRASH = "+", "-", "?", "~", "Fatal Python error: "
 
-# An image in hand: the thread (threading.get_ident), 1 + the index of the stage (0: nobody's entry), the image id.
-ENTRY = struct.Struct("<QB7x16s")
-_MAX_BYTES = 16 << 20  # of a file that is read: half a million images in hand; dumps are much smaller
-
-# faulthandler's words; the rest it calls by the signal's own name or number
-_SIGNALS = {
-    "Segmentation fault": "SIGSEGV",
-    "Floating-point exception": "SIGFPE",
-    "Floating point exception": "SIGFPE",
-    "Aborted": "SIGABRT",
-    "Bus error": "SIGBUS",
-    "Illegal instruction": "SIGILL",
-}
-_CAUSE = re.compile(r"^Fatal Python error: (.+)$", re.MULTILINE)
-_CRASHED_THREAD = re.compile(r"^Current thread 0x([0-9a-fA-F]+)", re.MULTILINE)
-
-_log = logging.getLogger(__name__)
-
-
-class InHand(NamedTuple):
-    """An image that a thread was busy with."""
-
-    thread_id: int
-    stage: Stage
-    image_id: str
+MAX_HALVINGS = 4  # of the budgets; deaths by lack of memory after that count as all others
+_MEMORY_SHORT_PERCENT = 75
+_SIGNALS = {"Segmentation fault": "SIGSEGV", "Aborted": "SIGABRT", "Bus error": "SIGBUS"}  # in faulthandler's words
+_ID_LENGTH = 32
 
 
 @dataclass(frozen=True)
-class Crash:
-    """A process that died of a fatal signal: the signal, and the images that may have been the cause, by stage."""
+class Death:
+    """A process that died at its work.
 
-    signal: str
+    Attributes:
+      cause: what it died of, for a person.
+      candidates: ids of the images that may have been the cause, and their stages.
+      memory_event: None if it wasn't lack of memory. Processes that died of one event name the same.
+    """
+
+    cause: str
     candidates: Mapping[str, Stage]
+    memory_event: str | None = None
+
+
+class Quarantine(NamedTuple):
+    """Why an image isn't to be worked on again."""
+
+    kind: ErrorKind
+    message: str
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What follows from crashes.
+    """What follows from deaths.
 
     Attributes:
-      suspects: ids of images that are to be worked on with nothing else in hand, so that the next crash tells.
-      set_aside: image id -> why it isn't to be touched again.
+      alone: ids of images to be worked on with nothing else in flight, so that the next death tells.
+      quarantined: image id -> why it isn't to be worked on again.
+      halvings: how many times the budgets of memory are to be halved.
     """
 
-    suspects: frozenset[str] = frozenset()
-    set_aside: Mapping[str, ImageFailure] = field(default_factory=dict)
+    alone: frozenset[str] = frozenset()
+    quarantined: Mapping[str, Quarantine] = field(default_factory=dict)
+    halvings: int = 0
 
 
-def judge(crashes: Iterable[Crash]) -> Verdicts:
-    """An image that may have been the cause of a crash is suspect; it is set aside after two, of one of which it was the only
-    possible cause. Suspects are worked on alone, so that comes of itself, and never to a bystander of another image's crashes.
-    """
-    crashes_of: dict[str, list[Crash]] = defaultdict(list)
-    sole = set()
-    for crash in crashes:
-        for image_id in crash.candidates:
-            crashes_of[image_id].append(crash)
-        if len(crash.candidates) == 1:
-            sole.update(crash.candidates)
-    set_aside = {
-        image_id: _failure(image_id, crashes_of[image_id]) for image_id in sole if len(crashes_of[image_id]) > 1
+def judge(deaths: Iterable[Death]) -> Verdicts:
+    """Candidates run alone from then on. One that was a candidate twice, once as the only one, is quarantined: never a
+    bystander of another image's deaths. For lack of memory no image is blamed as long as budgets can be halved."""
+    strikes: defaultdict[str, list[Death]] = defaultdict(list)
+    memory_events: set[str] = set()
+    for death in deaths:
+        if death.memory_event is not None and len(memory_events | {death.memory_event}) <= MAX_HALVINGS:
+            memory_events.add(death.memory_event)
+            continue
+        for image_id in death.candidates:
+            strikes[image_id].append(death)
+    quarantined = {
+        image_id: _quarantine(image_id, died)
+        for image_id, died in strikes.items()
+        if len(died) > 1 and any(len(death.candidates) == 1 for death in died)
     }
-    return Verdicts(frozenset(crashes_of.keys() - set_aside.keys()), set_aside)
+    return Verdicts(frozenset(strikes.keys() - quarantined.keys()), quarantined, len(memory_events))
 
 
-def _failure(image_id: str, crashes: list[Crash]) -> ImageFailure:
-    signals = " and ".join(sorted({crash.signal for crash in crashes}))
-    if all(crash.candidates[image_id] != "model" for crash in crashes):
-        kind, where = "unsupported", "while it was decoded"
-    else:
-        kind, where = "inference", "in the model"
-    return ImageFailure(
-        kind,
-        f"the process died {len(crashes)} times on this image ({signals} {where}), at least once with no "
-        "other in hand. It wasn't tried again",
+def _quarantine(image_id: str, deaths: list[Death]) -> Quarantine:
+    causes = " and ".join(sorted({death.cause for death in deaths}))
+    in_model = any(death.candidates[image_id] == "model" for death in deaths)
+    where = "in the model" if in_model else "while it was decoded"
+    return Quarantine(
+        "inference" if in_model else "unsupported",
+        f"the process died {len(deaths)} times on this image ({causes} {where}), at least once with no other in "
+        "flight. It wasn't tried again",
     )
 
 
-class PastCrashes:
-    """The crashes that the files of a folder tell of, each read once; removes what killed processes left there.
+def read_death(name: str, journal: str, oom_kills: int) -> Death | None:
+    """How the process of a journal died; None if somebody killed it, which says nothing of its images.
 
     Args:
-      folder: of the notes; may not exist. Not to be used by several threads at once.
-    """
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._read: dict[str, Crash | None] = {}  # by the notes' name; None for notes that can't be read
-
-    def judge(self) -> Verdicts:
-        """Reads what is new and judges all."""
-        for notes in sorted(self._folder.glob(f"*{NOTES_SUFFIX}")):
-            if notes.name not in self._read:
-                self._look_at(notes)
-        return judge(crash for crash in self._read.values() if crash is not None)
-
-    def _look_at(self, notes: Path) -> None:
-        dump = notes.with_suffix(DUMP_SUFFIX)
-        try:
-            with notes.open("rb") as file:
-                if not _lock_shared(file):  # its process lives, or is about to die: a dump may be half written
-                    return
-                text = _read_dump(dump)
-                if not text:
-                    remove_files(notes)
-                    return
-                self._read[notes.name] = crash = find_candidates(read_notes(file.read(_MAX_BYTES + 1)), text)
-        except FileNotFoundError:  # another process has just removed it
-            return
-        except (OSError, ValueError) as error:
-            self._read[notes.name] = None
-            _log.warning("%s: these notes of a process that died can't be read (%s); passed over.", notes, error)
-            return
-        _log.warning(
-            "A process died (%s) with %d images in hand that may have been the cause; each is tried alone, and set "
-            "aside if it happens again. Where it died: %s",
-            crash.signal,
-            len(crash.candidates),
-            dump,
-        )
-
-
-def _read_dump(dump: Path) -> str:
-    try:
-        with dump.open("rb") as file:
-            return file.read(_MAX_BYTES).decode("utf-8", "replace")
-    except FileNotFoundError:
-        return ""
-
-
-def _lock_shared(file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def remove_files(notes: Path) -> None:
-    """Removes a process's two files, those of them that exist."""
-    notes.with_suffix(DUMP_SUFFIX).unlink(missing_ok=True)
-    notes.unlink(missing_ok=True)
-
-
-def read_notes(data: bytes) -> list[InHand]:
-    """The entries of a table of notes.
+      name: the journal's.
+      journal: its text; the last line may be torn.
+      oom_kills: processes that this machine's out-of-memory killer has ended so far.
 
     Raises:
-      ValueError: if it isn't one, or is damaged.
+      ValueError: if it isn't a journal.
     """
-    if not data or len(data) % ENTRY.size or len(data) > _MAX_BYTES:
-        raise ValueError(f"{len(data)} bytes aren't a table of notes")
-    found = []
-    for thread_id, stage, image_id in ENTRY.iter_unpack(data):
-        if stage > len(STAGES):
-            raise ValueError(f"stage {stage}: expected at most {len(STAGES)}")
-        if stage:
-            found.append(InHand(thread_id, STAGES[stage - 1], image_id.hex()))
-    return found
+    first, _, rest = journal.partition("\n")
+    header = json.loads(first)
+    if not isinstance(header, dict) or not isinstance(header.get("oom_kills"), int):
+        raise ValueError(f"expected a journal, got {first[:80]!r}")
+    in_flight: dict[str, Stage] = {}
+    hanging: dict[str, str] = {}
+    crash, memory_percent = "", 0
+    for line in rest.splitlines():
+        sign, *words = line.split(" ")
+        ids = [word for word in words if len(word) == _ID_LENGTH]
+        if sign == BEGIN and (stage := _stage_of(words)) is not None:
+            in_flight.update(dict.fromkeys(ids, stage))
+        elif sign == END:
+            for image_id in ids:
+                in_flight.pop(image_id, None)
+                hanging.pop(image_id, None)
+        elif sign == HANGS and words:
+            hanging.update(dict.fromkeys(ids, f"no answer for {words[0]} s"))
+        elif sign == MEMORY and words and words[0].isdecimal():
+            memory_percent = int(words[0])
+        elif line.startswith(CRASH):
+            crash = line.removeprefix(CRASH)
+    # Headers are read while another image runs alone: they count where there is nothing else.
+    candidates: dict[str, Stage] = {i: stage for i, stage in in_flight.items() if stage != "open"} or in_flight
+    if crash:
+        memory_event = name if memory_percent >= _MEMORY_SHORT_PERCENT else None
+        return Death(_SIGNALS.get(crash, crash), candidates, memory_event)
+    if hanging:
+        return Death(max(hanging.values()), {i: stage for i, stage in in_flight.items() if i in hanging})
+    if oom_kills > header["oom_kills"]:
+        return Death("the out-of-memory killer", candidates, f"out-of-memory kill {header['oom_kills'] + 1}")
+    return None
 
 
-def find_candidates(in_hand: Iterable[InHand], dump: str) -> Crash:
-    """Those of the images in hand that may have caused a crash: the crashed thread's if it had some, else all.
-
-    A thread of TensorFlow's or of a codec's own has no images, and doesn't say whose work it did. Headers are not read by
-    several threads, and are read while a suspect has its turn: they count when there's nothing else.
-
-    Raises:
-      ValueError: if the dump isn't one of faulthandler's.
-    """
-    cause = _CAUSE.search(dump)
-    if cause is None:
-        raise ValueError("the dump doesn't say what happened")
-    in_hand = list(in_hand)
-    thread = _CRASHED_THREAD.search(dump)  # missing: no thread of Python's, or beyond the hundred that are dumped
-    guilty = (
-        [image for image in in_hand if thread and image.thread_id == int(thread[1], 16)]
-        or [image for image in in_hand if image.stage != "open"]
-        or in_hand
-    )
-    return Crash(_SIGNALS.get(cause[1], cause[1]), {image.image_id: image.stage for image in guilty})
+def _stage_of(words: Sequence[str]) -> Stage | None:
+    return next((stage for stage in STAGES if [stage] == words[:1]), None)
