@@ -5,37 +5,20 @@ for the schemes that need it.
 """
 
 import contextlib
-import io
 import os
 import stat
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, BinaryIO
 
 from .errors import UsageError
-from .uris import before_wildcard, is_local, scheme_of
+from .file_info import FileInfo
+from .uris import before_wildcard, is_in_store, is_local
 
 TEMPORARY_SUFFIX = (
     ".tmp"  # no `*.parquet` matches it, and readers of whole folders pass over names that begin with a dot
 )
-STORE_SCHEMES = frozenset({"s3", "gs"})  # what `object_stores` reads and writes
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    """A file that a listing has found.
-
-    Attributes:
-      path: path or URI.
-      size_in_bytes: bytes.
-      last_updated_in_seconds: Unix time of its last change; 0 where the filesystem doesn't tell.
-    """
-
-    path: str
-    size_in_bytes: int
-    last_updated_in_seconds: float = 0.0
 
 
 def write_atomically(path: str, data) -> None:
@@ -108,7 +91,7 @@ def create_exclusive(path: str, data) -> bool:
             os.unlink(temporary)
         _sync_folder(os.path.dirname(path))
         return True
-    if _in_store(path):
+    if is_in_store(path):
         return _stores().create(path, data)
     from apache_beam.io.filesystems import FileSystems
 
@@ -118,10 +101,6 @@ def create_exclusive(path: str, data) -> bool:
     return True
 
 
-def _in_store(path: str) -> bool:
-    return scheme_of(path) in STORE_SCHEMES
-
-
 def _stores():
     from . import object_stores
 
@@ -129,7 +108,7 @@ def _stores():
 
 
 def _upload(path: str, data) -> None:
-    if _in_store(path):
+    if is_in_store(path):
         _stores().write(path, data)
         return
     from apache_beam.io.filesystems import FileSystems
@@ -172,7 +151,7 @@ def read(path: str) -> bytes:
     if is_local(path):
         with open(path, "rb") as file:
             return file.read()
-    if _in_store(path):
+    if is_in_store(path):
         return _stores().read(path)
     from apache_beam.io.filesystems import FileSystems
 
@@ -186,8 +165,8 @@ def open_to_read(path: str) -> BinaryIO:
     """A seekable stream of a table's file. An object of a store is read whole: one request, where Beam makes a client and two."""
     if is_local(path):
         return open(path, "rb")
-    if _in_store(path):
-        return io.BytesIO(_stores().read(path))
+    if is_in_store(path):
+        return _stores().open_to_read(path)
     from apache_beam.io.filesystems import FileSystems
 
     return FileSystems.open(path, mime_type="application/octet-stream")
@@ -199,7 +178,7 @@ def delete(paths: Iterable[str]) -> None:
         if is_local(path):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-        elif _in_store(path):
+        elif is_in_store(path):
             _stores().delete(path)
         else:
             from apache_beam.io.filesystems import FileSystems
@@ -248,7 +227,7 @@ def list_below(folder: str, recursive: bool = True) -> Iterator[FileInfo]:
         yield from _list_local(folder, recursive)
         return
     start = folder.rstrip("/") + "/"
-    if _in_store(folder):
+    if is_in_store(folder):
         found = _stores().list_objects(start)
     else:
         found = _list_remote("".join(f"[{c}]" if c in "*?[" else c for c in start) + "**")
@@ -274,7 +253,7 @@ def _list_local(folder: str, recursive: bool) -> Iterator[FileInfo]:
 
 
 def _list_remote(pattern: str) -> list[FileInfo]:
-    if _in_store(pattern):
+    if is_in_store(pattern):
         found = _stores().list_objects(before_wildcard(pattern))
         return [file for file in found if fnmatchcase(file.path, pattern)]
     from apache_beam.io.filesystem import BeamIOError

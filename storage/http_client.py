@@ -1,74 +1,62 @@
-"""Reads one image over HTTP, with retries and a deadline that nothing a server does can stretch.
+"""Reads one file over HTTP with libcurl, with retries and a deadline that nothing a server does can stretch.
 
-How connections keep the deadline is `http_connections.py`; how much one host is asked for, `host_limits.py`. What can't be
-interrupted from Python (name resolution) is left to `ReadAhead`, which gives up the whole read. Redirects lead to http and
-https only, and only to what `ReadOptions` allows: from https down to http as well, unless `allow_schemes` leaves http out.
-Credentials of a URL never leave its origin (scheme, host and port).
-
-Not a general client: GET only, no cookies, whole bodies in memory.
+libcurl keeps the time limits, the size limit and the bounds of headers, speaks through proxies, decodes bodies and keeps connections.
+Redirects are followed here, one request each, because every hop has to obey `ReadOptions.allow_schemes` and the limit of its
+own host (`host_limits.py`), and because credentials of a URL never leave their origin (scheme, host and port).
 """
 
-import base64
 import contextlib
 import functools
-import http.client
-import itertools
-import random
+import math
+import os
+import re
 import socket
-import ssl
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from urllib.parse import unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-import urllib3
-from urllib3 import exceptions
-from urllib3.util import Url, parse_url
+import pycurl
 
-from ..transforms.elements import ImageError, ImageFacts
-from ..transforms.fetch.options import ReadOptions
+from .curl_handles import Handle, Handles
+from .errors import StorageError, check_own_resources, error_of_status
 from .host_limits import HostBusyError, HostLimits, HostRestsError, Slot
-from .http_connections import Deadline, current_deadline, send_get
+from .read_options import ReadOptions
 from .read_policy import check_scheme
-from .store_errors import RETRIED_STATUS, kind_of_status
+from .redaction import redact
+from .retry import Deadline
+from .size_limit import check_size, more_than
 
 MAX_REDIRECTS = 5
-_CHUNK_BYTES = 1 << 18
-_MAX_DRAINED_BYTES = 1 << 16  # a longer body that nobody wants costs more than a new connection
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_TO_ESCAPE = re.compile(r"[^\x21-\x7e]+")
 
-# One for the process, as the pools of connections are.
+# One each for the process: promises of hosts hold for all threads of it, and connections are shared.
 _host_limits = HostLimits()
+_handles = Handles()
 
 
-def get(url: str, options: ReadOptions, facts: ImageFacts) -> bytes:
+def get(url: str, options: ReadOptions, on_attempt: Callable[[], None] = lambda: None) -> bytes:
     """The body that a URL finally answers with.
 
     Args:
       url: `http` or `https`. A user name and password in it are used for the server that it names, and shown nowhere.
-      options: limits and patience.
-      facts: its `attempts` is counted up for every try that sends a request, the failed ones too.
+      options: limits and retry policy.
+      on_attempt: called for every try that sends a request, the failed ones too.
 
     Raises:
-      ImageError: `not_found` (404, 410), `forbidden` (401, 403, 407, 451, or what `options` don't allow), `timeout`
+      StorageError: `not_found` (404, 410), `forbidden` (401, 403, 407, 451, or what `options` don't allow), `timeout`
         (deadline, silence, 408, 504), `too_large`, `truncated` (the body ends early, each time it is asked for) or
         `unreachable` (everything else).
+      ResourcesError: if this process has no file descriptors left.
     """
-    deadline = Deadline(options.deadline_s)
-    token = current_deadline.set(deadline)
-    try:
-        for retry in itertools.count():
-            try:
-                return _get_once(url, options, facts, deadline)
-            except _WorthRetrying as failure:
-                error, pause_s = failure.error, failure.retry_after_s
-            if deadline.remaining_s() <= 0:
-                raise deadline.error()
-            pause_s = max(pause_s, random.uniform(0, options.backoff_s * 2**retry))
-            if retry == options.retries or pause_s >= deadline.remaining_s():
-                raise error
-            time.sleep(pause_s)
-    finally:
-        current_deadline.reset(token)
+    start = _parse(url)
+    return options.call(lambda deadline: _get_once(start, options, deadline, on_attempt))
+
+
+def close_idle() -> None:
+    """Closes the connections that nobody uses at the moment."""
+    _handles.close_idle()
 
 
 @functools.lru_cache(1024)  # asked for when an image is submitted, and again when it is fetched
@@ -90,162 +78,213 @@ def admitted(host: str) -> contextlib.AbstractContextManager[None]:
     return _host_limits.admitted(host)
 
 
-class _WorthRetrying(Exception):
-    def __init__(self, error: ImageError, retry_after_s: float = 0.0):
-        super().__init__(error)
-        self.error = error
-        self.retry_after_s = retry_after_s
+@dataclass(frozen=True)
+class _Url:
+    """A URL in parts: `text` is what libcurl gets, without credentials and fragment."""
+
+    text: str
+    scheme: str
+    host: str  # with the port, as it is counted and shown
+    name: str  # without the port
+    origin: tuple[str, str, int]
+    credentials: tuple[str, str] | None
 
 
-def _get_once(url: str, options: ReadOptions, facts: ImageFacts, deadline: Deadline) -> bytes:
-    target = start = _parsed(url, base=None)
-    for _ in range(MAX_REDIRECTS + 1):
+@dataclass
+class _Answer:
+    status: int
+    body: bytes
+    retry_after_s: float
+    location: str | None
+
+
+def _get_once(start: _Url, options: ReadOptions, deadline: Deadline, on_attempt: Callable[[], None]) -> bytes:
+    target = start
+    for hop in range(MAX_REDIRECTS + 1):
         check_scheme(target.scheme, options.allow_schemes)
-        credentials = start.auth if _origin(target) == _origin(start) else target.auth
+        if target.origin == start.origin:
+            target = replace(target, credentials=start.credentials)
         with _slot(target, options, deadline) as slot:
-            if target is start:
-                facts.attempts += 1
-            try:
-                response = _request(target, credentials, options, deadline)
-                try:
-                    if response.status == HTTPStatus.TOO_MANY_REQUESTS:
-                        slot.refused(_retry_after_s(response))
-                    location = _redirect(response)
-                    if location is None:
-                        return _body(response, options)
-                finally:
-                    _release(response)
-            except (exceptions.HTTPError, OSError) as error:
-                _raise_for(error, target, options, deadline)
-        target = _parsed(location, base=target)
-    raise ImageError("unreachable", f"more than {MAX_REDIRECTS} redirects, the last one to {target.host}")
+            if hop == 0:
+                on_attempt()
+            answer = _request(target, options, deadline)
+            if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+                slot.refused(answer.retry_after_s)
+        if answer.location is None:
+            if not 200 <= answer.status < 300:
+                text = f"HTTP status {_status_text(answer.status)}"
+                raise error_of_status(answer.status, text, answer.retry_after_s)
+            return answer.body
+        target = _parse(answer.location, redirected_by=target.name)
+    raise StorageError("unreachable", f"more than {MAX_REDIRECTS} redirects, the last one to {target.name}")
 
 
 @contextlib.contextmanager
-def _slot(target: Url, options: ReadOptions, deadline: Deadline) -> Iterator[Slot]:
-    host = target.netloc
+def _slot(target: _Url, options: ReadOptions, deadline: Deadline) -> Iterator[Slot]:
     try:
-        with _host_limits.slot(host, options.max_per_host, options.deadline_s, deadline.remaining_s()) as slot:
+        with _host_limits.slot(target.host, options.max_per_host, options.deadline_s, deadline.remaining_s()) as slot:
             yield slot
     except HostRestsError as error:
-        raise ImageError("unreachable", f"{host} {error} (HTTP status 429 Too Many Requests)") from error
+        raise StorageError("unreachable", f"{target.host} {error} (HTTP status 429 Too Many Requests)") from error
     except HostBusyError as error:
         raise deadline.error() from error
 
 
-def _redirect(response: urllib3.BaseHTTPResponse) -> str | None:
-    location = response.headers.get("Location") if response.status in (301, 302, 303, 307, 308) else None
-    # http.client reads headers as Latin-1; servers that don't escape non-ASCII paths send UTF-8.
-    return location and location.encode("latin-1").decode("utf-8", "replace")
-
-
-def _parsed(url: str, base: Url | None) -> Url:
-    try:
-        if base is not None:
-            url = urljoin(base._replace(auth=None).url, url)
-        parsed = parse_url(url)
-    except (exceptions.LocationParseError, ValueError) as error:
-        raise ImageError(
-            "unreachable", "malformed URL" if base is None else f"redirected by {base.host} to a malformed URL"
-        ) from error
-    if base is not None and parsed.scheme not in ("http", "https"):
-        # The scheme `file` would hand a server the files of the workers.
-        raise ImageError(
-            "forbidden", f"redirected by {base.host} to something other than http(s): {parsed.scheme or 'no scheme'}"
-        )
-    if not parsed.host:
-        raise ImageError(
-            "unreachable",
-            "not a URL with a host" if base is None else f"redirected by {base.host} to a URL without a host",
-        )
-    return parsed
-
-
-def _origin(url: Url) -> tuple[str | None, str | None, int]:
-    return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
-
-
-def _request(url: Url, credentials: str | None, options: ReadOptions, deadline: Deadline) -> urllib3.BaseHTTPResponse:
+def _request(url: _Url, options: ReadOptions, deadline: Deadline) -> _Answer:
+    """One GET, redirects not followed."""
     left_s = deadline.remaining_s()
     if left_s <= 0:
         raise deadline.error()
-    # `identity`: images are compressed already, and sha256 is to be that of the file.
-    headers = {"User-Agent": options.user_agent, "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
-    if credentials:
-        headers["Authorization"] = "Basic " + base64.b64encode(unquote_to_bytes(credentials)).decode("ascii")
-    timeout = urllib3.Timeout(total=left_s, connect=options.connect_timeout_s, read=options.read_timeout_s)
-    return send_get(url._replace(auth=None, fragment=None), headers, timeout, options.public_hosts_only)
-
-
-def _body(response: urllib3.BaseHTTPResponse, options: ReadOptions) -> bytes:
-    if not 200 <= response.status < 300:
-        error = ImageError(kind_of_status(response.status), f"HTTP status {_status_text(response)}")
-        if response.status in RETRIED_STATUS:
-            raise _WorthRetrying(error, _retry_after_s(response))
-        raise error
-    declared = response.headers.get("Content-Length", "")
-    if declared.isdecimal() and int(declared) > options.max_bytes:
-        raise ImageError("too_large", f"{int(declared):,} bytes, the limit is {options.max_bytes:,} (max_bytes)")
-    length = response.length_remaining  # None where the body says itself how long it is
-    if length is not None and length <= _CHUNK_BYTES and "Content-Encoding" not in response.headers:
-        return response.read()
-    chunks, num_bytes = [], 0
-    for chunk in response.stream(_CHUNK_BYTES):
-        num_bytes += len(chunk)
-        if num_bytes > options.max_bytes:
-            raise ImageError("too_large", f"more than {options.max_bytes:,} bytes, which is the limit (max_bytes)")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _release(response: urllib3.BaseHTTPResponse) -> None:
-    """Gives the connection back to the pool, if its body has been read or is short; else closes it."""
-    left = response.length_remaining
-    if left is not None and left <= _MAX_DRAINED_BYTES:
-        response.drain_conn()
+    handle = _handles.take((url.scheme, url.host, options.public_hosts_only))
+    curl = handle.curl
+    body = _Body(options.max_bytes)
+    curl.setopt(pycurl.URL, url.text)
+    curl.setopt(pycurl.USERAGENT, options.user_agent)
+    curl.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(left_s * 1000)))
+    curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(options.connect_timeout_s * 1000)))
+    curl.setopt(pycurl.LOW_SPEED_TIME, math.ceil(options.read_timeout_s))
+    curl.setopt(pycurl.MAXFILESIZE_LARGE, options.max_bytes)
+    curl.setopt(pycurl.WRITEFUNCTION, body.write)
+    if url.credentials is not None:
+        curl.setopt(pycurl.USERNAME, url.credentials[0])
+        curl.setopt(pycurl.PASSWORD, url.credentials[1])
+    try:
+        curl.perform()
+        answer = _answer(curl, body)
+    except pycurl.error as error:
+        curl_error = error
     else:
-        response.close()
-    response.release_conn()
+        if url.credentials is None:  # they stay in a handle
+            _handles.give_back(handle)
+        else:
+            curl.close()
+        return answer
+    try:
+        if body.is_too_large or curl_error.args[0] == pycurl.E_FILESIZE_EXCEEDED:
+            answer = _answer(curl, body)
+            if 200 <= answer.status < 300:
+                check_size(int(curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T)), options.max_bytes)
+                raise more_than(options.max_bytes)
+            return answer  # a long page about an error, which nobody wants
+        raise _error_of(curl_error, handle, url, options, deadline) from curl_error
+    finally:
+        curl.close()
 
 
-def _raise_for(error: Exception, url: Url, options: ReadOptions, deadline: Deadline) -> None:
-    if deadline.remaining_s() <= 0:
-        raise deadline.error() from error
-    where = url.host if url.port is None else f"{url.host}:{url.port}"
-    cause = next((arg for arg in (error.__cause__, *error.args) if isinstance(arg, Exception)), error)
-    if isinstance(error, exceptions.NameResolutionError):
-        unknown = ImageError("unreachable", f"the name {url.host} can't be resolved")
-        temporary = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
-        raise (_WorthRetrying(unknown) if temporary else unknown) from error
-    if isinstance(error, exceptions.NewConnectionError):
-        raise _WorthRetrying(ImageError("unreachable", f"no connection to {where}: {cause}")) from error
-    if isinstance(error, exceptions.ConnectTimeoutError):
+def _answer(curl: pycurl.Curl, body: "_Body") -> _Answer:
+    status = curl.getinfo(pycurl.RESPONSE_CODE)
+    location = curl.getinfo(pycurl.REDIRECT_URL) if 300 <= status < 400 else None
+    return _Answer(status, body.take(), curl.getinfo(pycurl.RETRY_AFTER) if status >= 400 else 0.0, location)
+
+
+class _Body:
+    """Takes what arrives, up to the limit. libcurl's own limit counts bytes before they are decoded; this one is for bombs."""
+
+    def __init__(self, max_bytes: int):
+        self._left = max_bytes
+        self._chunks: list[bytes] = []
+        self.is_too_large = False
+
+    def write(self, chunk: bytes) -> int:
+        self._left -= len(chunk)
+        if self._left < 0:
+            self.is_too_large = True
+            return 0
+        self._chunks.append(chunk)
+        return len(chunk)
+
+    def take(self) -> bytes:
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+
+def _error_of(error: pycurl.error, handle: Handle, url: _Url, options: ReadOptions, deadline: Deadline) -> StorageError:
+    """What one of libcurl's errors stands for. Raises ResourcesError or MemoryError if it's about this process."""
+    code, text = error.args[0], redact(" ".join(str(error.args[1]).split()))
+    where = url.host
+    match code:
+        case pycurl.E_URL_MALFORMAT | pycurl.E_UNSUPPORTED_PROTOCOL:
+            return StorageError("unreachable", "malformed URL")
+        case pycurl.E_OUT_OF_MEMORY:
+            raise MemoryError(text) from error
+        case pycurl.E_OPERATION_TIMEDOUT:
+            return _timeout(text, where, options, deadline)
+        case pycurl.E_COULDNT_RESOLVE_HOST:
+            message = f"the name {url.name} can't be resolved"
+            return StorageError("unreachable", message, retryable=_may_resolve_later(url.name))
+        case pycurl.E_COULDNT_CONNECT:
+            if handle.only_refused:
+                message = f"{url.name} has no public address, and only public hosts may be read (--public-hosts-only)"
+                return StorageError("forbidden", message)
+            number = handle.curl.getinfo(pycurl.OS_ERRNO)
+            check_own_resources(number, error)
+            return StorageError("unreachable", f"no connection to {where}: {os.strerror(number) if number else text}", True)
+        case pycurl.E_SSL_CONNECT_ERROR:
+            return StorageError("unreachable", f"no secure connection to {where}: {text}", retryable=True)
+        case pycurl.E_PEER_FAILED_VERIFICATION | pycurl.E_SSL_CERTPROBLEM:
+            return StorageError("unreachable", f"no secure connection to {where}: {text}")
+        case pycurl.E_PARTIAL_FILE:
+            return StorageError("truncated", f"{where} ended its answer early: {text}", retryable=True)
+        case pycurl.E_BAD_CONTENT_ENCODING | pycurl.E_WRITE_ERROR:
+            return StorageError("truncated", f"{where} sent a body that breaks its own Content-Encoding")
+        case pycurl.E_GOT_NOTHING | pycurl.E_RECV_ERROR | pycurl.E_SEND_ERROR | pycurl.E_FTP_WEIRD_SERVER_REPLY:
+            return StorageError("unreachable", f"the connection to {where} broke: {text}", retryable=True)
+        case _:
+            return StorageError("unreachable", f"{where}: {text}")
+
+
+def _timeout(text: str, where: str, options: ReadOptions, deadline: Deadline) -> StorageError:
+    if deadline.remaining_s() <= 0.001:  # libcurl counts in milliseconds
+        return deadline.error()
+    if "too slow" in text:
+        message = f"{where} sent nothing for {math.ceil(options.read_timeout_s)} s"
+    else:
         message = f"{where} did not accept a connection within {options.connect_timeout_s:g} s"
-        raise _WorthRetrying(ImageError("timeout", message)) from error
-    if isinstance(error, exceptions.ReadTimeoutError):
-        message = f"{where} sent nothing for {options.read_timeout_s:g} s"
-        raise _WorthRetrying(ImageError("timeout", message)) from error
-    if isinstance(error, exceptions.SSLError):
-        untrusted = ImageError("unreachable", f"no secure connection to {where}: {cause}")
-        raise (untrusted if isinstance(cause, ssl.SSLCertVerificationError) else _WorthRetrying(untrusted)) from error
-    if isinstance(cause, http.client.IncompleteRead):  # urllib3's too
-        raise _WorthRetrying(ImageError("truncated", f"{where} ended its answer early: {cause}")) from error
-    if isinstance(error, exceptions.DecodeError):
-        raise ImageError("truncated", f"{where} sent a body that breaks its own Content-Encoding") from error
-    if isinstance(error, (exceptions.ProtocolError, OSError)):
-        raise _WorthRetrying(ImageError("unreachable", f"the connection to {where} broke: {cause}")) from error
-    raise ImageError("unreachable", f"{where}: {type(error).__name__}: {cause}") from error
+    return StorageError("timeout", message, retryable=True)
 
 
-def _retry_after_s(response: urllib3.BaseHTTPResponse) -> float:
+def _may_resolve_later(name: str) -> bool:
+    """Whether the resolver itself had trouble, which libcurl doesn't tell from a name that doesn't exist."""
     try:
-        return urllib3.Retry().get_retry_after(response) or 0.0
-    except exceptions.InvalidHeader:
-        return 0.0
+        socket.getaddrinfo(name, None)
+    except socket.gaierror as error:
+        return error.errno == socket.EAI_AGAIN
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
-def _status_text(response: urllib3.BaseHTTPResponse) -> str:
+def _parse(url: str, redirected_by: str | None = None) -> _Url:
+    by = f"redirected by {redirected_by} to " if redirected_by else ""
     try:
-        return f"{response.status} {HTTPStatus(response.status).phrase}"
+        parts = urlsplit(url)
+        port = parts.port
+        name = (parts.hostname or "").encode("ascii" if parts.netloc.isascii() else "idna").decode()
+    except ValueError as error:
+        raise StorageError("unreachable", f"{by}a malformed URL" if by else "malformed URL") from error
+    scheme = parts.scheme.lower()
+    if by and scheme not in _DEFAULT_PORTS:
+        # The scheme `file` would hand a server the files of the workers.
+        raise StorageError("forbidden", f"{by}something other than http(s): {scheme or 'no scheme'}")
+    if not name or not parts.netloc:
+        raise StorageError("unreachable", f"{by}a URL without a host" if by else "not a URL with a host")
+    bracketed = f"[{name}]" if ":" in name else name
+    host = bracketed if port is None else f"{bracketed}:{port}"
+    path = _TO_ESCAPE.sub(lambda match: quote(match[0], errors="surrogatepass"), parts.path or "/")
+    query = _TO_ESCAPE.sub(lambda match: quote(match[0], errors="surrogatepass"), parts.query)
+    text = SplitResult(scheme, host, path, query, "").geturl()
+    return _Url(text, scheme, host, name, (scheme, name, port or _DEFAULT_PORTS.get(scheme, 0)), _credentials(parts))
+
+
+def _credentials(parts: SplitResult) -> tuple[str, str] | None:
+    user_info, at, _ = parts.netloc.rpartition("@")
+    if not at:
+        return None
+    user, _, password = user_info.partition(":")
+    return unquote(user), unquote(password)
+
+
+def _status_text(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
-        return str(response.status)
+        return str(status)

@@ -1,89 +1,109 @@
-"""Whole objects of S3 and Google Cloud Storage: read, written, listed and deleted with a patience that ends.
+"""Objects of S3, Google Cloud Storage and Azure, through obstore (Rust's object_store): read, written, listed, deleted.
 
-What may pass is tried again, with exponential backoff and jitter; what can't is said at once. Beam's filesystems do less
-well there: for S3 they make a client for each file, and when a store is down they wait for ten minutes without a word.
-Every other store is left to them: see `knows`.
+What may pass is tried again by the caller's `RetryPolicy`; what can't is said at once. Two kinds of callers: `get` reads an image and
+raises `StorageError`; all others are for what a job can't go on without (tables, logs, listings, weights), follow `STORE_POLICY` and
+raise `UsageError` for what the user has to mend, `OSError` for a store that doesn't answer.
 """
 
 import contextlib
 import contextvars
-import itertools
+import io
 import logging
-import random
-import time
+import re
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, BinaryIO, TypeVar
 
-from ..transforms.elements import ImageError, ImageFacts
-from ..transforms.fetch.options import ReadOptions
-from . import gcs_client, s3_client
-from .errors import UsageError
-from .files import FileInfo
-from .http_connections import Deadline
-from .store_errors import StoreError
+import obstore
+from obstore import exceptions
+
+from .errors import StorageError, UsageError, check_own_resources, error_of_status
+from .file_info import FileInfo
+from .read_options import ReadOptions
+from .redaction import redact
+from .retry import Deadline, RetryPolicy
+from .size_limit import check_size, join_chunks
+from .store_clients import locate
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# For what a job can't go on without: tables, listings. Long enough for a store's restart.
-PATIENCE = ReadOptions(max_bytes=1 << 40, deadline_s=180.0, retries=100, backoff_s=1.0)
-_IMPATIENCE_S = 5.0
+STORE_POLICY = RetryPolicy(deadline_s=180.0, retries=100, backoff_s=1.0)  # long enough for a store's restart
+_IMPATIENT_S = 5.0
+_RANGE_BYTES = 16 << 20  # of one request: what is larger is read in several, each with retries of its own
+_CHUNK_BYTES = 1 << 20
 _is_impatient: contextvars.ContextVar[bool] = contextvars.ContextVar("is_impatient", default=False)
-_MAX_PAUSE_S = 20.0
-_CLIENTS = {"s3": s3_client, "gs": gcs_client}
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_MESSAGE = re.compile(r"<Message>([^<]*)</Message>|\"message\": ?\"([^\"]*)\"")
+_CAUSE = re.compile(r"\b(?:message|error): \"([^\"]+)\"")
+_STORE_NAME = re.compile(r"^Generic \w+ error: (HTTP error: )?")
+_DURATION = re.compile(r" in [\d.]+[mµn]?s - (HTTP error: )?")
 
 
-def knows(uri: str) -> bool:
-    return _scheme(uri) in _CLIENTS
-
-
-def get_image(uri: str, options: ReadOptions, facts: ImageFacts) -> bytes:
-    """The bytes of an image.
+def get(uri: str, options: ReadOptions, on_attempt: Callable[[], None] = lambda: None) -> bytes:
+    """The bytes of an object that may be anything, an image by its list.
 
     Args:
-      uri: `s3://bucket/key` or `gs://bucket/name`.
-      options: limits and patience.
-      facts: its `attempts` is counted up for every try, the failed ones too.
+      uri: as in `s3://bucket/key`.
+      options: limits and retry policy.
+      on_attempt: called for every try, the failed ones too.
 
     Raises:
-      ImageError: `not_found`, `forbidden`, `timeout`, `unreachable`, `truncated` (each time it is asked for) or
-        `too_large`.
+      StorageError: `not_found`, `forbidden`, `timeout`, `unreachable`, `truncated` or `too_large`.
+      ResourcesError: if this process has no file descriptors left.
     """
-    client, bucket, key = _locate(uri)
-    deadline = Deadline(options.deadline_s)
 
-    def get() -> bytes:
-        facts.attempts += 1
-        return client.get(bucket, key, options, deadline)
+    def read(deadline: Deadline) -> bytes:
+        on_attempt()
+        with _storage_errors():
+            store, key = locate(uri, options, deadline.remaining_s())
+            found = obstore.get(store, key)
+            size = found.meta["size"]
+            check_size(size, options.max_bytes)
+            if size <= _CHUNK_BYTES:
+                return found.bytes().to_bytes()
+            return join_chunks(found.stream(_CHUNK_BYTES), options.max_bytes)
 
-    return _with_retries(get, options, deadline)
+    return options.call(read)
 
 
 def read(uri: str) -> bytes:
-    """The whole content of a small object.
+    """The whole content of an object, however long that takes: only silence is limited.
 
     Raises:
       FileNotFoundError: if there is none.
       UsageError, OSError: as `write`.
     """
-    client, bucket, key = _locate(uri)
-    try:
-        return _patiently(lambda deadline: client.get(bucket, key, PATIENCE, deadline), "read", uri)
-    except _NotFoundError as error:
-        raise FileNotFoundError(uri) from error
+    with open_to_read(uri) as file:
+        return file.read()
+
+
+def open_to_read(uri: str) -> BinaryIO:
+    """A seekable stream of an object. Its first request tells size and version; what is read then is of that version.
+
+    Raises:
+      FileNotFoundError: if there is none.
+      UsageError, OSError: as `write`.
+    """
+    return io.BufferedReader(_ObjectReader(uri), 1 << 16)
 
 
 def write(uri: str, data) -> None:
     """Makes an object of `data` (bytes-like), or replaces it: afterwards it is there whole, or as it was before.
 
     Raises:
-      UsageError: if the store refuses: there's no such bucket, no permission, no client installed.
-      OSError: if the store can't be reached, or fails, for `PATIENCE.deadline_s`.
+      UsageError: if the store refuses: there's no such bucket, no permission.
+      OSError: if the store can't be reached, or fails, for as long as `STORE_POLICY` says.
     """
-    client, bucket, key = _locate(uri)
-    data = bytes(data)
-    _patiently(lambda _: client.put(bucket, key, data, PATIENCE), "written", uri)
+    data = memoryview(data).cast("B")
+
+    def put(deadline: Deadline) -> None:
+        store, key = locate(uri, STORE_POLICY)
+        obstore.put(store, key, data)
+
+    _call(put, "written", uri)
 
 
 def create(uri: str, data) -> bool:
@@ -91,23 +111,32 @@ def create(uri: str, data) -> bool:
 
     A put whose answer got lost is tried again; what is there then is compared, so that it isn't taken for somebody else's.
     """
-    client, bucket, key = _locate(uri)
-    data = bytes(data)
-    tries = itertools.count()
+    data, is_retry = bytes(data), False
 
     def put(deadline: Deadline) -> bool:
-        first = next(tries) == 0
-        if client.put(bucket, key, data, PATIENCE, only_new=True):
-            return True
-        return not first and client.get(bucket, key, PATIENCE, deadline) == data
+        nonlocal is_retry
+        store, key = locate(uri, STORE_POLICY)
+        was_retry, is_retry = is_retry, True
+        try:
+            obstore.put(store, key, data, mode="create")
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
+            return was_retry and obstore.get(store, key).bytes().to_bytes() == data
+        return True
 
-    return _patiently(put, "created", uri)
+    return _call(put, "created", uri)
 
 
 def exists(uri: str) -> bool:
     """Whether there is an object of this name. Raises as `write`."""
-    client, bucket, key = _locate(uri)
-    return bool(key) and _patiently(lambda _: client.exists(bucket, key, PATIENCE), "looked for", uri)
+
+    def head(deadline: Deadline) -> bool:
+        store, key = locate(uri, STORE_POLICY)
+        try:
+            return bool(key) and bool(obstore.head(store, key))
+        except FileNotFoundError:
+            return False
+
+    return _call(head, "looked for", uri)
 
 
 def list_uris(prefix: str) -> Iterator[str]:
@@ -116,27 +145,35 @@ def list_uris(prefix: str) -> Iterator[str]:
 
 
 def list_objects(prefix: str) -> Iterator[FileInfo]:
-    """Like `list_uris`, with sizes in bytes and Unix times of their last change."""
-    client, bucket, key_prefix = _locate(prefix)
-    start = prefix[: len(prefix) - len(key_prefix)]
-    token = None
+    """Like `list_uris`, with sizes in bytes and Unix times of their last change. Goes on where it stopped if the store fails."""
+    start = prefix[: len(prefix) - len(prefix.split("://", 1)[1].partition("/")[2])]
+    wanted = prefix.removeprefix(start)
+    folder = wanted.rpartition("/")[0]  # obstore lists whole parts of names only
+    last: str | None = None
     while True:
-        page, token = _patiently(
-            lambda _, token=token: client.list_page(bucket, key_prefix, token, PATIENCE), "listed", prefix
-        )
-        yield from (FileInfo(start + key, num_bytes, changed.timestamp()) for key, num_bytes, changed in page)
-        if not token:
+
+        def next_page(deadline: Deadline, last: str | None = last) -> list[Any]:
+            store, _ = locate(start, STORE_POLICY)
+            return list(next(obstore.list(store, folder or None, offset=last, chunk_size=1000), []))
+
+        page = _call(next_page, "listed", prefix)
+        for found in page:
+            if found["path"].startswith(wanted):
+                yield FileInfo(start + found["path"], found["size"], found["last_modified"].timestamp())
+        if not page:
             return
+        last = page[-1]["path"]
 
 
 def delete(uri: str) -> None:
     """Removes an object; one that isn't there is no error. Raises as `write`."""
-    client, bucket, key = _locate(uri)
-    _patiently(lambda _: client.delete(bucket, key, PATIENCE), "deleted", uri)
 
+    def delete_once(deadline: Deadline) -> None:
+        store, key = locate(uri, STORE_POLICY)
+        with contextlib.suppress(FileNotFoundError):
+            obstore.delete(store, key)
 
-class _NotFoundError(UsageError):
-    """There is no such object, or no such bucket."""
+    _call(delete_once, "deleted", uri)
 
 
 @contextlib.contextmanager
@@ -149,40 +186,134 @@ def impatient() -> Iterator[None]:
         _is_impatient.reset(token)
 
 
-def _patiently(request: Callable[[Deadline], T], done: str, uri: str) -> T:
-    patience_s = min(_IMPATIENCE_S, PATIENCE.deadline_s) if _is_impatient.get() else PATIENCE.deadline_s
-    deadline = Deadline(patience_s)
+class _ObjectReader(io.RawIOBase):
+    """Reads ranges of an object, each with one request."""
+
+    def __init__(self, uri: str):
+        self._uri = uri
+        self._place = 0
+        self._start, self._data = 0, b""  # the range read last
+        self._size, self._version = -1, None
+        self._fetch(0, _RANGE_BYTES)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def readinto(self, buffer) -> int:
+        wanted = min(len(buffer), self._size - self._place)
+        if wanted <= 0:
+            return 0
+        if not self._start <= self._place < self._start + len(self._data):
+            self._fetch(self._place, max(wanted, _CHUNK_BYTES))
+        begin = self._place - self._start
+        data = self._data[begin : begin + wanted]
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def _fetch(self, start: int, length: int) -> None:
+        def get_range(deadline: Deadline) -> None:
+            store, key = locate(self._uri, STORE_POLICY)
+            options: Any = {"range": (start, start + min(length, _RANGE_BYTES))}
+            if self._version:
+                options["if_match"] = self._version
+            try:
+                found = obstore.get(store, key, options=options)
+            except exceptions.GenericError as error:
+                if self._size >= 0 or _status_of(error) != 416:  # the range of an empty object
+                    raise
+                found = obstore.get(store, key)
+            self._size, self._version = found.meta["size"], found.meta["e_tag"]
+            self._start, self._data = start, found.bytes().to_bytes()
+
+        _call(get_range, "read", self._uri)
+
+
+class _NotFoundError(UsageError, FileNotFoundError):
+    """There is no such object, or no such bucket."""
+
+
+def _call(request: Callable[[Deadline], T], done: str, uri: str) -> T:
+    policy = STORE_POLICY
+    if _is_impatient.get():
+        policy = replace(policy, deadline_s=min(_IMPATIENT_S, policy.deadline_s))
+
+    def attempt(deadline: Deadline) -> T:
+        with _storage_errors():
+            return request(deadline)
+
+    def warn(error: StorageError, deadline: Deadline) -> None:
+        _log.warning(
+            "%s can't be %s now, trying again for up to %.0f s: %s", uri, done, deadline.remaining_s(), error.message
+        )
+
     try:
-        return _with_retries(lambda: request(deadline), PATIENCE, deadline, f"{uri} can't be {done} now")
-    except ImageError as error:
-        # Not `from error`: what a job failed with is this sentence, not the innermost error of a client.
-        message = f"{uri} can't be {done}: {' '.join(error.message.split())}"
-        if getattr(error, "may_pass", True):
-            raise OSError(f"{message}. Tried for up to {patience_s:.0f} s")
+        return policy.call(attempt, warn)
+    except StorageError as error:
+        message = f"{uri} can't be {done}: {error.message}"
+        if error.retryable or error.kind == "timeout":
+            raise OSError(f"{message}. Tried for up to {policy.deadline_s:.0f} s") from None
         if error.kind in ("not_found", "forbidden"):
             message += ". See that the bucket exists, and that credentials and endpoint are those of its store"
-        raise (_NotFoundError if error.kind == "not_found" else UsageError)(message)
+        raise (_NotFoundError if error.kind == "not_found" else UsageError)(message) from None
 
 
-def _with_retries(request: Callable[[], T], options: ReadOptions, deadline: Deadline, warning: str | None = None) -> T:
-    for retry in itertools.count():
-        try:
-            return request()
-        except StoreError as error:
-            pause_s = random.uniform(0, min(options.backoff_s * 2 ** min(retry, 16), _MAX_PAUSE_S))
-            if not error.may_pass or retry == options.retries or pause_s >= deadline.remaining_s():
-                raise
-            if warning and retry == 0:
-                _log.warning("%s, trying again for up to %.0f s: %s", warning, deadline.remaining_s(), error.message)
-        time.sleep(pause_s)
+@contextlib.contextmanager
+def _storage_errors() -> Iterator[None]:
+    """obstore's errors as StorageErrors. They are coarse: what happened is told by their texts alone."""
+    try:
+        yield
+    except (StorageError, UsageError):
+        raise
+    except FileNotFoundError as error:
+        raise StorageError("not_found", _message_of(error)) from error
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+        raise StorageError("forbidden", _message_of(error)) from error
+    except exceptions.PreconditionError as error:
+        raise StorageError("truncated", "the object was replaced while it was read") from error
+    except (exceptions.BaseError, OSError, ValueError) as error:
+        raise _error_of_text(error) from error
 
 
-def _scheme(uri: str) -> str:
-    return uri.partition("://")[0].lower()
+def _error_of_text(error: Exception) -> StorageError:
+    text, message = str(error), _message_of(error)
+    check_own_resources(24 if "Too many open files" in text else None, error)
+    if status := _status_of(error):
+        return error_of_status(status, message)
+    if "kind: Timeout" in text or "TimedOut" in text or "operation timed out" in text:
+        return StorageError("timeout", message, retryable=True)
+    if "contained empty path segment" in text or "illegal character sequence" in text:
+        hint = "an object whose name has an empty, '.' or '..' part can't be read"
+        return StorageError("not_found", f"{hint}: {message}")
+    if "IncompleteBody" in text or "UnexpectedEof" in text:
+        return StorageError("truncated", message, retryable=True)
+    if "source: Header {" in text:  # an answer without its length: no store's
+        return StorageError("unreachable", message)
+    return StorageError("unreachable", message, retryable=isinstance(error, exceptions.GenericError))
 
 
-def _locate(uri: str) -> tuple:
-    """Client, bucket and key of `scheme://bucket/key`."""
-    scheme, _, rest = uri.partition("://")
-    bucket, _, key = rest.partition("/")
-    return _CLIENTS[scheme.lower()], bucket, key
+def _status_of(error: Exception) -> int | None:
+    found = _STATUS.search(str(error))
+    return int(found[1]) if found else None
+
+
+def _message_of(error: Exception) -> str:
+    """What is worth telling a person: the service's own message, else the first line of obstore's and its innermost cause."""
+    text = str(error)
+    if found := _MESSAGE.search(text):
+        return redact(found[1] or found[2])
+    line = " ".join(text.partition("\n\nDebug source:")[0].partition(": <")[0].split())
+    line = _DURATION.sub(": ", _STORE_NAME.sub("", line))
+    cause = _CAUSE.search(text)
+    return redact(f"{line} ({cause[1]})" if cause else line)

@@ -1,45 +1,26 @@
 """What may be read: lists are written by strangers, and workers can reach what strangers can't.
 
 `ReadOptions.allow_schemes` is checked for every image before anything is opened, and again for every redirect;
-`ReadOptions.public_hosts_only` for the very address that a connection is then made to. Not for inputs: what a user names
-(files, folders, containers and the lists themselves) is theirs to read.
+`ReadOptions.public_hosts_only` for the very address that a connection is then made to. What a user names (files, folders, containers
+and the lists themselves) is theirs to read.
 """
 
 import ipaddress
-import socket
 from collections.abc import Collection
 
-from ..transforms.elements import ImageError
+from .errors import StorageError
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def check_scheme(scheme: str, allowed: Collection[str] | None) -> None:
-    """Raises ImageError (`forbidden`) unless a scheme is among those allowed; None allows all."""
+    """Raises StorageError (`forbidden`) unless a scheme is among those allowed; None allows all."""
     if allowed is not None and scheme not in allowed:
-        raise ImageError(
+        raise StorageError(
             "forbidden",
             f"the scheme {scheme} isn't among those that may be read "
             f"({', '.join(sorted(allowed))}); if it may, say so with --allow-scheme",
         )
-
-
-def public_addresses(host: str, port: int) -> list[str]:
-    """The addresses of a host, in the resolver's order; those that aren't public are left out.
-
-    Whoever connects must connect to one of these addresses, not to the name: resolved again, it may have others.
-
-    Raises:
-      ImageError: `forbidden`, if none is public.
-      socket.gaierror: if the name can't be resolved.
-    """
-    found = dict.fromkeys(entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    public = [address for address in found if is_public(address)]
-    if not public:
-        raise ImageError(
-            "forbidden", f"{host} has no public address, and only public hosts may be read (--public-hosts-only)"
-        )
-    return public
 
 
 def is_public(address: str) -> bool:

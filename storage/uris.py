@@ -8,6 +8,7 @@ import posixpath
 import re
 from urllib.parse import unquote_to_bytes, urljoin
 
+STORE_SCHEMES = frozenset({"s3", "gs", "az", "abfs", "abfss"})
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -18,6 +19,11 @@ def is_http(uri: str) -> bool:
 def is_local(uri: str) -> bool:
     """Whether it's a path of this machine: it has no scheme. `absolute` makes a path of a `file://` URI."""
     return _SCHEME.match(uri) is None
+
+
+def is_in_store(uri: str) -> bool:
+    """Whether it's an object that `object_stores` reads and writes."""
+    return scheme_of(uri) in STORE_SCHEMES
 
 
 def has_wildcard(uri: str) -> bool:

@@ -6,7 +6,9 @@ Imports nothing heavy, so that options can be made and checked before Beam is lo
 from dataclasses import dataclass
 from typing import Literal
 
-from .fetch.options import MIB, DecodeOptions, ReadOptions, check_positive
+from ..storage.read_options import MIB, ReadOptions
+from ..storage.retry import check_positive
+from .fetch.options import DecodeOptions
 
 AUTO_BATCH_SIZE = 16  # images that a detector can keep its device busy with, few enough to hold decoded
 _HAND_OVERS = 8  # portions in which prefetched images are handed on

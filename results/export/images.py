@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-from ...storage.store_errors import image_error
 from ...storage.uris import absolute, scheme_of
 from ...transforms.elements import ImageError, ImageFacts, ImageReference
 from ...transforms.fetch.options import ReadOptions

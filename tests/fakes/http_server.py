@@ -49,6 +49,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 _DRIP_S = 0.05
+_LAST_MODIFIED = "Thu, 01 Jan 2026 00:00:00 GMT"  # stores say so, and when an object changed
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send_plain(404, b"no such file")
         self.send_response(200)
         self.send_header("Content-Length", str(len(body) + declare))
+        self.send_header("Last-Modified", _LAST_MODIFIED)
+        self.send_header("ETag", "\"1\"")
         self.end_headers()
         self.wfile.write(body)
         self.close_connection = bool(declare)
@@ -280,6 +283,8 @@ class _Handler(BaseHTTPRequestHandler):
     def answer_declares_huge(self, rest, earlier):
         self.send_response(200)
         self.send_header("Content-Length", str(10**12))
+        self.send_header("Last-Modified", _LAST_MODIFIED)
+        self.send_header("ETag", "\"1\"")
         self.end_headers()
         self.wfile.write(b"\xff\xd8\xff")
         self.server.owner._stopping.wait()
@@ -297,6 +302,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not rest:
             self.send_response(200)
             self.send_header("Content-Length", "1000")
+            self.send_header("Last-Modified", _LAST_MODIFIED)
+            self.send_header("ETag", "\"1\"")
             self.end_headers()
             self.wfile.write(bytes(100))
         self.reset()

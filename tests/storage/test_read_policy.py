@@ -1,10 +1,9 @@
 """What may be read, and that credentials show nowhere: through `read_bytes` against real local servers."""
 
-import logging
 import socket
 
 import pytest
-from labelbeam.storage import http_connections, proxies, read_policy
+from labelbeam.storage import curl_handles, http_client, read_policy
 from labelbeam.storage.read_policy import is_public
 from labelbeam.storage.redaction import redact, without_user_info
 from labelbeam.transforms.elements import ImageError, ImageFacts, ImageReference, MemberLocation
@@ -23,13 +22,15 @@ def server():
 
 
 @pytest.fixture(autouse=True)
-def fresh_pools(monkeypatch):
-    """No connection of an earlier test is used again, and no proxy of this machine."""
-    http_connections._pool_manager.cache_clear()
-    proxies.environment.cache_clear()
-    for name in ("http_proxy", "https_proxy", "no_proxy"):
+def environment(monkeypatch):
+    """No connection of an earlier test is used again, and no proxy of this machine; what a test sets is read anew."""
+    http_client.close_idle()
+    curl_handles.proxies.cache_clear()
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+    yield
+    curl_handles.proxies.cache_clear()
 
 
 def read(uri, location=None, **options):
@@ -117,22 +118,21 @@ class TestPublicHosts:
         assert read(url) == BODY
         assert read(url, public_hosts_only=True).kind == "forbidden"
 
-    def test_the_address_that_was_checked_is_the_one_connected_to(self, server, monkeypatch):
-        """A name that changes its address from one question to the next, as attackers' do."""
-        resolve, asked = socket.getaddrinfo, []
+    def test_the_address_that_is_checked_is_the_one_connected_to(self, server, monkeypatch):
+        """libcurl asks with the address of the socket that it is about to open: a name can't turn to another one in between."""
+        checked = []
+        monkeypatch.setattr(read_policy, "is_public", lambda address: checked.append(address) or address == "127.0.0.1")
+        assert read(f"http://localhost:{server.port}/files/a.jpg", public_hosts_only=True) == BODY
+        assert "127.0.0.1" in checked
+        assert read(f"http://127.0.0.2:{server.port}/files/a.jpg", public_hosts_only=True).kind == "forbidden"
+        assert checked[-1] == "127.0.0.2"
 
-        def rebinding(host, port, *args, **kwargs):
-            if host == "rebinding.example":
-                asked.append(host)
-                host = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
-            return resolve(host, port, *args, **kwargs)
-
-        monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-        monkeypatch.setattr(read_policy, "is_public", lambda address: address == "127.0.0.1")
-        assert read(f"http://rebinding.example:{server.port}/files/a.jpg", public_hosts_only=True) == BODY
-        assert asked == ["rebinding.example"]
-        http_connections._pool_manager.cache_clear()
-        assert read(f"http://rebinding.example:{server.port}/files/a.jpg", public_hosts_only=True).kind == "forbidden"
+    def test_a_connection_that_was_checked_is_used_again(self, server, monkeypatch):
+        monkeypatch.setattr(read_policy, "is_public", lambda address: True)
+        before = server.connections
+        for _ in range(3):
+            assert read(server.url("/files/a.jpg"), public_hosts_only=True) == BODY
+        assert server.connections == before + 1
 
     def test_redirects_are_checked(self, server, monkeypatch):
         monkeypatch.setattr(read_policy, "is_public", lambda address: address == "127.0.0.1")
@@ -161,7 +161,8 @@ class TestProxies:
     def test_is_left_out_for_hosts_that_the_environment_names(self, server, monkeypatch):
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
         assert read(server.url("/files/a.jpg")).kind == "unreachable"
-        proxies.environment.cache_clear()
+        http_client.close_idle()
+        curl_handles.proxies.cache_clear()
         monkeypatch.setenv("no_proxy", "127.0.0.1,example.org")
         assert read(server.url("/files/a.jpg")) == BODY
 
@@ -200,8 +201,3 @@ class TestCredentials:
     )
     def test_text(self, text, shown):
         assert redact(text) == shown
-
-    def test_logs_of_urllib3_at_their_most_talkative(self, server, caplog):
-        with caplog.at_level(logging.DEBUG):
-            read(server.url("/status/500?X-Amz-Signature=s3cret").replace("://", "://user:s3cret@"))
-        assert "/status/500?…" in caplog.text and "s3cret" not in caplog.text

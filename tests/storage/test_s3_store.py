@@ -8,9 +8,9 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from labelbeam.storage import files as output_files
 from labelbeam.storage import object_stores
-from labelbeam.storage.errors import UsageError
-from labelbeam.transforms.elements import ImageError, ImageFacts
-from labelbeam.transforms.fetch.options import ReadOptions
+from labelbeam.storage.errors import StorageError, UsageError
+from labelbeam.storage.read_options import ReadOptions
+from labelbeam.storage.retry import RetryPolicy
 from labelbeam.transforms.sources.find_files import find_files
 
 from tests.fakes.store_servers import free_port, moto_server, tcp_proxy
@@ -54,11 +54,12 @@ def bucket(moto, monkeypatch):
 
 
 def get(uri, **settings):
-    facts = ImageFacts()
+    attempts = []
     try:
-        return object_stores.get_image(uri, ReadOptions(backoff_s=0.01, **settings), facts), facts.attempts
-    except ImageError as error:
-        return error.kind, facts.attempts
+        options = ReadOptions(backoff_s=0.01, **settings)
+        return object_stores.get(uri, options, lambda: attempts.append(1)), len(attempts)
+    except StorageError as error:
+        return error.kind, len(attempts)
 
 
 def test_objects_are_written_read_listed_and_deleted(bucket):
@@ -138,8 +139,8 @@ def test_a_store_that_comes_back_is_waited_for(bucket, moto, monkeypatch):
 
 def test_a_store_that_stays_away_ends_in_one_sentence(bucket, monkeypatch):
     monkeypatch.setattr(FileSystems, "_pipeline_options", options(free_port()))
-    monkeypatch.setattr(object_stores, "PATIENCE", ReadOptions(deadline_s=0.5, backoff_s=0.05, retries=100))
-    with pytest.raises(OSError, match=r"/x can't be written: Could not connect to the endpoint URL.* Tried for"):
+    monkeypatch.setattr(object_stores, "STORE_POLICY", RetryPolicy(deadline_s=0.5, backoff_s=0.05, retries=100))
+    with pytest.raises(OSError, match=r"/x can't be written: .*: error sending request \(Connection refused\).* Tried for"):
         object_stores.write(f"{bucket}/x", b"x")
     kind, attempts = get(f"{bucket}/x", retries=2)
     assert (kind, attempts) == ("unreachable", 3)

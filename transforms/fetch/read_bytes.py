@@ -1,29 +1,28 @@
 """Reads the bytes of one image, wherever it lies, or says in the project's words why that can't be done.
 
-    local path, file://    plain `open`: Beam's local filesystem costs several times as much a file
-    http://, https://      `http_client`: pooled connections, retries, a hard deadline
-    s3://, gs://           `object_stores`: one client a process, retries, a deadline
-    hdfs://, azfs://, …    Beam's filesystems, with their own retries
-    inside a container     `containers.read_member`
-
-Not for lists of images or anything larger than memory; those are read in a stream by `list_images`.
+    local path, file://      plain `open`: Beam's local filesystem costs several times as much a file
+    http://, https://        `storage.http_client`
+    s3://, gs://, az://, …   `storage.object_stores`
+    hdfs://, azfs://, …      Beam's filesystems, with their own retries
+    inside a container       `containers.read_member`
 """
 
 import os
 import stat
+import time
 from urllib.parse import unquote_to_bytes
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
 from ...storage import http_client, object_stores
+from ...storage.errors import ResourcesError, StorageError
 from ...storage.read_policy import check_scheme
-from ...storage.store_errors import image_error
-from ...storage.uris import scheme_of
+from ...storage.size_limit import check_size, join_chunks
+from ...storage.uris import is_in_store, scheme_of
 from ..elements import ImageError, ImageFacts, ImageReference, MemberLocation
+from .image_errors import image_error
 from .options import ReadOptions
 
 _CHUNK_BYTES = 1 << 20
+_WAITS_FOR_RESOURCES_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFacts) -> bytes:
@@ -31,32 +30,55 @@ def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFact
 
     Args:
       reference: where the image is.
-      options: limits and patience.
+      options: limits and retry policy.
       facts: its `attempts` is counted up for every try, the failed ones too.
 
     Raises:
       ImageError: `not_found`, `forbidden` (by the storage, or by `options.allow_schemes`), `timeout`, `unreachable`,
         `too_large`, `truncated`, or `not_an_image` for what isn't a file at all (a folder, a pipe, a device).
       MemoryError: if there is no room for the bytes.
+      ResourcesError: if this process has run out of file descriptors or the like, and still has after half a minute.
     """
+    for wait_s in _WAITS_FOR_RESOURCES_S:
+        try:
+            return _read(reference, options, facts)
+        except ResourcesError:
+            http_client.close_idle()
+            time.sleep(wait_s)  # others end meanwhile, and close their files
+    return _read(reference, options, facts)
+
+
+def _read(reference: ImageReference, options: ReadOptions, facts: ImageFacts) -> bytes:
+    attempts = 0
+
+    def count_attempt() -> None:
+        nonlocal attempts
+        attempts += 1
+
+    try:
+        return _read_uri(reference, options, count_attempt)
+    except (ImageError, MemoryError, ResourcesError):
+        raise
+    except Exception as error:  # each filesystem's client has classes of its own; most carry the HTTP status
+        raise image_error(error) from error
+    finally:
+        facts.attempts += attempts
+
+
+def _read_uri(reference: ImageReference, options: ReadOptions, count_attempt) -> bytes:
     scheme = scheme_of(reference.uri)
     if reference.location is None:
         check_scheme(scheme, options.allow_schemes)
         if scheme in ("http", "https"):
-            return http_client.get(reference.uri, options, facts)
-        if object_stores.knows(reference.uri):
-            return object_stores.get_image(reference.uri, options, facts)
-    facts.attempts += 1
-    try:
-        if reference.location is not None:
-            return _read_member(reference.location, options.max_bytes)
-        if scheme == "file":
-            return _read_local(_local_path(reference.uri), options.max_bytes)
-        return _read_through_beam(reference.uri, options.max_bytes)
-    except (ImageError, MemoryError):
-        raise
-    except Exception as error:  # each object store's client has classes of its own; most carry the HTTP status
-        raise image_error(error) from error
+            return http_client.get(reference.uri, options, count_attempt)
+        if is_in_store(reference.uri):
+            return object_stores.get(reference.uri, options, count_attempt)
+    count_attempt()
+    if reference.location is not None:
+        return _read_member(reference.location, options.max_bytes)
+    if scheme == "file":
+        return _read_local(_local_path(reference.uri), options.max_bytes)
+    return _read_through_beam(reference.uri, options.max_bytes)
 
 
 def _local_path(uri: str) -> str:
@@ -65,7 +87,7 @@ def _local_path(uri: str) -> str:
         return uri
     host, slash, path = uri[len("file://") :].partition("/")
     if host not in ("", "localhost"):
-        raise ImageError(
+        raise StorageError(
             "unreachable",
             f"a file:// URI with another host's name, {host!r}: write file:///{path} for a file of the worker",
         )
@@ -76,9 +98,9 @@ def _read_local(path: str, max_bytes: int) -> bytes:
     status = os.stat(path)  # before opening: opening a pipe waits for a writer, opening a device may do anything
     if not stat.S_ISREG(status.st_mode):
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise ImageError("not_an_image", f"{what}, not an image file")
+        raise StorageError("not_a_file", f"{what}, not an image file")
     size = status.st_size
-    _check_size(size, max_bytes)
+    check_size(size, max_bytes)
     with open(path, "rb", buffering=0) as file:  # a buffer takes more system calls, and each hands over the GIL
         data = file.read(size)
         while len(data) < size and (more := file.read(size - len(data))):  # network disks may give less than they have
@@ -87,25 +109,17 @@ def _read_local(path: str, max_bytes: int) -> bytes:
 
 
 def _read_through_beam(uri: str, max_bytes: int) -> bytes:
-    chunks, num_bytes = [], 0
+    from apache_beam.io.filesystem import CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
+
     with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            num_bytes += len(chunk)
-            if num_bytes > max_bytes:
-                raise ImageError("too_large", f"more than {max_bytes:,} bytes, which is the limit (max_bytes)")
-            chunks.append(chunk)
-    return b"".join(chunks)
+        return join_chunks(iter(lambda: file.read(_CHUNK_BYTES), b""), max_bytes)
 
 
 def _read_member(location: MemberLocation, max_bytes: int) -> bytes:
     from ..sources.containers import read_member
 
-    _check_size(location.length, max_bytes)
+    check_size(location.length, max_bytes)
     data = read_member(location)
-    _check_size(len(data), max_bytes)  # a Parquet row tells its size only now
+    check_size(len(data), max_bytes)  # a Parquet row tells its size only now
     return data
-
-
-def _check_size(num_bytes: int, max_bytes: int) -> None:
-    if num_bytes > max_bytes:
-        raise ImageError("too_large", f"{num_bytes:,} bytes, the limit is {max_bytes:,} (max_bytes)")

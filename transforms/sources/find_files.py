@@ -23,7 +23,7 @@ from apache_beam.io.filesystem import BeamIOError, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from ...storage import object_stores
-from ...storage.uris import before_wildcard, has_wildcard, is_http, is_local
+from ...storage.uris import before_wildcard, has_wildcard, is_http, is_in_store, is_local
 from .inputs import Format, InputError, format_of
 
 _INSTALL = {"gs": "labelbeam[gcp]", "s3": "labelbeam[aws]", "hdfs": "apache-beam[hadoop]", "azfs": "apache-beam[azure]"}
@@ -56,7 +56,7 @@ def find_files(uri: str) -> Iterator[FoundFile]:
     if uri.count("/") == 2 and not is_local(uri):
         uri += "/"  # a bucket
     is_folder = uri.endswith("/") or _is_folder(uri, filesystem)
-    exists = object_stores.exists if object_stores.knows(uri) else filesystem.exists
+    exists = object_stores.exists if is_in_store(uri) else filesystem.exists
     if not is_folder and exists(uri):
         yield _named(uri)
     elif not is_folder and has_wildcard(uri):
@@ -155,7 +155,7 @@ def _list_below(start: str, folder: str, pattern: Sequence[str], filesystem: Fil
         prefix = start + before_wildcard(pattern[0])
         uris = (
             object_stores.list_uris(prefix)
-            if object_stores.knows(start)
+            if is_in_store(start)
             else (e.path for e in filesystem._list(prefix))
         )
         yield from (uri.removeprefix(start) for uri in uris)

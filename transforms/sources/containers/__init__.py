@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Protocol
 
-from ....storage.store_errors import image_error
 from ...elements import ImageError, ImageReference, MemberLocation
+from ...fetch.image_errors import image_error
 from ..inputs import InputError, ListOptions, format_of
 from . import parquet, tar, tfrecord
 
