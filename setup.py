@@ -61,10 +61,12 @@ setup(
         "Jinja2>=3.1",
         "keras>=3.10,<3.16",  # layers' arithmetic and weights files, checked up to here
         "numpy>=2",
+        "obstore>=0.11,<0.13",  # tells what happened by the texts of its errors alone
         "packaging>=22",
         "pillow>=12,<13",  # its registries of formats: docs/architecture.md, "Private APIs"
         "protobuf>=5",
         "pyarrow>=20",
+        "pycurl>=7.45.6",
         "PyYAML>=6",
         "rich>=13",
         "simplejpeg>=1.9",
@@ -73,10 +75,10 @@ setup(
         "urllib3>=2",
     ],
     extras_require={
-        "aws": ["apache-beam[aws]>=2.77,<3"],
+        "aws": ["apache-beam[aws]>=2.77,<3", "boto3>=1.36"],
         "evaluate": ["pycocotools>=2.0.8"],
         "export": ["scikit-image>=0.24"],
-        "gcp": ["apache-beam[gcp]>=2.77,<3", "google-cloud-storage>=3,<4"],
+        "gcp": ["apache-beam[gcp]>=2.77,<3", "google-auth>=2", "google-cloud-storage>=3,<4"],
         # Of apache-beam[gcp] what builds a Dataflow job offline; all of it would be 150 MB more.
         "check": ["pyarrow-stubs>=20", "pyright[nodejs]>=1.1.400", "ruff>=0.12"],
         "docs": ["mkdocs-material>=9.6,<10"],

@@ -14,8 +14,6 @@ from typing import Literal, NamedTuple
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from labelbeam.storage import object_stores
-from labelbeam.storage.s3_client import _client
-from labelbeam.transforms.elements import ImageFacts
 from labelbeam.transforms.execution_options import ExecutionOptions
 
 from benchmarks.figures import Figure, arguments, in_own_process, peak_mib, publish
@@ -36,7 +34,7 @@ class Cost(NamedTuple):
 
 def fill(port: int, images: int) -> list[str]:
     _set_options(port)
-    _client(object_stores.PATIENCE).create_bucket(Bucket=BUCKET)
+    _boto3_client(port).create_bucket(Bucket=BUCKET)
     uris = [f"s3://{BUCKET}/{i}.jpg" for i in range(images)]
     for uri in uris:
         object_stores.write(uri, os.urandom(IMAGE_BYTES))
@@ -56,7 +54,19 @@ def measure(way: Way, port: int, uris: list[str], threads: int) -> Cost:
 
 
 def _read_through_client(uri: str, options: ExecutionOptions) -> int:
-    return len(object_stores.get_image(uri, options, ImageFacts()))
+    return len(object_stores.get(uri, options))
+
+
+def _boto3_client(port: int):
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+        region_name="us-east-1",
+    )
 
 
 def _read_through_beam(uri: str) -> int:

@@ -7,8 +7,8 @@ the host that its connection leads to.
 import atexit
 import functools
 import os
-import ssl
 import socket
+import ssl
 import threading
 import urllib.request
 from collections import OrderedDict

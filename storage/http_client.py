@@ -217,7 +217,9 @@ def _error_of(error: pycurl.error, handle: Handle, url: _Url, options: ReadOptio
                 return StorageError("forbidden", message)
             number = handle.curl.getinfo(pycurl.OS_ERRNO)
             check_own_resources(number, error)
-            return StorageError("unreachable", f"no connection to {where}: {os.strerror(number) if number else text}", True)
+            return StorageError(
+                "unreachable", f"no connection to {where}: {os.strerror(number) if number else text}", True
+            )
         case pycurl.E_SSL_CONNECT_ERROR:
             return StorageError("unreachable", f"no secure connection to {where}: {text}", retryable=True)
         case pycurl.E_PEER_FAILED_VERIFICATION | pycurl.E_SSL_CERTPROBLEM:

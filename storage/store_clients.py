@@ -100,7 +100,9 @@ def _s3(bucket: str, options: "store_options.StoreOptions", common: Any) -> S3St
                 config["skip_signature"] = True
     if not {"region", "default_region"} & set(config) and not os.environ.get("AWS_REGION"):
         config["region"] = os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
-    if "endpoint" in config or any(os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")):
+    if "endpoint" in config or any(
+        os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    ):
         config.setdefault("endpoint", os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
         config.setdefault("virtual_hosted_style_request", False)
     return S3Store(bucket, config=config, credential_provider=provider, **common)
@@ -138,7 +140,13 @@ def _gcs(bucket: str, options: "store_options.StoreOptions", common: Any) -> GCS
         config.setdefault("base_url", emulator if "://" in emulator else f"http://{emulator}")
         config.setdefault("skip_signature", True)
     provider = _no_token if config.get("skip_signature") else None
-    if not {"skip_signature", "service_account", "service_account_key", "application_credentials", "bearer_token"} & set(config):
+    if not {
+        "skip_signature",
+        "service_account",
+        "service_account_key",
+        "application_credentials",
+        "bearer_token",
+    } & set(config):
         provider = _google_credentials(options.impersonate_service_account)
         if provider is None:
             provider, config["skip_signature"] = _no_token, True
@@ -169,7 +177,9 @@ def _google_credentials(impersonate: str | None) -> Callable[[], Any] | None:
     try:
         credentials, _ = google.auth.default(scopes=scopes)
     except DefaultCredentialsError:
-        _log.warning("gs://: no credentials were found; buckets are read anonymously. `gcloud auth application-default login` makes some")
+        _log.warning(
+            "gs://: no credentials were found; buckets are read anonymously. `gcloud auth application-default login` makes some"
+        )
         return None
     if impersonate:
         principal, *delegates = reversed(impersonate.split(","))

@@ -3,7 +3,7 @@
 import functools
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import UsageError
@@ -17,7 +17,15 @@ _S3_OF_BEAM = {
 }
 _PREFIXES = {"aws": "s3", "s3": "s3", "gs": "gcs", "gcs": "gcs", "google": "gcs", "az": "azure", "azure": "azure"}
 _CLIENT_KEYS = frozenset(
-    {"allow_invalid_certificates", "proxy_url", "proxy_excludes", "root_certificate", "http1_only", "http2_only", "user_agent"}
+    {
+        "allow_invalid_certificates",
+        "proxy_url",
+        "proxy_excludes",
+        "root_certificate",
+        "http1_only",
+        "http2_only",
+        "user_agent",
+    }
 )
 
 Settings = tuple[tuple[str, Any], ...]
@@ -114,6 +122,15 @@ def _stores_that_know(key: str) -> tuple[str, ...]:
         return "s3", "gcs", "azure"
     if key in ("service_account", "service_account_key", "base_url", "bearer_token", "application_credentials"):
         return ("gcs",)
-    if key in ("account_name", "account_key", "sas_key", "tenant_id", "client_id", "client_secret", "use_emulator", "use_azure_cli"):
+    if key in (
+        "account_name",
+        "account_key",
+        "sas_key",
+        "tenant_id",
+        "client_id",
+        "client_secret",
+        "use_emulator",
+        "use_azure_cli",
+    ):
         return ("azure",)
     return ("s3",)

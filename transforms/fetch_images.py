@@ -19,6 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from ..detectors.device_share import processors
 from ..labelset.rows import ErrorKind
 from ..storage import http_client
+from ..storage.errors import ResourcesError
 from ..storage.redaction import redact
 from ..storage.uris import is_http
 from . import coders  # noqa: F401  registers them
@@ -117,6 +118,7 @@ class _FetchDoFn(beam.DoFn):
     def teardown(self):
         if self._ahead is not None:
             self._ahead.close()
+        http_client.close_idle()
 
     def _may_start(self, host: str | None) -> bool:
         return host is None or http_client.admit(host, self._options)
@@ -205,7 +207,7 @@ class ImageFetcher:
         """An error that nobody foresaw must not stop a job: the image fails alone, with a warning once a cause."""
         try:
             yield
-        except ImageError:
+        except (ImageError, ResourcesError):  # the latter is about this process: the job ends with its message
             raise
         except MemoryError as error:
             raise ImageError("out_of_memory", f"{doing} it ran out of memory") from error

@@ -140,7 +140,9 @@ def test_a_store_that_comes_back_is_waited_for(bucket, moto, monkeypatch):
 def test_a_store_that_stays_away_ends_in_one_sentence(bucket, monkeypatch):
     monkeypatch.setattr(FileSystems, "_pipeline_options", options(free_port()))
     monkeypatch.setattr(object_stores, "STORE_POLICY", RetryPolicy(deadline_s=0.5, backoff_s=0.05, retries=100))
-    with pytest.raises(OSError, match=r"/x can't be written: .*: error sending request \(Connection refused\).* Tried for"):
+    with pytest.raises(
+        OSError, match=r"/x can't be written: .*: error sending request \(Connection refused\).* Tried for"
+    ):
         object_stores.write(f"{bucket}/x", b"x")
     kind, attempts = get(f"{bucket}/x", retries=2)
     assert (kind, attempts) == ("unreachable", 3)

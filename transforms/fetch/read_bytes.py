@@ -1,10 +1,10 @@
 """Reads the bytes of one image, wherever it lies, or says in the project's words why that can't be done.
 
-    local path, file://      plain `open`: Beam's local filesystem costs several times as much a file
-    http://, https://        `storage.http_client`
-    s3://, gs://, az://, …   `storage.object_stores`
-    hdfs://, azfs://, …      Beam's filesystems, with their own retries
-    inside a container       `containers.read_member`
+local path, file://      plain `open`: Beam's local filesystem costs several times as much a file
+http://, https://        `storage.http_client`
+s3://, gs://, az://, …   `storage.object_stores`
+hdfs://, azfs://, …      Beam's filesystems, with their own retries
+inside a container       `containers.read_member`
 """
 
 import os
