@@ -14,6 +14,7 @@ from typing import Literal
 
 from ...storage.uris import absolute, scheme_of
 from ...transforms.elements import ImageError, ImageFacts, ImageReference
+from ...transforms.fetch.image_errors import image_error
 from ...transforms.fetch.options import ReadOptions
 from ...transforms.fetch.read_bytes import read_bytes
 from ...transforms.sources.containers import index_members
