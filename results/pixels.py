@@ -4,9 +4,9 @@ import hashlib
 
 import numpy as np
 
-from ..storage.store_errors import image_error
 from ..transforms.decode.decoding import decode
 from ..transforms.elements import ImageError, ImageFacts, ImageReference
+from ..transforms.fetch.image_errors import image_error
 from ..transforms.fetch.options import DecodeOptions, ReadOptions
 from ..transforms.fetch.read_bytes import read_bytes
 from ..transforms.sources.containers import index_members
