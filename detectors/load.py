@@ -4,12 +4,14 @@
 travels to the workers. `DetectorSpec.load` runs there, once per process or device.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from ..storage.errors import UsageError, WeightsError
 from .config import DetectorConfig, Engine
 from .protocol import DetectOptions, Detector
+from .tiling.detector import TiledDetector
+from .tiling.options import TileOptions
 
 Precision = Literal["float32", "bfloat16"]
 SAVED_MODEL_BATCH_SIZE = 8  # with `auto`, where the signature takes several images: they are to have one size
@@ -30,6 +32,7 @@ class DetectorSpec:
       options: what is wanted of the detector.
       max_batch_size: images a call of the model at most, where it takes several; `auto` leaves it to the engine.
       processes: processes that load a detector on one machine, each with its share of processors and GPUs.
+      tiles: how large images are cut; None looks at whole images only.
     """
 
     config: DetectorConfig
@@ -42,6 +45,7 @@ class DetectorSpec:
     options: DetectOptions
     max_batch_size: int | Literal["auto"] = "auto"
     processes: int = 1
+    tiles: TileOptions | None = None
 
     def load(self) -> Detector:
         """Loads the detector; seconds to a minute.
@@ -49,6 +53,13 @@ class DetectorSpec:
         Raises:
           WeightsError: if the weights have vanished or changed since `prepare`.
         """
+        if self.tiles is None:
+            return self._load(self.options)
+        limit = max(self.options.max_detections, DetectOptions.max_detections)  # of a tile
+        detector = self._load(replace(self.options, max_detections=limit))
+        return TiledDetector(detector, self.tiles, self.options.max_detections)
+
+    def _load(self, options: DetectOptions) -> Detector:
         # TensorFlow and Keras: imported where a detector runs, not where a job is put together.
         from .device_share import take_share
 
@@ -60,7 +71,7 @@ class DetectorSpec:
             detector = KerasDetector(
                 self.config.network,
                 find_weights_file(self.config.network, self.weights),
-                self.options,
+                options,
                 precision=self.precision,
                 max_batch_size=self.max_batch_size,
             )
@@ -72,7 +83,7 @@ class DetectorSpec:
         folder = hub.resolve(self.weights)
         self._check_fingerprint(hub.fingerprint(folder))
         size = SAVED_MODEL_BATCH_SIZE if self.max_batch_size == "auto" else self.max_batch_size
-        return saved_model.SavedModelDetector(folder, self.options, max_batch_size=size)
+        return saved_model.SavedModelDetector(folder, options, max_batch_size=size)
 
     def _check_fingerprint(self, found: str) -> None:
         if found != self.fingerprint:
@@ -91,12 +102,13 @@ def prepare(
     options: DetectOptions = DetectOptions(),  # noqa: B008 - frozen
     max_batch_size: int | Literal["auto"] = "auto",
     processes: int = 1,
+    tiles: TileOptions | None = None,
 ) -> DetectorSpec:
     """Checks that this detector can do what is asked, without loading it.
 
     Args:
       weights: instead of the configuration's.
-      processes: see `DetectorSpec`.
+      processes, tiles: see `DetectorSpec`.
 
     Raises:
       UsageError: if the engine or the precision isn't to be had, or the weights aren't right (`WeightsError`).
@@ -107,6 +119,11 @@ def prepare(
         raise UsageError(
             f"--precision {precision}: a published graph runs in the precision it was exported in; "
             f"use --precision float32{', or --engine keras' * ('keras' in config.engines)}"
+        )
+    if tiles is not None and options.keep:
+        raise UsageError(
+            f"--keep {options.keep[0]}: is an output of one call of the model, and with --tiles an image takes many; "
+            "leave out one of the two"
         )
     expected, weights = None if weights else config.weights_sha256, weights or config.weights
     inspect = _inspect_keras if engine == "keras" else _inspect_saved_model
@@ -124,10 +141,11 @@ def prepare(
         weights,
         found.fingerprint,
         options.masks and found.has_masks,
-        found.takes_boxes,
+        found.takes_boxes and tiles is None,
         options,
         max_batch_size,
         processes,
+        tiles,
     )
 
 

@@ -1,0 +1,102 @@
+"""A detector that looks at large images tile by tile, behind the `Detector` protocol as any other."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..protocol import Detections, Detector
+from .grid import Window, tile_windows
+from .merge import rows_kept
+from .options import TileOptions
+
+TILES_AT_ONCE = 32  # tiles that are handed to the detector together: enough to fill its batches
+EDGE_SHARE = 0.01  # a box that comes so near to an inner edge, in sides of the tile, is cut by it
+ROWS_AT_ONCE = 20  # times the detections wanted: so many are kept, masks and all, until all tiles have been seen
+
+
+class TiledDetector:
+    """Any detector, given tiles of large images and the whole image as one more.
+
+    Args:
+      detector: sees the tiles; its own limit of detections is one of a tile.
+      tiles: how images are cut.
+      max_detections: of an image.
+    """
+
+    def __init__(self, detector: Detector, tiles: TileOptions, max_detections: int):
+        self._detector = detector
+        self._tiles = tiles
+        self._max_detections = max_detections
+
+    @property
+    def batches(self) -> bool:
+        return self._detector.batches
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """See `Detector.detect`. Tiles of several images share the detector's calls."""
+        found = [_ImageDetections(image.shape[:2], self._max_detections) for image in images]
+        views = list(self._views(images))
+        for start in range(0, len(views), TILES_AT_ONCE):
+            some = views[start : start + TILES_AT_ONCE]
+            pixels = [window.of(images[index]) for index, window in some]
+            for (index, window), detections in zip(some, self._detector.detect(pixels), strict=True):
+                found[index].add(window, detections)
+        return [image.merged() for image in found]
+
+    def _views(self, images: Sequence[np.ndarray]) -> Iterator[tuple[int, Window]]:
+        """Index of an image and what is seen of it, tiles first: those of all images have one size."""
+        for index, image in enumerate(images):
+            windows = tile_windows(image.shape[:2], self._tiles)
+            yield from ((index, window) for window in windows)
+            if len(windows) > 1 and self._tiles.whole_image:
+                yield index, Window(0, 0, *image.shape[:2])
+
+
+class _ImageDetections:
+    """What tiles have found in one image so far.
+
+    Args:
+      size_hw: of the image in pixels.
+      max_detections: of the image.
+    """
+
+    def __init__(self, size_hw: tuple[int, int], max_detections: int):
+        self._size = np.array(size_hw * 2, np.float32)
+        self._max_detections = max_detections
+        self._found: list[Detections] = []
+        self._cut: list[np.ndarray] = []
+
+    def add(self, window: Window, detections: Detections) -> None:
+        """Adds what was found in a window of the image."""
+        inside = detections.boxes_yxyx  # of the window, from 0 to 1
+        origin = np.array(window[:2] * 2, np.float32)
+        size = np.array(window[2:] * 2, np.float32) - origin
+        inner = np.array(window) != np.concatenate([np.zeros(2), self._size[:2]])
+        near = np.concatenate([inside[:, :2], 1 - inside[:, 2:]], axis=1) < EDGE_SHARE
+        self._found.append(replace(detections, boxes_yxyx=(inside * size + origin) / self._size))
+        self._cut.append((near & inner).any(axis=1))
+        if sum(map(len, self._found)) > ROWS_AT_ONCE * self._max_detections:
+            self._keep(self._rows()[: ROWS_AT_ONCE * self._max_detections // 2])
+
+    def merged(self) -> Detections:
+        """The image's detections, best first."""
+        if len(self._found) == 1 and len(self._found[0]) <= self._max_detections:
+            return self._found[0]
+        self._keep(self._rows()[: self._max_detections])
+        return self._found[0]
+
+    def _rows(self) -> np.ndarray:
+        boxes, class_ids, scores = (
+            np.concatenate([getattr(found, name) for found in self._found])
+            for name in ("boxes_yxyx", "class_ids", "scores")
+        )
+        return rows_kept(boxes * self._size, class_ids, scores, np.concatenate(self._cut))
+
+    def _keep(self, rows: np.ndarray) -> None:
+        def taken(name: str) -> np.ndarray:
+            return np.concatenate([getattr(found, name) for found in self._found])[rows]
+
+        masks = None if any(found.masks is None for found in self._found) else taken("masks")
+        self._cut = [np.concatenate(self._cut)[rows]]
+        self._found = [Detections(taken("boxes_yxyx"), taken("class_ids"), taken("scores"), masks)]
