@@ -11,7 +11,7 @@ from ..storage.errors import UsageError, WeightsError
 from .config import DetectorConfig, Engine
 from .protocol import DetectOptions, Detector
 from .tiling.detector import TiledDetector
-from .tiling.options import TileOptions
+from .tiling.options import TileOptions, tile_options
 
 Precision = Literal["float32", "bfloat16"]
 SAVED_MODEL_BATCH_SIZE = 8  # with `auto`, where the signature takes several images: they are to have one size
@@ -99,16 +99,19 @@ def prepare(
     engine: Engine = "saved_model",
     precision: Precision = "float32",
     weights: str | None = None,
-    options: DetectOptions = DetectOptions(),  # noqa: B008 - frozen
+    options: DetectOptions = DetectOptions(),
     max_batch_size: int | Literal["auto"] = "auto",
     processes: int = 1,
-    tiles: TileOptions | None = None,
+    tiles: int | Literal["auto"] | None = None,
+    tile_overlap: float = TileOptions.overlap,
+    tiles_only: bool = False,
 ) -> DetectorSpec:
     """Checks that this detector can do what is asked, without loading it.
 
     Args:
       weights: instead of the configuration's.
-      processes, tiles: see `DetectorSpec`.
+      processes: see `DetectorSpec`.
+      tiles, tile_overlap, tiles_only: see `tile_options`; with None, images aren't cut.
 
     Raises:
       UsageError: if the engine or the precision isn't to be had, or the weights aren't right (`WeightsError`).
@@ -141,11 +144,11 @@ def prepare(
         weights,
         found.fingerprint,
         options.masks and found.has_masks,
-        found.takes_boxes and tiles is None,
+        found.takes_boxes,
         options,
         max_batch_size,
         processes,
-        tiles,
+        None if tiles is None else tile_options(tiles, tile_overlap, tiles_only, config.input_size_hw),
     )
 
 

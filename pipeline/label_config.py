@@ -1,6 +1,6 @@
 """From a `LabelConfig` to a detector that has been found and checked: `prepare_label_config`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,13 @@ from .find_detector import find_detector
 from .settings import LabelConfig
 
 # What was done before there was such a setting: a label set without it has this value.
-_DEFAULTS = {"exif_orientation": "apply", "background_rgb": [255, 255, 255], "boxes_sha256": None, "keep": []}
+_DEFAULTS = {
+    "exif_orientation": "apply",
+    "background_rgb": [255, 255, 255],
+    "boxes_sha256": None,
+    "keep": [],
+    "tiles": None,
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ class PreparedLabelConfig:
             "exif_orientation": config.exif_orientation,
             "background_rgb": list(config.background_rgb),
             "boxes_sha256": self.boxes.sha256 if self.boxes else None,
+            "tiles": None
+            if detector.tiles is None
+            else {**asdict(detector.tiles), "size_hw": [*detector.tiles.size_hw]},
         }
 
     @property
@@ -117,6 +126,9 @@ def prepare_label_config(
             options=options,
             max_batch_size=execution.batch_size,
             processes=1 if execution.share_model else processes,
+            tiles=config.tiles,
+            tile_overlap=config.tile_overlap,
+            tiles_only=config.tiles_only,
         )
     if config.decode == "fast":
         _model_input(spec.config)  # which says so if the configuration lacks it

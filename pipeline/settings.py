@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from ..detectors.config import Engine
 from ..detectors.load import DetectorSpec, Precision
 from ..detectors.protocol import DetectOptions
+from ..detectors.tiling.options import TileOptions
 from ..labelset.rows import ERROR_KINDS, ErrorKind, MaskFormat
 from ..storage.errors import UsageError
 from ..transforms.execution_options import ExecutionOptions
@@ -40,6 +41,10 @@ class LabelConfig:
       exif_orientation: `apply` turns images as their EXIF data says, `ignore` leaves them as they are stored.
       background_rgb: the colour under transparent images, three numbers from 0 to 255.
       boxes: paths of Parquet or CSV tables with box prompts, which take the place of the detector's own proposals.
+      tiles: side in pixels of the tiles into which large images are cut; `auto` for the detector's input size; None
+        looks at whole images only. Not together with `keep`, `boxes` or `decode="fast"`.
+      tile_overlap: share of a tile's side that it has in common with the next.
+      tiles_only: without the whole image as one more tile, which finds what is larger than a tile.
 
     Raises:
       UsageError: if a value is out of its range; the message names it and what was expected.
@@ -61,6 +66,9 @@ class LabelConfig:
     exif_orientation: Literal["apply", "ignore"] = DecodeOptions.exif_orientation
     background_rgb: tuple[int, int, int] = DecodeOptions.background_rgb
     boxes: Sequence[str] = ()
+    tiles: int | Literal["auto"] | None = None
+    tile_overlap: float = TileOptions.overlap
+    tiles_only: bool = False
 
     def __post_init__(self):
         if not 0 <= self.min_score <= 1:
@@ -71,6 +79,12 @@ class LabelConfig:
         _one_of("--precision", self.precision, Precision)
         _one_of("--mask-format", self.mask_format, MaskFormat)
         _one_of("--decode", self.decode, Decoding)
+        if self.tiles is None and (self.tiles_only or self.tile_overlap != TileOptions.overlap):
+            raise UsageError("--tile-overlap and --tiles-only say how images are cut: give --tiles with them")
+        if self.tiles is not None and self.boxes:
+            raise UsageError("--boxes: box prompts belong to whole images; leave out --tiles")
+        if self.tiles is not None and self.decode == "fast":
+            raise UsageError("--decode fast: decodes large images smaller, which --tiles wants in full; use exact")
 
 
 @dataclass(frozen=True)

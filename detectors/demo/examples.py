@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from .network import STRIDE
-from .scenes import MAX_OBJECTS, Scene, draw_scene, tight_box
+from .scenes import MAX_OBJECTS, Scene, draw_scene
+from .toys import tight_box
 
 INPUT_SIZE = 384
 """Side of the square, in pixels, into which the detector letterboxes an image."""

@@ -72,7 +72,7 @@ def draw_large_scene(seed: int, *, size_hw: tuple[int, int] | None = None) -> La
 
 
 def patch_run_lengths(origin_yx: tuple[int, int], patch: np.ndarray, size_hw: tuple[int, int]) -> dict:
-    """COCO's uncompressed run-length encoding of a mask that is False outside of a patch, bool [h, w] at `origin_yx`."""
+    """COCO's uncompressed run-length encoding of a mask that is False outside of a patch, bool [h, w]."""
     x, y = np.nonzero(patch.T)
     cells = (x + origin_yx[1]) * size_hw[0] + y + origin_yx[0]  # down the columns
     breaks = np.flatnonzero(np.diff(cells) > 1)

@@ -57,6 +57,9 @@ def job_spec(args: argparse.Namespace) -> JobSpec:
             exif_orientation=args.exif_orientation,
             background_rgb=args.background,
             boxes=args.boxes or (),
+            tiles=args.tiles,
+            tile_overlap=args.tile_overlap,
+            tiles_only=args.tiles_only,
         ),
         ExecutionOptions(
             batch_size=args.batch_size,

@@ -2,8 +2,9 @@
 
 import argparse
 
+from ....detectors.tiling.options import TileOptions
 from .detectors import add_detector, add_verbose, add_weights_options
-from .values import batch_size, positive, price, rgb, scheme, seconds
+from .values import auto_or_positive, positive, price, rgb, scheme, seconds
 
 LABEL_EXAMPLES = """\
 examples:
@@ -163,7 +164,7 @@ def _add_detector_options(parser: argparse.ArgumentParser):
     add_weights_options(how)
     how.add_argument(
         "--batch-size",
-        type=batch_size,
+        type=auto_or_positive,
         default="auto",
         metavar="auto|N",
         help="images in a call of the model at most; auto: found by trying, up to 16 (default: %(default)s)",
@@ -174,6 +175,23 @@ def _add_detector_options(parser: argparse.ArgumentParser):
         metavar="TABLE",
         help="Parquet or CSV of uri and ymin, xmin, ymax, xmax (0 to 1) or x, y, w, h (pixels): label these boxes "
         "instead of the detector's own proposals (Mask R-CNN, --engine keras)",
+    )
+    how.add_argument(
+        "--tiles",
+        type=auto_or_positive,
+        metavar="auto|SIDE",
+        help="look at large images tile by tile, for small things in them: SIDE in pixels, auto for the detector's input "
+        "size (docs/large-images.md)",
+    )
+    how.add_argument(
+        "--tile-overlap",
+        type=float,
+        default=TileOptions.overlap,
+        metavar="SHARE",
+        help="share of a tile's side that it has in common with the next (default: a third)",
+    )
+    how.add_argument(
+        "--tiles-only", action="store_true", help="not the whole image as one more tile: nothing larger is wanted"
     )
     return how
 

@@ -32,7 +32,7 @@ def scheme(text: str) -> str:
     return text.lower()
 
 
-def batch_size(text: str) -> int | str:
+def auto_or_positive(text: str) -> int | str:
     return text if text == "auto" else positive(text)
 
 

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 from labelbeam.detectors.demo.dataset import coco_instances, run_lengths, write_scenes
-from labelbeam.detectors.demo.scenes import EVALUATION_SEEDS, TRAINING_SEEDS_START, draw_scene, tight_box
+from labelbeam.detectors.demo.large_scenes import draw_large_scene, patch_run_lengths
+from labelbeam.detectors.demo.scenes import EVALUATION_SEEDS, TRAINING_SEEDS_START, draw_scene
 from labelbeam.detectors.demo.shapes import CLASS_NAMES, polygon_distance, random_shape
+from labelbeam.detectors.demo.toys import tight_box
 from PIL import Image
 
 
@@ -111,3 +113,17 @@ def test_written_scenes(tmp_path):
     first = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in write_scenes(tmp_path / "again", [7, 8], with_truth=False)] == first
     assert not (tmp_path / "again" / "instances.json").exists()
+
+
+def test_large_scenes_follow_from_their_seed_and_keep_masks_as_patches():
+    scene, again = (draw_large_scene(3, size_hw=(700, 1000)) for _ in range(2))
+    np.testing.assert_array_equal(scene.image, again.image)
+    assert scene.image.shape == (700, 1000, 3) and len(scene.class_ids) >= 20
+    covered = np.zeros((700, 1000), np.int32)
+    for box, (origin_yx, patch) in zip(scene.boxes_yxyx, scene.masks, strict=True):
+        mask = np.zeros((700, 1000), bool)
+        mask[origin_yx[0] : origin_yx[0] + patch.shape[0], origin_yx[1] : origin_yx[1] + patch.shape[1]] = patch
+        assert tight_box(mask) == tuple(box)
+        assert patch_run_lengths(origin_yx, patch, (700, 1000)) == run_lengths(mask)
+        covered += mask
+    assert covered.max() == 1

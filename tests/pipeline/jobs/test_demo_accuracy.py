@@ -27,8 +27,10 @@ def coco_results(labels: Labels, image_ids: dict[str, int]) -> dict[str, list[di
     return results
 
 
-def average_precision(annotations: str, results: dict[str, list[dict]]) -> dict[str, float]:
-    """COCO AP@[.5:.95] of boxes and masks."""
+def average_precision(
+    annotations: str, results: dict[str, list[dict]], max_detections: int = 100
+) -> dict[str, float]:
+    """COCO AP@[.5:.95] of boxes and masks, with so many detections an image."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -37,10 +39,11 @@ def average_precision(annotations: str, results: dict[str, list[dict]]) -> dict[
         truth = COCO(annotations)
         for kind, rows in results.items():
             scorer = COCOeval(truth, truth.loadRes(rows), kind)
+            scorer.params.maxDets = [1, 10, max_detections]
             scorer.evaluate()
             scorer.accumulate()
-            scorer.summarize()
-            found[kind] = float(scorer.stats[0])
+            precision = scorer.eval["precision"][:, :, :, 0, -1]  # of objects of all sizes
+            found[kind] = float(precision[precision > -1].mean())
     return found
 
 
