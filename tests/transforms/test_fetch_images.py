@@ -153,7 +153,7 @@ class TestElements:
             "folder": "not_an_image",
         }
         assert set(kinds.values()) <= set(ERROR_KINDS)
-        assert "starts with '<html>sign in</html>'" in fetched["text"].message
+        assert "an HTML page" in fetched["text"].message
 
     def test_facts_of_a_image(self, fetched):
         data = png(1)

@@ -1,7 +1,7 @@
 """Where an image lies in the pixels that a detector is given, and how boxes get from the one to the other.
 
-A JPEG that is decoded at an eighth of its size comes in whole pixels: 4,001 columns become 501, whose last one is mostly
-padding. So what is 1 to the detector lies a little beyond the image's edge (on the left, if the image is mirrored).
+A JPEG that is decoded at an eighth of its size comes in whole pixels: 4,001 columns become 501, whose last one is
+A JPEG that is decoded at an eighth of its size comes in whole pixels: 4,001 columns become 501, whose last one is
 For images decoded in full both are the same.
 """
 
@@ -43,11 +43,11 @@ class ImageArea(NamedTuple):
 
     @property
     def _starts(self) -> np.ndarray:
-        return np.float64(self[:2] * 2)
+        return np.array([self.ymin, self.xmin] * 2)
 
     @property
     def _extents(self) -> np.ndarray:
-        return np.float64([self.ymax - self.ymin, self.xmax - self.xmin] * 2)
+        return np.array([self.ymax - self.ymin, self.xmax - self.xmin] * 2)
 
 
 WHOLE = ImageArea(0.0, 0.0, 1.0, 1.0)

@@ -1,7 +1,4 @@
-"""How an image is turned for its viewer: EXIF's orientations, as operations on arrays.
-
-The same turn is needed for pixels and for places among them, so both are here. Not for reading the tag: see `decode.py`.
-"""
+"""How an image is turned for its viewer: EXIF's orientations, as operations on arrays and on places in them."""
 
 from typing import NamedTuple
 
@@ -32,7 +29,8 @@ class Turn(NamedTuple):
 
     def size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) or (width, height) of the turned image."""
-        return size[::-1] if self.transposed else size
+        first, second = size
+        return (second, first) if self.transposed else (first, second)
 
     @property
     def inverse(self) -> "Turn":

@@ -8,7 +8,7 @@ import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that
-from labelbeam.transforms.decode import decoding as decode_module
+from labelbeam.transforms.decode import jpeg
 from labelbeam.transforms.decode.decoding import decode, open_image
 from labelbeam.transforms.decode.image_area import WHOLE
 from labelbeam.transforms.detect import Detect, DetectorHandler
@@ -173,13 +173,13 @@ class TestPastPillow:
     def assert_same_without(self, monkeypatch, data, options=DecodeOptions()):
         pixels = decode(data, options)
         with monkeypatch.context() as patch:
-            patch.setattr(decode_module, "simplejpeg", None)
+            patch.setattr(jpeg, "simplejpeg", None)
             np.testing.assert_array_equal(decode(data, options), pixels)
         return pixels
 
     @pytest.fixture(autouse=True)
     def installed(self):
-        if decode_module.simplejpeg is None:
+        if jpeg.simplejpeg is None:
             pytest.skip("simplejpeg isn't installed: there's nothing beside Pillow")
 
     @pytest.mark.parametrize("size_hw", [(1, 1), (7, 9), (61, 97), (480, 640)])

@@ -1,0 +1,53 @@
+"""TIFF's own tags: how an image is turned, whether it is a thumbnail, and memory for its pixels."""
+
+from typing import Any
+
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import TiffImageFile
+
+from ..elements import ImageError
+from .pillow_errors import as_image_errors
+
+_SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 255, 330, 50706
+_IS_REDUCED, _IS_REDUCED_IN_OLD = 1, 2  # TIFF 6.0: "a reduced-resolution version of another image in this file"
+
+
+def check_is_no_thumbnail(image: TiffImageFile, data: bytes) -> None:
+    """Refuses camera raw files, which are TIFFs with a small copy of the image in front.
+
+    Raises:
+      ImageError: `unsupported`.
+    """
+    is_reduced = _number(image, _SUBFILE_TYPE) & _IS_REDUCED or _number(image, _OLD_SUBFILE_TYPE) == _IS_REDUCED_IN_OLD
+    is_raw = data[8:10] == b"CR" or (_DNG_VERSION in image.tag_v2 and _SUB_IFDS in image.tag_v2)
+    if is_reduced or is_raw:
+        raise ImageError(
+            "unsupported",
+            f"TIFF file whose first image, {image.width}×{image.height} pixels, is by its own words a small copy of "
+            "another one, as in camera raw files (NEF, DNG, CR2, …), which Pillow does not decode; convert it",
+        )
+
+
+def orientation(image: Image.Image) -> int:
+    """The orientation that Pillow is going to apply by itself when it loads the image: TIFF's own tag."""
+    return _number(image, ExifTags.Base.Orientation, 1) if isinstance(image, TiffImageFile) else 1
+
+
+def make_room(image: TiffImageFile) -> None:
+    """Gives a large TIFF the memory for its pixels, before Pillow does.
+
+    Pillow would compare them with `Image.MAX_IMAGE_PIXELS`, a setting of the whole process, though the caller has a
+    limit of its own already.
+    """
+    width, height = image.size
+    if Image.MAX_IMAGE_PIXELS is None or width * height <= Image.MAX_IMAGE_PIXELS:
+        return
+    stored = (height, width) if orientation(image) > 4 else (width, height)
+    with as_image_errors("TIFF file"):
+        image.im = Image.new(image.mode, stored).im
+
+
+def _number(image: Image.Image, tag: int, default: int = 0) -> int:
+    with as_image_errors("TIFF file"):
+        value: Any = image.tag_v2.get(tag, default)  # pyright: ignore[reportAttributeAccessIssue]  of TiffImageFile
+    return value if isinstance(value, int) else default
