@@ -23,6 +23,7 @@ from PIL import Image
 
 THRESHOLD = np.float32(0.5)  # a pixel belongs to the object if its value is greater
 MIN_EXTENT = np.float32(1e-4)  # a box's height or width below this, in images, counts as this: the reference's clamp
+_SAMPLES_AT_ONCE = 1 << 22  # rows and columns of the image times detections: what they take is bounded
 _COLUMNS_AT_ONCE = 4096  # enough that Python's own share is small, few enough for the processor's cache
 
 
@@ -66,8 +67,15 @@ def encode_box_masks(masks: np.ndarray, boxes_yxyx: np.ndarray, height: int, wid
         raise ValueError(f"masks: expected grids [N, h, w] of at least 2 x 2 cells, got shape {list(masks.shape)}")
     if height < 1 or width < 1:
         raise ValueError(f"image: expected at least one pixel, got {height} x {width}")
-    if not len(masks):
-        return []
+    at_once = max(1, _SAMPLES_AT_ONCE // (height + width))
+    return [
+        mask
+        for start in range(0, len(masks), at_once)
+        for mask in _encode(masks[start : start + at_once], boxes_yxyx[start : start + at_once], height, width)
+    ]
+
+
+def _encode(masks: np.ndarray, boxes_yxyx: np.ndarray, height: int, width: int) -> list[EncodedMask]:
     masks = np.asarray(masks, np.float32)
     ymin, xmin, ymax, xmax = np.asarray(boxes_yxyx, np.float32).T
     rows = _sample(ymin, ymax, masks.shape[1], height, np.ones(len(masks), bool))

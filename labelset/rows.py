@@ -15,6 +15,7 @@ ErrorKind = Literal[
     "unsupported",
     "inference",
     "out_of_memory",
+    "internal",
 ]
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
 

@@ -71,8 +71,13 @@ class BoxPrompts:
 
 @dataclass(frozen=True)
 class ImageReference:
-    """An image that is to be labelled: its URI, for one inside a container where its bytes lie, and the boxes in which to
-    look, None if the detector is to find them."""
+    """An image that is to be labelled.
+
+    Attributes:
+      uri: of the image.
+      location: where its bytes lie, if it is inside a container.
+      boxes: where to look; None if the detector is to find them.
+    """
 
     uri: str
     location: MemberLocation | None = None
@@ -156,6 +161,14 @@ class LabelledImage(DetectOutcome):
     reference: ImageReference
     facts: ImageFacts
     detections: Detections
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) of the full image, in pixels."""
+        height, width = self.facts.height, self.facts.width
+        if height is None or width is None:
+            raise ValueError(f"image {self.reference.image_id} has detections but no size")
+        return height, width
 
     @property
     def num_bytes_in_memory(self) -> int:

@@ -17,7 +17,6 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from ..detectors.device_share import processors
-from ..labelset.rows import ErrorKind
 from ..storage import http_client
 from ..storage.errors import ResourcesError
 from ..storage.redaction import redact
@@ -180,7 +179,7 @@ class ImageFetcher:
     def _read_bytes(self, reference: ImageReference, facts: ImageFacts) -> bytes:
         started = time.monotonic()
         try:
-            with self._as_image_errors("unreachable", "reading"):
+            with self._as_image_errors("reading"):
                 data = self._read(reference, self._options, facts)
         finally:
             facts.fetch_ms = _ms_since(started)
@@ -189,7 +188,7 @@ class ImageFetcher:
         return data
 
     def _decode_bytes(self, data: bytes, image_id: str, facts: ImageFacts, reserve: Reserve) -> DecodedImage:
-        with self._as_image_errors("unsupported", "decoding"):
+        with self._as_image_errors("decoding"):
             with self._in_flight.work("open", [image_id]):
                 opened = open_image(data, self._decode)
             reserve(opened.num_bytes_decoded)
@@ -203,8 +202,8 @@ class ImageFetcher:
         return image
 
     @contextlib.contextmanager
-    def _as_image_errors(self, kind: ErrorKind, doing: str) -> Iterator[None]:
-        """An error that nobody foresaw must not stop a job: the image fails alone, with a warning once a cause."""
+    def _as_image_errors(self, doing: str) -> Iterator[None]:
+        """A fault of our own must not stop a job: the image fails alone, as `internal`, with a traceback once a cause."""
         try:
             yield
         except (ImageError, ResourcesError):  # the latter is about this process: the job ends with its message
@@ -214,13 +213,13 @@ class ImageFetcher:
         except Exception as error:
             if type(error) not in self._warned_of:
                 self._warned_of.add(type(error))
-                _log.warning(
-                    "%s an image failed in an unforeseen way. The image is marked as failed; others with the "
-                    "same error will not be logged.\n%s",
+                _log.error(
+                    "%s an image failed by a fault of labelbeam's own; please report it. The image is marked as failed "
+                    "(internal); others with the same error are not logged.\n%s",
                     doing.capitalize(),
                     redact(traceback.format_exc()),
                 )
-            raise ImageError(kind, f"{doing} it failed: {type(error).__name__}: {error}") from error
+            raise ImageError("internal", f"{doing} it failed: {type(error).__name__}: {error}") from error
 
 
 def _host_of(placed: _Placed) -> str | None:

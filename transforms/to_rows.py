@@ -1,10 +1,10 @@
 """ToRows: what a detector found in an image becomes the image's rows for every table, as columns.
 
-Boxes get the image's pixels, classes their names, masks are pasted and encoded, in threads that go on while the model has the
-next images. Detections are taken as they are: the detector has applied the score's threshold and the limit already. The
-columns' types and meanings are in `schemas.py`. Not for writing: see `write_parts.py`.
+Boxes get the image's pixels, classes their names, masks are pasted and encoded, in threads that go on while the model
+has the next images. Detections are taken as they are: the detector has applied the score's threshold and the limit.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,12 +22,15 @@ from ..detectors.device_share import processors
 from ..labelset.masks import EncodedMask, encode_box_masks, png_bytes
 from ..labelset.rows import MASK_FORMATS, ImageRows, MaskFormat
 from ..labelset.schemas import build_table
+from ..storage.errors import UsageError
 from ..storage.redaction import redact, without_user_info
 from . import coders  # noqa: F401  registers them
 from .elements import DetectOutcome, FailedImage, LabelledImage
 
 MAX_MESSAGE_LENGTH = 500  # characters of `error_message`: a model's error may quote a whole graph
 MAX_WAITING_BYTES = 256 << 20  # of masks that aren't encoded yet: more than that, and the model waits for them
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ def _utc_now() -> datetime:
 
 
 class ToRows(beam.PTransform):
-    """DetectOutcomes in, ImageRows out, one for one: a failed image has one row, in `images`. Timestamps and windows are kept.
+    """DetectOutcomes in, ImageRows out, one for one: a failed image has one row, in `images`.
+
+    Timestamps and windows are kept.
 
     Args:
       options: how rows are made.
@@ -67,7 +72,7 @@ class ToRows(beam.PTransform):
     def expand(self, images: beam.PCollection[DetectOutcome]) -> beam.PCollection[ImageRows]:
         options, clock = self._options, self._clock
         if options.mask_format == "none":  # other rows cost less than handing them over to threads
-            return images | beam.Map(lambda image: image_rows(image, options, clock())).with_output_types(ImageRows)
+            return images | beam.Map(lambda image: _rows_of_any(image, options, clock())).with_output_types(ImageRows)
         return images | beam.ParDo(_ToRowsFn(options, clock))
 
 
@@ -83,7 +88,7 @@ class _Making(NamedTuple):
 @beam.typehints.with_input_types(DetectOutcome)
 @beam.typehints.with_output_types(ImageRows)
 class _ToRowsFn(beam.DoFn):
-    """Puts out rows with a later image's, or with the bundle's last: until then the model has been given its next images."""
+    """Puts out rows with a later image's, or with the bundle's last: by then the model has been given its next images."""
 
     def __init__(self, options: RowOptions, clock: Callable[[], datetime]):
         self._options = options
@@ -100,7 +105,7 @@ class _ToRowsFn(beam.DoFn):
     def process(
         self, image: LabelledImage | FailedImage, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam
     ):
-        rows = self._threads.submit(image_rows, image, self._options, self._clock())
+        rows = self._threads.submit(_rows_of_any, image, self._options, self._clock())
         self._making.append(_Making(rows, image.num_bytes_in_memory, timestamp, window))
         self._waiting_bytes += image.num_bytes_in_memory
         yield from self._made(MAX_WAITING_BYTES)
@@ -120,6 +125,22 @@ class _ToRowsFn(beam.DoFn):
             yield WindowedValue(made.rows.result(), made.timestamp, [made.window])
 
 
+def _rows_of_any(image: LabelledImage | FailedImage, options: RowOptions, labelled_at: datetime) -> ImageRows:
+    """`image_rows`; an image of whose detections no rows can be made fails alone."""
+    try:
+        return image_rows(image, options, labelled_at)
+    except UsageError:
+        raise
+    except MemoryError:
+        kind, message = "out_of_memory", "making its rows, memory ran out"
+    except ValueError as error:
+        kind, message = "inference", f"no rows can be made of what the detector gave: {error}"
+    except Exception as error:
+        _log.exception("Making an image's rows failed by a fault of labelbeam's own; please report it.")
+        kind, message = "internal", f"making its rows failed: {type(error).__name__}: {error}"
+    return image_rows(FailedImage(image.reference, image.facts, kind, message), options, labelled_at)
+
+
 def image_rows(image: LabelledImage | FailedImage, options: RowOptions, labelled_at: datetime) -> ImageRows:
     """The rows of one image.
 
@@ -127,13 +148,14 @@ def image_rows(image: LabelledImage | FailedImage, options: RowOptions, labelled
     `masks` say area and box as always but leave `counts` null.
 
     Raises:
-      ValueError: if a further output of the model that was asked for isn't numeric.
+      UsageError: if a further output of the model that was asked for isn't numeric.
+      ValueError: if the masks aren't grids.
     """
     uri = _as_text(without_user_info(image.reference.uri))
     rows = ImageRows(image.reference.image_id, {"images": _image_columns(image, uri, labelled_at)})
     if isinstance(image, FailedImage):
         return rows
-    detections, height, width = image.detections, image.facts.height, image.facts.width
+    detections, (height, width) = image.detections, image.size_hw
     ids = tuple(f"{rows.image_id}-{rank}" for rank in range(len(detections)))
     mask_refs = (None,) * len(ids)
     if detections.masks is not None and options.mask_format != "none":
@@ -181,10 +203,10 @@ def _image_columns(image: LabelledImage | FailedImage, uri: str, labelled_at: da
 def _detection_columns(
     image: LabelledImage, uri: str, ids: tuple[str, ...], class_names: Mapping[int, str]
 ) -> dict[str, Any]:
-    detections, facts = image.detections, image.facts
+    detections = image.detections
     ymin, xmin, ymax, xmax = detections.boxes_yxyx.T
     # In float64: the difference of two large coordinates would lose digits.
-    in_pixels = detections.boxes_yxyx * np.float64([facts.height, facts.width] * 2)
+    in_pixels = detections.boxes_yxyx * np.array(image.size_hw * 2, np.float64)
     in_pixels[:, 2:] -= in_pixels[:, :2]
     y, x, h, w = in_pixels.astype(np.float32).T
     return {
@@ -223,7 +245,7 @@ def _mask_columns(
 def _tensor_columns(image_id: str, extras: Mapping[str, np.ndarray]) -> dict[str, list]:
     for name, array in extras.items():
         if array.dtype.kind in "OSU":
-            raise ValueError(
+            raise UsageError(
                 f"output {name!r} of the model has dtype {array.dtype}; the table `tensors` holds numeric"
                 " outputs only, so don't ask for this one to be kept"
             )

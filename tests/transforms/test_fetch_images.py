@@ -300,7 +300,7 @@ class TestWhatNobodyForesaw:
         with caplog.at_level(logging.WARNING, logger=fetch_images.__name__):
             images = fetch_all(numbered(4), read=read_and_fail)
         failures = sorted(images, key=lambda image: image.reference.uri)
-        assert [failure.kind for failure in failures] == ["unreachable", "out_of_memory", "forbidden", "unreachable"]
+        assert [failure.kind for failure in failures] == ["internal", "out_of_memory", "forbidden", "internal"]
         assert "ZeroDivisionError: a bug" in failures[0].message
         assert len([record for record in caplog.records if record.name == fetch_images.__name__]) == 1, "once a cause"
 
@@ -308,7 +308,8 @@ class TestWhatNobodyForesaw:
         "error, kind, message",
         [
             (MemoryError(), "out_of_memory", "memory"),
-            (ZeroDivisionError("a bug"), "unsupported", "ZeroDivisionError: a bug"),
+            (ZeroDivisionError("a bug"), "internal", "ZeroDivisionError: a bug"),
+            (TypeError("a bug"), "internal", "TypeError: a bug"),
         ],
     )
     def test_errors_of_decoding(self, monkeypatch, error, kind, message):

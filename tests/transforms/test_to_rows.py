@@ -1,5 +1,6 @@
 import io
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import apache_beam as beam
@@ -234,3 +235,17 @@ def test_the_clock_is_in_utc_by_default():
         rows = pipeline | beam.Create([failed()]) | ToRows(RowOptions()) | beam.FlatMap(rows_as_dicts, "images")
         ages = rows | beam.Map(lambda row: abs(datetime.now(timezone.utc) - row["labelled_at"]).total_seconds() < 60)
         assert_that(ages, equal_to([True]))
+
+
+def test_an_image_of_which_no_rows_can_be_made_fails_alone():
+    odd = labelled("odd.jpg")
+    odd = replace(odd, detections=replace(odd.detections, masks=np.ones((2, 1, 1), np.float32)))
+
+    def check(made):
+        rows = {row["uri"]: row for image in made for row in dicts(image, "images")}
+        assert rows["photos/dog.jpg"]["status"] == "ok"
+        assert rows["odd.jpg"]["error_kind"] == "inference" and "2 x 2 cells" in rows["odd.jpg"]["error_message"]
+        assert rows["odd.jpg"]["width"] == 200, "what is known of it stays"
+
+    with beam.Pipeline(runner="FnApiRunner") as p:
+        assert_that(p | beam.Create([labelled(), odd]) | ToRows(RowOptions(NAMES)), check)

@@ -22,6 +22,8 @@ from .orientation import UPRIGHT, turn_of
 from .pillow_errors import DECODER_ERRORS, as_image_errors
 from .rgb import to_rgb
 
+MAX_SIDE = 500_000  # pixels
+
 
 class DecodedImage(NamedTuple):
     """An image's pixels, and what they show.
@@ -100,8 +102,10 @@ class OpenedImage:
             turn = turn_of(stored_orientation).inverse
         pixels = turn.pixels(pixels)
         if self.area is None:
-            return DecodedImage(pixels, pixels.shape[:2])
-        return DecodedImage(pixels, turn.size(self.full_size[::-1]), self.area.turned(turn))
+            height, width, _ = pixels.shape
+            return DecodedImage(pixels, (height, width))
+        width, height = self.full_size
+        return DecodedImage(pixels, turn.size((height, width)), self.area.turned(turn))
 
     def _load(self, image: Image.Image) -> Image.Image:
         """The image with its pixels; if need be from a copy of the file without what is wrong beside them."""
@@ -161,6 +165,12 @@ def _identify(data: bytes) -> Image.Image:
 
 def _check_size(file_format: str | None, size: tuple[int, int], options: DecodeOptions) -> None:
     width, height = size
+    if max(size) > MAX_SIDE:
+        raise ImageError(
+            "too_large",
+            f"{file_format} file of {_size_text(size)}: no side may be longer than {MAX_SIDE:,} pixels, since what is "
+            "made of an image grows with its sides, too",
+        )
     if width * height > options.max_pixels:
         raise ImageError(
             "too_large",

@@ -1,7 +1,7 @@
 """Where an image lies in the pixels that a detector is given, and how boxes get from the one to the other.
 
 A JPEG that is decoded at an eighth of its size comes in whole pixels: 4,001 columns become 501, whose last one is
-A JPEG that is decoded at an eighth of its size comes in whole pixels: 4,001 columns become 501, whose last one is
+mostly padding. So what is 1 to the detector lies a little beyond the image's edge (on the left, if it is mirrored).
 For images decoded in full both are the same.
 """
 

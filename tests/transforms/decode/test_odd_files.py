@@ -148,11 +148,15 @@ class TestLimits:
         assert decode(data, DecodeOptions(max_pixels=2_400_000)).shape == (1200, 2000, 3)
         assert kind_of(data, DecodeOptions(max_pixels=2_399_999)) == "too_large"
 
-    def test_max_pixels_decides_for_one_endless_row_too(self, monkeypatch):
+    def test_max_pixels_decides_for_long_rows_too(self, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1 << 20)
-        row = np.random.default_rng(0).integers(0, 256, 3_000_000, np.uint8)
-        pixels = decode(png((3_000_000, 1), 8, 0, b"\0" + row.tobytes()), OPTIONS)
-        assert np.array_equal(pixels[0, :, 1], row)
+        data = saved(Image.new("1", (500_000, 5)), "PNG")
+        assert decode(data, OPTIONS).shape == (5, 500_000, 3)
+
+    @pytest.mark.parametrize("size", [(500_001, 1), (1, 60_000_000)])
+    def test_no_side_is_endless(self, size):
+        assert kind_of(png(size, 8, 0, b"")) == "too_large"
+        assert "500,000" in message_of(png(size, 8, 0, b""))
 
     def test_pillows_own_limit_plays_no_part(self, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_500_000)
