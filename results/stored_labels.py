@@ -89,6 +89,10 @@ class StoredLabels:
         ref = self.mask_refs[rank]
         return None if ref is None else self.counts[ref] if ref in self.counts else encode_rle(self.mask(rank))
 
+    def with_boxes(self, boxes_xywh: np.ndarray) -> "StoredLabels":
+        """The same image with other boxes, float32 `[N, 4]` in pixels."""
+        return replace(self, boxes_xywh=boxes_xywh)
+
     def select(self, kept: np.ndarray) -> "StoredLabels":
         """The same image with some of its detections.
 

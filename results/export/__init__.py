@@ -1,11 +1,12 @@
-"""`labelbeam export`: an output folder's labels as what labelling tools and training code import.
+"""`labelbeam export`: a label set as what labelling tools and training code import.
 
-    survey ─ first pass: how many, which classes, what they're called      run ─ second pass: each image to the format's
-    Writer names ─ a file name for each image      images ─ copies or links      writer ─ the interface of a format
+    survey ─ first pass: how many, which classes      run ─ second pass: each image to the format's Writer
+    names ─ a name for each image and class           boxes ─ what of a detection every format can hold
+    images ─ copies or links                          writer ─ the interface of a format, formats/ ─ one file each
 
-Not for queries (`docs/tables.md`) nor for measuring against annotations. To add a format: a module with a subclass of
-`writer.Writer` that writes one image at a time, its line in `FORMATS`, a section in `docs/export.md`, and a test that
-reads the export back with the tool's own reader, or with an independent parser where that can't be installed.
+To add a format: a module in `formats/` with a subclass of `writer.Writer` that writes one image at a time, its line in
+`FORMATS`, a section in `docs/export.md`, and a test that reads the export back with the tool's own reader, or with an
+independent parser where that can't be installed.
 """
 
 from importlib import import_module
@@ -20,10 +21,11 @@ FORMATS = {  # what --format takes -> module, class; imported when asked for
     "cvat": ("cvat", "CvatWriter"),
     "fiftyone": ("fiftyone", "FiftyOneWriter"),
     "geojson": ("geojson", "GeoJsonWriter"),
+    "megadetector": ("megadetector", "MegaDetectorWriter"),
 }
 
 
 def writer_class(format: str):
     """The `Writer` of a format that `FORMATS` names."""
     module, name = FORMATS[format]
-    return getattr(import_module(f".{module}", __name__), name)
+    return getattr(import_module(f".formats.{module}", __name__), name)

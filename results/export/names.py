@@ -5,9 +5,17 @@ So images of one folder keep their base names, those of several their folders. N
 to its URI where it had to be changed.
 """
 
+import io
 import re
+from collections.abc import Mapping
+
+from PIL import Image
+
+from ...storage.uris import is_http
+from ...transforms.sources.inputs import image_extensions
 
 _MAX_BYTES = 200  # of a folder's or file's name: filesystems take 255, suffixes come to it
+_USUAL_EXTENSIONS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "PNG": ".png", "GIF": ".gif"}
 _UNSAFE = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')  # what one filesystem or another refuses
 
 
@@ -21,7 +29,7 @@ def common_folder(first_uri: str, last_uri: str) -> str:
 
 
 class Names:
-    """Gives names. Remembers a number for each (some 100 MB for a million).
+    """Gives names. Remembers two numbers for each (some 200 MB for a million).
 
     Args:
       folder: from `common_folder`.
@@ -32,15 +40,23 @@ class Names:
         self._folder = folder
         self._flat = flat
         self._taken: set[int] = set()
+        self._stems: set[int] = set()
+        self._open_stems: set[int] = set()
 
     def name(self, uri: str, image_id: str) -> str:
-        """The image's name, `/` between folders. One that is taken, or had to be changed, gets the image's id."""
+        """The image's name, `/` between folders. One that is taken, or had to be changed, gets the image's id.
+
+        The query of an http(s) URI, where signatures are, isn't part of it. One without an image's extension is to get
+        one when the bytes are seen: it differs from all others without their extensions.
+        """
         wanted = uri.removeprefix(self._folder)
+        if is_http(uri):
+            wanted = re.split("[?#]", wanted, maxsplit=1)[0]
         segments = [_harmless(segment) for segment in wanted.split("/")]
         name = ("__" if self._flat else "/").join(segments)
-        if self._flat and len(name.encode()) > _MAX_BYTES:
-            name, wanted = _harmless(name), None
         changed = "/".join(segments) != wanted
+        if self._flat and len(name.encode()) > _MAX_BYTES:
+            name, changed = _harmless(name), True
         if changed or not self._take(name):
             folders, slash, file_name = name.rpartition("/")
             stem, extension = split_extension(file_name)
@@ -49,12 +65,47 @@ class Names:
         return name
 
     def _take(self, name: str) -> bool:
-        # Filesystems of some machines don't tell `A` from `a`.
-        key = hash((split_extension(name)[0] if self._flat else name).casefold())
-        if key in self._taken:
+        folded = name.casefold()  # filesystems of some machines don't tell `A` from `a`
+        without = split_extension(folded)[0] if has_image_extension(name) else folded
+        key, stem = hash(folded), hash(without)
+        is_open = not has_image_extension(name)
+        if stem in (self._stems if self._flat or is_open else self._open_stems) or key in self._taken:
             return False
         self._taken.add(key)
+        self._stems.add(stem)
+        if is_open:
+            self._open_stems.add(stem)
         return True
+
+
+def class_names(categories: Mapping[int, str]) -> dict[int, str]:
+    """Names for classes that every format can hold: one line without outer blanks, each once.
+
+    Args:
+      categories: class id -> name, as in the label map.
+    """
+    given: dict[int, str] = {}
+    for id, name in categories.items():
+        clean = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
+        clean = clean or f"class_{id}"
+        given[id] = f"{clean} ({id})" if clean in given.values() else clean
+    return given
+
+
+def has_image_extension(name: str) -> bool:
+    return split_extension(name)[1].lower() in image_extensions()
+
+
+def extension_of(data: bytes) -> str:
+    """The usual extension of an image's format, told by its first bytes; empty if Pillow doesn't know it."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            format = image.format or ""
+    except Exception:  # labelled once, so it can be read; whatever Pillow says now, it's only a name
+        return ""
+    return _USUAL_EXTENSIONS.get(format) or next(
+        (extension for extension, name in Image.registered_extensions().items() if name == format), ""
+    )
 
 
 def split_extension(name: str) -> tuple[str, str]:

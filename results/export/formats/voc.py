@@ -7,7 +7,7 @@ overlap.
 
 from xml.etree import ElementTree
 
-from .writer import Dataset, ExportedImage, Writer
+from ..writer import Dataset, ExportedImage, Writer
 
 
 class VocWriter(Writer):

@@ -7,7 +7,7 @@ COCO's own evaluation of detections, which wants `coco-results`.
 import shutil
 from typing import Any
 
-from .writer import Dataset, ExportedImage, JsonItems, Writer, shortest, to_json
+from ..writer import Dataset, ExportedImage, JsonItems, Writer, shortest, to_json
 
 
 class CocoWriter(Writer):

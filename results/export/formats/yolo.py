@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import yaml
 
-from .writer import Dataset, ExportedImage, Writer, clipped_xyxy
+from ..writer import Dataset, ExportedImage, Writer, clipped_xyxy
 
 
 class YoloWriter(Writer):

@@ -4,7 +4,7 @@
 """
 
 from .coco import coco_detections
-from .writer import Dataset, ExportedImage, JsonItems, Writer
+from ..writer import Dataset, ExportedImage, JsonItems, Writer
 
 
 class CocoResultsWriter(Writer):

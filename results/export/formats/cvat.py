@@ -9,7 +9,7 @@ from xml.sax.saxutils import XMLGenerator
 
 import numpy as np
 
-from .writer import Dataset, ExportedImage, Writer
+from ..writer import Dataset, ExportedImage, Writer
 
 
 class CvatWriter(Writer):

@@ -5,8 +5,8 @@ Boxes, scores, and the `image_id` as an attribute. Without copies or links, imag
 Not for masks: this dataset has none; FiftyOne reads them from `--format coco`.
 """
 
-from ...storage.uris import absolute
-from .writer import Dataset, ExportedImage, Writer, to_json
+from ....storage.uris import absolute
+from ..writer import Dataset, ExportedImage, Writer, to_json
 
 
 class FiftyOneWriter(Writer):

@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...labelset.masks import decode_counts, decode_rle, encode_rle
-from ...storage.uris import absolute
-from .images import is_local_file
-from .writer import Dataset, ExportedImage, JsonItems, Writer, clipped_xyxy
+from ....labelset.masks import decode_counts, decode_rle, encode_rle
+from ....storage.uris import absolute
+from ..images import is_local_file
+from ..writer import Dataset, ExportedImage, JsonItems, Writer, clipped_xyxy
 
 _RUN_BITS = (3, 4, 8, 16)  # a run's length takes one of these numbers of bits
 _MASKED, _CLEAR = 255, 0

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..drawing.colours import class_colours
-from ..polygons import mask_polygons
-from .writer import Dataset, ExportedImage, Writer, shortest, to_json
+from ...drawing.colours import class_colours
+from ...polygons import mask_polygons
+from ..writer import Dataset, ExportedImage, Writer, shortest, to_json
 
 
 class GeoJsonWriter(Writer):

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..polygons import joined_ring, mask_polygons
-from .writer import ExportedImage
+from ...polygons import joined_ring, mask_polygons
+from ..writer import ExportedImage
 from .yolo import YoloWriter
 
 
