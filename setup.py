@@ -83,6 +83,7 @@ setup(
         "check": ["pyarrow-stubs>=20", "pyright[nodejs]>=1.1.400", "ruff>=0.12"],
         "docs": ["mkdocs-material>=9.6,<10"],
         "test": [
+            "albumentations>=2",
             "boto3>=1.36",
             "duckdb>=1",
             "google-apitools>=0.5.31",

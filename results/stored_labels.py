@@ -89,6 +89,10 @@ class StoredLabels:
         ref = self.mask_refs[rank]
         return None if ref is None else self.counts[ref] if ref in self.counts else encode_rle(self.mask(rank))
 
+    def with_names(self, names: Mapping[int, str]) -> "StoredLabels":
+        """The same image with other names for its classes, by their ids."""
+        return replace(self, class_names=[names[id] for id in self.class_ids.tolist()])
+
     def with_boxes(self, boxes_xywh: np.ndarray) -> "StoredLabels":
         """The same image with other boxes, float32 `[N, 4]` in pixels."""
         return replace(self, boxes_xywh=boxes_xywh)

@@ -1,7 +1,7 @@
 """What of an image's detections every format can hold: boxes with an area, inside the image.
 
-Loaders refuse a whole data set for one box without area or beyond the edge (detectors give both), so boxes are clipped to
-their image, and detections of which nothing is left are left out and counted.
+Loaders refuse a whole data set for one box without area or beyond the edge (detectors give both), so boxes are clipped
+to their image, and detections of which nothing is left are left out and counted.
 """
 
 from collections import Counter
@@ -29,12 +29,10 @@ def inside_image(labels: StoredLabels, left_out: Counter[str]) -> StoredLabels:
     boxes = np.concatenate(
         [np.where(inside, starts, clipped_starts), np.where(inside, sides, clipped_ends - clipped_starts)], axis=1
     )
-    finite = np.isfinite(labels.boxes_xywh).all(axis=1)
-    with_area = finite & (sides >= MIN_SIDE_PX).all(axis=1)
+    with_area = (sides >= MIN_SIDE_PX).all(axis=1)
     kept = with_area & (boxes[:, 2:] >= MIN_SIDE_PX).all(axis=1)
     for reason, number in (
-        ("their box isn't made of numbers", (~finite).sum()),
-        ("their box has no area", (finite & ~with_area).sum()),
+        ("their box has no area", (~with_area).sum()),
         ("their box lies outside the image", (with_area & ~kept).sum()),
     ):
         if number:

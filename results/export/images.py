@@ -1,11 +1,10 @@
 """The images of an export: copied from wherever they lie, byte for byte, several at once; or symbolic links to local
-files.
+files. Only those that are still the bytes that were labelled.
 
 They aren't decoded: one that was turned by its EXIF orientation for labelling keeps it, and must be turned by the tool
 as well.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,12 +18,14 @@ from ...transforms.fetch.options import ReadOptions
 from ...transforms.fetch.read_bytes import read_bytes
 from ...transforms.sources.containers import index_members
 from ...transforms.sources.inputs import container_of
+from ..pixels import check_unchanged
 from ..stored_labels import StoredLabels
+from .names import extension_of, has_image_extension
 
 Way = Literal["copy", "link"]
 
 _THREADS = 16
-_AHEAD = 4 * _THREADS  # images in hand: their labels are held meanwhile
+_AHEAD = 4 * _THREADS  # images in flight: their labels are held meanwhile
 
 
 def is_local_file(uri: str) -> bool:
@@ -48,20 +49,22 @@ class Images:
     def place(
         self, images: Iterable[tuple[StoredLabels, str]]
     ) -> Iterator[tuple[StoredLabels, str, ImageError | None]]:
-        """Places the image of each (labels, name) and hands both on in the same order, with why there is no image, or
+        """Places the image of each (labels, name).
+
+        Hands on, in the same order, labels, name (with an extension, if it had none), and why there is no image, or
         None.
 
         Raises:
           OSError: if the folder can't be written.
         """
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="images") as pool:
-            in_hand: deque[tuple[StoredLabels, str, Future]] = deque()
+            in_flight: deque[tuple[StoredLabels, str, Future[str]]] = deque()
             for labels, name in images:
-                in_hand.append((labels, name, pool.submit(self._place, self._find(labels.uri), self._folder / name)))
-                if len(in_hand) >= _AHEAD:
-                    yield _placed(*in_hand.popleft())
-            while in_hand:
-                yield _placed(*in_hand.popleft())
+                in_flight.append((labels, name, pool.submit(self._place, labels, self._find(labels.uri), name)))
+                if len(in_flight) >= _AHEAD:
+                    yield _placed(*in_flight.popleft())
+            while in_flight:
+                yield _placed(*in_flight.popleft())
 
     def _find(self, uri: str) -> ImageReference | ImageError:
         """Where an image lies. The members of one container at a time are remembered."""
@@ -76,24 +79,25 @@ class Images:
             self._container, self._members = container, members
         return self._members.get(uri) or ImageError("not_found", f"container {container} has no such member any more")
 
-    def _place(self, found: ImageReference | ImageError, path: Path) -> None:
+    def _place(self, labels: StoredLabels, found: ImageReference | ImageError, name: str) -> str:
+        """Places one image; returns its name."""
         if isinstance(found, ImageError):
             raise found
-        if self._way == "copy":
-            data = read_bytes(found, ReadOptions(), ImageFacts())
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-            return
-        source = absolute(found.uri)
-        if not os.path.isfile(source):
-            raise ImageError("not_found", "no such file any more")
+        data = read_bytes(found, ReadOptions(), ImageFacts())
+        check_unchanged(labels, data)
+        if not has_image_extension(name):
+            name += extension_of(data[:16])
+        path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(source)
+        if self._way == "copy":
+            path.write_bytes(data)
+        else:
+            path.symlink_to(absolute(found.uri))
+        return name
 
 
-def _placed(labels: StoredLabels, name: str, future: Future) -> tuple[StoredLabels, str, ImageError | None]:
+def _placed(labels: StoredLabels, name: str, future: "Future[str]") -> tuple[StoredLabels, str, ImageError | None]:
     try:
-        future.result()
+        return labels, future.result(), None
     except ImageError as error:
         return labels, name, error
-    return labels, name, None

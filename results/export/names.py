@@ -1,21 +1,26 @@
 """A file name for each image of an export: its URI below the folder that all have in common, made harmless, never given
 twice.
 
-So images of one folder keep their base names, those of several their folders. Not for reading: a name doesn't lead back
-to its URI where it had to be changed.
+So images of one folder keep their base names, those of several their folders.
 """
 
-import io
 import re
-from collections.abc import Mapping
-
-from PIL import Image
+from collections.abc import Callable, Mapping
 
 from ...storage.uris import is_http
 from ...transforms.sources.inputs import image_extensions
 
 _MAX_BYTES = 200  # of a folder's or file's name: filesystems take 255, suffixes come to it
-_USUAL_EXTENSIONS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "PNG": ".png", "GIF": ".gif"}
+_SIGNATURES = {
+    b"\xff\xd8\xff": ".jpg",
+    b"\x89PNG": ".png",
+    b"GIF8": ".gif",
+    b"BM": ".bmp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+    b"\0\0\0\x0cjP  ": ".jp2",
+}
+_OF_BRANDS = {b"ftypavif": ".avif", b"ftypheic": ".heic", b"ftypheix": ".heic", b"ftypmif1": ".heic"}
 _UNSAFE = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')  # what one filesystem or another refuses
 
 
@@ -78,16 +83,17 @@ class Names:
         return True
 
 
-def class_names(categories: Mapping[int, str]) -> dict[int, str]:
-    """Names for classes that every format can hold: one line without outer blanks, each once.
+def class_names(categories: Mapping[int, str], in_format: Callable[[str], str] = str) -> dict[int, str]:
+    """Names for classes that a format can hold: one line without outer blanks, each once.
 
     Args:
       categories: class id -> name, as in the label map.
+      in_format: what the format makes of a name of one line.
     """
     given: dict[int, str] = {}
     for id, name in categories.items():
         clean = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
-        clean = clean or f"class_{id}"
+        clean = in_format(clean or f"class_{id}")
         given[id] = f"{clean} ({id})" if clean in given.values() else clean
     return given
 
@@ -96,16 +102,12 @@ def has_image_extension(name: str) -> bool:
     return split_extension(name)[1].lower() in image_extensions()
 
 
-def extension_of(data: bytes) -> str:
-    """The usual extension of an image's format, told by its first bytes; empty if Pillow doesn't know it."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            format = image.format or ""
-    except Exception:  # labelled once, so it can be read; whatever Pillow says now, it's only a name
-        return ""
-    return _USUAL_EXTENSIONS.get(format) or next(
-        (extension for extension, name in Image.registered_extensions().items() if name == format), ""
-    )
+def extension_of(first_bytes: bytes) -> str:
+    """The usual extension of an image's format, told by its first 16 bytes; empty if they're of no usual one."""
+    for signature, extension in _SIGNATURES.items():
+        if first_bytes.startswith(signature):
+            return extension
+    return _OF_BRANDS.get(first_bytes[4:12], ".webp" if first_bytes[8:12] == b"WEBP" else "")
 
 
 def split_extension(name: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from ...storage.errors import UsageError
+from ...storage.redaction import redact
 from ...transforms.elements import ImageError
 from ..reader import LabelSet, open_label_set
 from ..stored_labels import StoredLabels, iter_labels
 from . import FORMATS, writer_class
+from .boxes import inside_image
 from .images import Images, Way
-from .names import Names
+from .names import Names, class_names
 from .survey import Survey, choose_categories, survey
 from .writer import Dataset, ExportedImage, Writer
 
@@ -54,6 +57,7 @@ class ExportSummary:
       missing: URI -> why of images that couldn't be copied or linked, the first few: their images are left out too.
       num_missing: how many these are.
       left_out: detections that the format can't hold, by reason.
+      renamed: class names that the format can't hold as they are -> what they became.
     """
 
     target: str
@@ -63,6 +67,7 @@ class ExportSummary:
     missing: dict[str, str]
     num_missing: int
     left_out: dict[str, int]
+    renamed: dict[str, str]
 
     def describe(self) -> str:
         """For a person."""
@@ -71,9 +76,10 @@ class ExportSummary:
             kinds = ", ".join(f"{number:,} {kind}" for kind, number in self.failures.items())
             lines.append(f"  left out  {sum(self.failures.values()):,} images that have no labels ({kinds})")
         if self.num_missing:
-            lines.append(f"  left out  {self.num_missing:,} images whose image can't be read any more")
-            lines += [f"            {uri}: {why}" for uri, why in self.missing.items()]
+            lines.append(f"  left out  {self.num_missing:,} images that are gone, or not what was labelled")
+            lines += [f"            {redact(uri)}: {redact(why)}" for uri, why in self.missing.items()]
         lines += [f"  left out  {number:,} detections: {reason}" for reason, number in self.left_out.items()]
+        lines += [f"  renamed   class {old!r}: {new!r}" for old, new in self.renamed.items()]
         return "\n".join(lines)
 
 
@@ -98,15 +104,19 @@ def export(output: str, options: ExportOptions) -> ExportSummary:
             f"Formats of boxes: {', '.join(name for name in FORMATS if not writer_class(name).needs_masks)}"
         )
     if options.images == "link" and found.not_a_file:
-        raise UsageError(f"--link-images: {found.not_a_file} isn't a file on this machine; give --copy-images")
+        raise UsageError(f"--link-images: {redact(found.not_a_file)} isn't a file on this machine; give --copy-images")
     if not writer_type.reads_uris and not options.images and found.not_a_file:
         raise UsageError(
-            f"--format {options.format}: {found.not_a_file} isn't a file on this machine, and the tool reads no "
-            "others; give --copy-images"
+            f"--format {options.format}: {redact(found.not_a_file)} isn't a file on this machine, and the tool reads "
+            "no others; give --copy-images"
         )
     categories = choose_categories(found.categories, options.classes)
     dataset = Dataset(
-        categories, found.has_masks, found.settings, target.parent if as_file else target, options.polygon_tolerance_px
+        class_names(categories, writer_type.class_name),
+        found.has_masks,
+        found.settings,
+        target.parent if as_file else target,
+        options.polygon_tolerance_px,
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
@@ -150,7 +160,14 @@ def _write(
     dataset: Dataset,
     folder: Path,
 ) -> ExportSummary:
-    summary = ExportSummary(options.target, 0, 0, found.failures, {}, 0, {})
+    renamed = {
+        name: dataset.categories[id]
+        for id, name in found.categories.items()
+        if dataset.categories.get(id, name) != name
+    }
+    summary = ExportSummary(options.target, 0, 0, found.failures, {}, 0, {}, renamed)
+    left_out: Counter[str] = Counter()
+    chosen = list(dataset.categories)
     with writer_type(folder, dataset) as writer:
         for labels, name, error in _placed(
             _named(label_set, found, writer_type), options, folder / writer_type.images_folder
@@ -160,15 +177,13 @@ def _write(
                 if len(summary.missing) < MAX_EXAMPLES:
                     summary.missing[labels.uri] = error.message
                 continue
-            kept = (labels.scores >= np.float32(options.min_score)) & np.isin(
-                labels.class_ids, list(dataset.categories)
-            )
-            labels = labels.select(kept)
+            kept = (labels.scores >= np.float32(options.min_score)) & np.isin(labels.class_ids, chosen)
+            labels = inside_image(labels.select(kept), left_out).with_names(dataset.categories)
             summary.num_images += 1
             summary.num_detections += len(labels.scores)
             image = f"{writer_type.images_folder}/{name}" if options.images else None
             writer.add(ExportedImage(summary.num_images, name, image, labels))
-        summary.left_out = dict(writer.left_out)
+        summary.left_out = dict(left_out + writer.left_out)
         summary.num_detections -= writer.left_out.total()
     return summary
 

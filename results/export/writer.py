@@ -8,6 +8,7 @@ a writer sees only what it is handed.
 import abc
 import contextlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import numpy as np
 
 from ..stored_labels import StoredLabels
 from .names import split_extension
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,11 @@ class Writer(abc.ABC):
         self.left_out: Counter[str] = Counter()
         self._files = contextlib.ExitStack()
 
+    @staticmethod
+    def class_name(name: str) -> str:
+        """What a class is called in this format: a name of one line, unless the format can't hold some letter."""
+        return name
+
     @abc.abstractmethod
     def add(self, image: ExportedImage) -> None:
         """Writes one image's labels, or spools them."""
@@ -130,6 +138,11 @@ def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
+def xml_text(text: str) -> str:
+    """Text in which what XML can't hold (control characters) is replaced."""
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def shortest(values: np.ndarray) -> Any:
     """float32 as (nested lists of) Python floats with the fewest digits that are still the same float32."""
     return (
@@ -139,8 +152,8 @@ def shortest(values: np.ndarray) -> Any:
     )
 
 
-def clipped_xyxy(labels: StoredLabels) -> np.ndarray:
-    """Float64 `[N, 4]`: left, top, right, bottom in pixels, clipped to the image."""
-    height, width = labels.size_hw
+def edges_xyxy(labels: StoredLabels) -> np.ndarray:
+    """Float64 `[N, 4]`: left, top, right, bottom in pixels; not a rounding error beyond the image."""
+    height, width = labels.image_size_hw
     boxes = labels.boxes_xywh.astype(np.float64)
     return np.clip(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1), 0, [width, height] * 2)

@@ -1,7 +1,6 @@
 """COCO's instances JSON (cocodataset.org/#format-data): what most training code and labelling tools import.
 
-Masks are run-length encodings, pixel for pixel. `score` is added to each annotation; loaders pass over it. Not for
-COCO's own evaluation of detections, which wants `coco-results`.
+Masks are run-length encodings, pixel for pixel. `score` is added to each annotation; loaders pass over it.
 """
 
 import shutil
@@ -18,7 +17,7 @@ class CocoWriter(Writer):
 
     def __init__(self, folder, dataset: Dataset):
         super().__init__(folder, dataset)
-        self._file, self._spool = self.open(self.file_name), self.open(self._spool_name)
+        self._file, self._spool = self.open("annotations/instances_default.json"), self.open(self._spool_name)
         self._images, self._annotations = JsonItems(self._file), JsonItems(self._spool)
         self._num_annotations = 0
         categories = [{"id": id, "name": name, "supercategory": ""} for id, name in dataset.categories.items()]
@@ -28,7 +27,7 @@ class CocoWriter(Writer):
         )
 
     def add(self, image: ExportedImage) -> None:
-        height, width = image.labels.size_hw
+        height, width = image.labels.image_size_hw
         self._images.write(
             {"id": image.number, "file_name": image.name, "width": width, "height": height, "uri": image.labels.uri}
         )
@@ -57,6 +56,6 @@ def coco_detections(image: ExportedImage, image_id: int) -> list[dict[str, Any]]
     ):
         row = {"image_id": image_id, "category_id": class_id, "bbox": box, "score": score}
         if (counts := labels.rle(index)) is not None:
-            row["segmentation"] = {"size": list(labels.size_hw), "counts": counts}
+            row["segmentation"] = {"size": list(labels.image_size_hw), "counts": counts}
         found.append(row)
     return found

@@ -3,8 +3,8 @@
 `image_id` is the number that `--format coco` gives the image. Not for evaluating against annotations of other numbers.
 """
 
-from .coco import coco_detections
 from ..writer import Dataset, ExportedImage, JsonItems, Writer
+from .coco import coco_detections
 
 
 class CocoResultsWriter(Writer):

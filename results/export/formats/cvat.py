@@ -34,7 +34,7 @@ class CvatWriter(Writer):
 
     def add(self, image: ExportedImage) -> None:
         labels = image.labels
-        height, width = labels.size_hw
+        height, width = labels.image_size_hw
         self._start("image", id=image.number - 1, name=image.name, width=width, height=height)
         for index, (name, (x, y, w, h)) in enumerate(zip(labels.class_names, labels.boxes_xywh.tolist(), strict=True)):
             shape = {"label": name, "source": "auto", "occluded": 0, "z_order": 0}

@@ -25,7 +25,7 @@ class FiftyOneWriter(Writer):
 
     def add(self, image: ExportedImage) -> None:
         labels = image.labels
-        height, width = labels.size_hw
+        height, width = labels.image_size_hw
         boxes = labels.boxes_xywh / ([float(width), float(height)] * 2)
         found = [
             {

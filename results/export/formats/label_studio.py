@@ -14,7 +14,7 @@ import numpy as np
 from ....labelset.masks import decode_counts, decode_rle, encode_rle
 from ....storage.uris import absolute
 from ..images import is_local_file
-from ..writer import Dataset, ExportedImage, JsonItems, Writer, clipped_xyxy
+from ..writer import Dataset, ExportedImage, JsonItems, Writer, edges_xyxy
 
 _RUN_BITS = (3, 4, 8, 16)  # a run's length takes one of these numbers of bits
 _MASKED, _CLEAR = 255, 0
@@ -31,8 +31,8 @@ class LabelStudioWriter(Writer):
     def add(self, image: ExportedImage) -> None:
         labels = image.labels
         result = []
-        height, width = labels.size_hw
-        boxes = clipped_xyxy(labels) / ([width / 100, height / 100] * 2)
+        height, width = labels.image_size_hw
+        boxes = edges_xyxy(labels) / ([width / 100, height / 100] * 2)
         for index, (name, score, (left, top, right, bottom)) in enumerate(
             zip(labels.class_names, labels.scores.tolist(), boxes.tolist(), strict=True)
         ):

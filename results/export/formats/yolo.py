@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import yaml
 
-from ..writer import Dataset, ExportedImage, Writer, clipped_xyxy
+from ..writer import Dataset, ExportedImage, Writer, edges_xyxy
 
 
 class YoloWriter(Writer):
@@ -32,7 +32,7 @@ class YoloWriter(Writer):
 
     def _shapes(self, image: ExportedImage) -> Iterator[tuple[int, np.ndarray]]:
         """Class id and numbers of each detection: centre, width, height, as fractions of the image's sides."""
-        height, width = image.labels.size_hw
-        xyxy = clipped_xyxy(image.labels) / ([width, height] * 2)
+        height, width = image.labels.image_size_hw
+        xyxy = edges_xyxy(image.labels) / ([width, height] * 2)
         cxcywh = np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], axis=1)
         yield from zip(image.labels.class_ids.tolist(), cxcywh, strict=True)

@@ -18,7 +18,7 @@ class YoloSegWriter(YoloWriter):
 
     def _shapes(self, image: ExportedImage) -> Iterator[tuple[int, np.ndarray]]:
         """Class id and numbers of each detection: x, y of the ring's points, as fractions of the image's sides."""
-        height, width = image.labels.size_hw
+        height, width = image.labels.image_size_hw
         for index, class_id in enumerate(image.labels.class_ids.tolist()):
             polygons = mask_polygons(image.labels.mask(index), self.dataset.polygon_tolerance_px)
             if not polygons:

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from labelbeam.labelset.masks import encode_rle
-from labelbeam.results.export.label_studio import encode_brush
+from labelbeam.results.export.formats.label_studio import encode_brush
 
 from tests.results.export.outputs import labels_by_name, make_output, run_export
 
