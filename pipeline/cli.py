@@ -1,66 +1,83 @@
-"""The command line, `labelbeam COMMAND`: parses, calls, makes exit codes of errors:
+"""The command line, `labelbeam COMMAND`: parses, runs the command's module, makes exit codes of errors.
 
-    0  done      1  the job failed or is incomplete      2  the command can't be used as it is      130  Ctrl-C
-
-What a command does is in a module of its own; heavy imports (Beam, TensorFlow) wait until a command needs them.
+0  done      1  the job failed or is incomplete      2  the command can't be used as it is      130  Ctrl-C
 """
 
 import argparse
-import json
 import logging
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
-from ..storage.errors import UsageError
+import labelbeam
+
+from ..storage.errors import StorageError, UsageError
 from ..storage.redaction import redact
-from .commands.options.detectors import add_stage, add_weights
-from .commands.options.jobs import add_demo, add_estimate, add_label
-from .commands.options.results import add_evaluate_and_compare, add_export, add_report_and_show, add_status_and_settle
+from .arguments.common import Parser
+from .arguments.job_file import save_job, with_job_file
+from .commands import (
+    compare,
+    completion,
+    demo,
+    detectors,
+    estimate,
+    evaluate,
+    export,
+    label,
+    repair,
+    report,
+    show,
+    stage,
+    status,
+    weights,
+)
+from .streams import discard, open_missing_streams
+
+COMMANDS = (
+    label,
+    estimate,
+    demo,
+    status,
+    show,
+    report,
+    evaluate,
+    compare,
+    export,
+    repair,
+    detectors,
+    weights,
+    stage,
+    completion,
+)
+_NO_OPTIONS = {"command", "run", "takes_inputs", "beam_options", "input_of_job", "beam_of_job"}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command, with the help that teaches."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="labelbeam",
-        allow_abbrev=False,
         description="Labels images at scale, offline: image URIs in, Parquet tables of detections and masks out.",
-        epilog="`labelbeam COMMAND --help` explains a command. Start with `labelbeam demo`.",
+        epilog="`labelbeam help COMMAND` explains a command. Start with `labelbeam demo`.",
     )
-    parser.add_argument("--version", action="version", version=f"labelbeam {metadata.version('labelbeam')}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    add_label(commands)
-    add_estimate(commands)
-    add_demo(commands)
-    commands.add_parser(
-        "detectors",
-        allow_abbrev=False,
-        help="list the detectors that labelbeam has configurations for",
-        description="Lists the configurations: input size, classes, engines, published accuracy.",
-    )
-    add_weights(commands)
-    add_stage(commands)
-    add_status_and_settle(commands)
-    add_evaluate_and_compare(commands)
-    add_report_and_show(commands)
-    add_export(commands)
+    parser.add_argument("--version", action="version", version=f"labelbeam {labelbeam.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    for command in COMMANDS:
+        command.add_parser(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow, which is very talkative
-    parser = build_parser()
-    args, rest = parser.parse_known_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO if getattr(args, "verbose", False) else logging.ERROR,
-        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
-    )
-    if rest and args.command not in ("label", "stage", "estimate"):  # whose further options are Beam's
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    open_missing_streams()
+    verbose = False
     try:
-        return _run(args, rest)
+        args = parse(sys.argv[1:] if arguments is None else arguments)
+        verbose = getattr(args, "verbose", False)
+        _set_up_logging(verbose)
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         print(f"labelbeam: {redact(str(error))}", file=sys.stderr)
         return 2
@@ -70,96 +87,74 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-
-
-def _run(args: argparse.Namespace, rest: list[str]) -> int:
-    if args.command == "detectors":
-        from .commands.detectors import list_detectors
-
-        print(list_detectors())
+    except BrokenPipeError:  # as of `labelbeam status OUT | head`
+        discard(sys.stdout)
         return 0
-    if args.command == "demo":
-        from .commands.demo import run_demo
+    except Exception as error:
+        discard(sys.stdout)
+        if not _is_of_the_surroundings(error):
+            raise
+        logging.getLogger(__name__).info("The command failed.", exc_info=True)
+        print(f"labelbeam: {redact(_sentence(error))}", file=sys.stderr)
+        return 1
 
-        return run_demo(args.output)
-    if args.command == "estimate":
-        from .running.estimate import run_estimate
 
-        return run_estimate(args, rest)
-    if args.command == "status":
-        from .running.status import collect_status, describe_status
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses a command line.
 
-        status = collect_status(args.output)
-        print(json.dumps(status, indent=1) if args.json else describe_status(status))
-        return 0
-    if args.command == "settle":
-        from .running.repair import settle
+    Inputs of `label` and `estimate` come first; what follows an option that labelbeam doesn't know is Beam's.
 
-        print(settle(args.output))
-        return 0
-    if args.command == "evaluate":
-        from ..results.evaluate.evaluation import describe_evaluation, evaluate
-        from ..results.result_files import check_result_file, write_json
-
-        check_result_file("--json", args.json)
-        result = evaluate(
-            args.output,
-            args.annotations,
-            iou=args.iou,
-            match_classes=args.match_classes,
-            image_ids=args.image_ids,
-            only_labelled=args.only_labelled,
+    Raises:
+      UsageError: if a job file can't be used.
+      SystemExit: 2 if the command line isn't understood, 0 after help.
+    """
+    arguments = list(arguments)
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
+    parser = build_parser()
+    defaults = {}
+    if arguments[:1] == ["label"]:
+        defaults = vars(parser.parse_args(["label", "--output=", "--detector="]))
+        arguments = ["label", *with_job_file(arguments[1:], defaults)]
+    args, rest = parser.parse_known_args(arguments)
+    if getattr(args, "takes_inputs", False):
+        first = next(
+            (place for place, argument in enumerate(rest) if argument.startswith("-") and argument != "-"), len(rest)
         )
-        print(describe_evaluation(result, args.per_class))
-        if args.json:
-            write_json(args.json, result)
-        return 0
-    if args.command == "compare":
-        from ..results.compare.comparison import compare
-        from ..results.compare.page import describe_comparison, write_page
-        from ..results.result_files import check_result_file, write_json
+        args.input, rest = [*args.input, *rest[:first]] or getattr(args, "input_of_job", []), rest[first:]
+        if not args.input:
+            raise UsageError(f"{args.command}: no INPUT: name images, folders, lists or containers")
+    args.own_options = [f"--{name.replace('_', '-')}" for name in vars(args) if name not in _NO_OPTIONS]
+    args.beam_arguments = rest
+    if rest and not hasattr(args, "beam_options"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest and args.beam_options == "stores":
+        from apache_beam.io.filesystems import FileSystems
 
-        check_result_file("--json", args.json)
-        check_result_file("--html", args.html)
-        result = compare(args.a, args.b, iou=args.iou, min_iou=args.min_iou, min_score=args.min_score)
-        print(describe_comparison(result))
-        if args.json:
-            write_json(args.json, result)
-        if args.html:
-            write_page(result, args.html)
-        return 0
-    if args.command == "report":
-        from ..results.report.report import write_report
+        from .running.beam_options import parse_store_options
 
-        print(write_report(args.output, args.to_path, args.seed))
-        return 0
-    if args.command == "show":
-        from ..results.drawing.show import show
+        FileSystems.set_options(parse_store_options(rest, args.own_options))
+    if getattr(args, "save_job", None) is not None:
+        save_job(args.save_job, args, defaults)
+    return args
 
-        show(args.output, args.image, args.to_path)
-        return 0
-    if args.command == "weights":
-        from .commands.weights import run_weights
 
-        return run_weights(args)
-    if args.command == "stage":
-        from .running.stage import run_stage
+def _set_up_logging(verbose: bool) -> None:
+    """labelbeam's own warnings are for everybody; what others log is for --verbose."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
+    )
+    logging.getLogger("labelbeam").setLevel(logging.INFO if verbose else logging.WARNING)
 
-        return run_stage(args, rest)
-    if args.command == "export":
-        from ..results.export.run import ExportOptions, export
 
-        summary = export(
-            args.output,
-            ExportOptions(
-                args.format, args.target, args.min_score, args.classes, args.images, args.polygon_tolerance_px
-            ),
-        )
-        print(summary.describe())
-        return 1 if summary.num_missing else 0
-    from .commands.label import run_label
+def _is_of_the_surroundings(error: Exception) -> bool:
+    """Whether a disk, a network or a store is what failed, and not labelbeam."""
+    return isinstance(error, (OSError, StorageError))
 
-    return run_label(args, rest)
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 500 else f"{text[:499]}…"
 
 
 if __name__ == "__main__":

@@ -59,6 +59,10 @@ class Job:
     job_id: str = field(default_factory=new_job_id)
 
 
+class JobFailedError(RuntimeError):
+    """A job that had started was stopped by an error, which is the cause of this one."""
+
+
 @dataclass(frozen=True)
 class JobResult:
     """What was done: the job's record (as `_jobs/<id>.json` has it), the runner's metrics, wall time."""
@@ -99,7 +103,8 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
     Raises:
       UsageError: if the output folder holds another label set, or another job is at work on it.
       JobIncompleteError: if the figures of what was listed and what was written don't agree.
-      Exception: whatever else stopped the pipeline. What finished parts hold stays; the same command goes on from there.
+      JobFailedError: if anything else stopped the pipeline. What finished parts hold stays; the same command goes on
+        from there.
     """
     with holding(job.spec.output, job.job_id, on_lost=_thread.interrupt_main):
         write_label_set(job.spec.output, job.label_config.label_set)
@@ -143,7 +148,7 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
             _note_end(job, record)
             raise JobIncompleteError(incomplete_message(record)) from error
         _note_end(job, {**facts, "status": "failed", "error": f"{type(error).__name__}: {error}"[:2000]})
-        raise
+        raise JobFailedError(f"{type(error).__name__}: {error}") from error
     remove_journals(job.spec.output)
     metrics = _metrics(result)
     record = read_record(job.spec.output, job.job_id)

@@ -22,7 +22,8 @@ _LOOK_EVERY_S = 0.1
 
 
 class LabelReferences(beam.PTransform):
-    """ImageReferences in, ImageRows out, one for one: fetch, detect, make rows. One fused stage; pixels are never shuffled.
+    """ImageReferences in, ImageRows out, one for one: fetch, detect, make rows. One fused stage; pixels are never
+    shuffled.
 
     Args:
       label_config: from `prepare_label_config`.
@@ -91,21 +92,21 @@ class _UntilStopped:
 class LabelImages(beam.PTransform):
     """Labels a PCollection of image URIs: one step of a Beam pipeline of one's own.
 
-    Each distinct URI gives exactly one row in `images`, whether it could be labelled or not. For a job that survives a crash
-    and can be added to later, use `labelbeam.label`, which keeps an output folder.
+    Each distinct URI gives exactly one row in `images`, whether it could be labelled or not. For a job that survives a
+    crash and can be added to later, use `labelbeam.label`, which keeps an output folder.
 
     Args:
       config: what decides the labels; mask format `rle` or `none`, and no box prompts.
       execution: how the work is done.
 
     Returns:
-      A dict of PCollections of rows, one a table: `images`, `detections`, `masks` if the detector gives masks, `tensors` if
-      `config.keep` names outputs. A row is a dict of plain Python values with the columns of docs/tables.md: boxes as
-      `ymin, xmin, ymax, xmax` in [0, 1] and `x, y, w, h` in pixels, scores in [0, 1].
+      A dict of PCollections of rows, one a table: `images`, `detections`, `masks` if the detector gives masks,
+        `tensors` if `config.keep` names outputs. A row is a dict of plain Python values with the columns of
+        docs/tables.md: boxes as `ymin, xmin, ymax, xmax` in [0, 1] and `x, y, w, h` in pixels, scores in [0, 1].
 
     Raises:
-      UsageError: if the configuration can't be used: now if its values say so, and as the step is applied if the detector
-        can't be found or its weights aren't right.
+      UsageError: if the configuration can't be used: now if its values say so, and as the step is applied if the
+        detector can't be found or its weights aren't right.
 
     Example:
       >>> with beam.Pipeline() as pipeline:
@@ -120,8 +121,8 @@ class LabelImages(beam.PTransform):
             raise UsageError("LabelImages gives rows, not files: use mask_format 'rle' or 'none'")
         if config.boxes:
             raise UsageError(
-                "LabelImages can't join tables of boxes: use `labelbeam.label`, or LabelReferences with references that "
-                "carry their boxes"
+                "LabelImages can't join tables of boxes: use `labelbeam.label`, or LabelReferences with references "
+                "that carry their boxes"
             )
         self._config = config
         self._execution = execution

@@ -1,4 +1,5 @@
-"""From a `JobSpec` to a `Job`: everything that can be known before the work starts is checked here, without doing any of it."""
+"""From a `JobSpec` to a `Job`: everything that can be known before the work starts is checked here, without doing any
+of it."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -77,16 +78,16 @@ def _allowed_schemes(given: Collection[str] | None, named: NamedSchemes) -> froz
             raise UsageError(
                 f"--input {redact(named.remote_list)}: a list that lies elsewhere, together with local files: its "
                 "entries could name any file of the workers. Label them one after the other, or say "
-                f"--allow-scheme {' '.join(sorted(named.schemes))} if you trust the list"
+                f"--allow-schemes {' '.join(sorted(named.schemes))} if you trust the list"
             )
         return named.schemes
     allowed = frozenset(given)
     known = {"file", "http", "https", *(system.scheme() for system in FileSystem.get_all_subclasses())} - {None}
     if unknown := sorted(allowed - known):
-        raise UsageError(f"--allow-scheme {unknown[0]}: no such scheme; expected some of {', '.join(sorted(known))}")
+        raise UsageError(f"--allow-schemes {unknown[0]}: no such scheme; expected some of {', '.join(sorted(known))}")
     if allowed.isdisjoint(named.schemes):
         raise UsageError(
-            f"--allow-scheme {' '.join(sorted(given))}: leaves nothing to read; the inputs name images by "
+            f"--allow-schemes {' '.join(sorted(given))}: leaves nothing to read; the inputs name images by "
             f"{', '.join(sorted(named.schemes))}"
         )
     return allowed

@@ -1,7 +1,7 @@
 """What a person decides of a job, as plain values: `LabelConfig` (what decides the labels) and `JobSpec` (all of it).
 
-`ExecutionOptions` (how the work is done) is in `transforms/execution_options.py`, for the steps that take it. Each default is
-stated once, where the lowest layer needs it. Importing this module loads neither Beam nor TensorFlow.
+`ExecutionOptions` (how the work is done) is in `transforms/execution_options.py`, for the steps that take it. Each
+default is stated once, where the lowest layer needs it. Importing this module loads neither Beam nor TensorFlow.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,16 +28,16 @@ class LabelConfig:
     Args:
       detector: a name that `labelbeam detectors` lists, the path or URI of a YAML file of the same form, or a prepared
         `DetectorSpec`.
-      weights: TF Hub handle or folder of a SavedModel (for the Keras engine also a checkpoint or a weights file), instead
-        of those that the detector's configuration names.
+      weights: TF Hub handle or folder of a SavedModel (for the Keras engine also a checkpoint or a weights file),
+        instead of those that the detector's configuration names.
       engine: `saved_model` runs the published graph as it is, `keras` labelbeam's own network with the same weights.
       precision: of the Keras engine's convolutions, `float32` or `bfloat16`.
       min_score: detections with a lower score are dropped, in [0, 1].
       max_detections: the best so many detections of an image are kept.
       mask_format: `rle` writes COCO run-length encodings to the table `masks`, `png` one file a mask, `none` no masks.
       keep: names of further outputs of the model, written to the table `tensors`.
-      decode: `exact` decodes in full; `fast` decodes JPEGs much larger than the detector's input at 1/2, 1/4 or 1/8 of their
-        size, never below that input. Labels differ a little.
+      decode: `exact` decodes in full; `fast` decodes JPEGs much larger than the detector's input at 1/2, 1/4 or 1/8 of
+        their size, never below that input. Labels differ a little.
       exif_orientation: `apply` turns images as their EXIF data says, `ignore` leaves them as they are stored.
       background_rgb: the colour under transparent images, three numbers from 0 to 255.
       boxes: paths of Parquet or CSV tables with box prompts, which take the place of the detector's own proposals.

@@ -13,9 +13,8 @@ import threading
 import urllib.request
 from collections import OrderedDict
 
-import pycurl
-
 from . import read_policy
+from .libcurl import pycurl
 
 _MAX_IDLE = 64
 _MAX_IDLE_S = 60

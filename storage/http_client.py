@@ -16,11 +16,10 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-import pycurl
-
 from .curl_handles import Handle, Handles
 from .errors import StorageError, check_own_resources, error_of_status
 from .host_limits import HostBusyError, HostLimits, HostRestsError, Slot
+from .libcurl import pycurl
 from .read_options import ReadOptions
 from .read_policy import check_scheme
 from .redaction import redact

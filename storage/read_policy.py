@@ -19,7 +19,7 @@ def check_scheme(scheme: str, allowed: Collection[str] | None) -> None:
         raise StorageError(
             "forbidden",
             f"the scheme {scheme} isn't among those that may be read "
-            f"({', '.join(sorted(allowed))}); if it may, say so with --allow-scheme",
+            f"({', '.join(sorted(allowed))}); if it may, say so with --allow-schemes",
         )
 
 

@@ -1,90 +1,163 @@
-"""`labelbeam label`: from parsed arguments to a job, its summary and its exit code."""
+"""`labelbeam label`: labels images. Its options, and from a job to its summary and exit code."""
 
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ...labelset.rows import ERROR_KINDS
 from ...storage.errors import UsageError
 from ...storage.redaction import redact
-from ...transforms.close_job import JobIncompleteError
 from ...transforms.execution_options import ExecutionOptions
-from ...transforms.sources.inputs import ListOptions
-from ..job import Job, run_job
-from ..prepare_job import prepare_job
-from ..running.beam_options import parse_beam_options
-from ..running.summary import summarize
-from ..settings import JobSpec, LabelConfig
+from ..arguments.common import add_field, add_verbose, positive, seconds, share_or_number
+from ..arguments.jobs import add_execution, add_labels, add_lists, add_what, job_spec
+from ..streams import say
 
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from ..job import Job
+
+EXAMPLES = """\
+examples:
+  # every image below a folder, with the small detector that comes with labelbeam
+  labelbeam label photos/ -o out --detector demo
+
+  # the same, but only say what would be done
+  labelbeam label photos/ -o out --detector demo --dry-run
+
+  # a published detector of TF Hub, downloaded once into tensorflow_hub's cache
+  labelbeam label 'photos/**/*.jpg' -o out --detector mask_rcnn_inception_resnet_v2_1024x1024
+
+  # a list of URIs (http, gs, s3, files) and a WebDataset shard; a SavedModel of your own with its label map
+  labelbeam label uris.csv shard-000.tar -o gs://bucket/out --detector mine.yaml --weights gs://bucket/model
+
+  # several processes on this machine; Flink and Dataflow have presets, too. Beam's own options come last
+  labelbeam label photos/ -o out --detector demo --runner-config multi_process --direct_num_workers 4
+
+  # the options in a file, for next time
+  labelbeam label photos/ -o out --detector demo --save-job job.yaml
+  labelbeam label --job job.yaml --limit 100
+
+The same command again goes on where the last one stopped: images that are labelled already are skipped.
+
+exit codes:  0 done   1 failed, incomplete, or more images failed than --max-failed   2 can't be used as it is
+             130 interrupted: the same command goes on from there
+"""
 
 
-def run_label(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
-    """Checks everything that can be known before the work starts, then labels.
-
-    Returns:
-      0, or 1 if the job failed or is incomplete.
-
-    Raises:
-      UsageError: if the command can't be used as it is.
-    """
-    own_options = [f"--{name.replace('_', '-')}" for name in vars(args)]
-    options = parse_beam_options(beam_arguments, own_options, args.runner_config)
-    return run_and_report(prepare_job(job_spec(args), options), options)
-
-
-def job_spec(args: argparse.Namespace) -> JobSpec:
-    """The job that the arguments of `labelbeam label`, or of a command with the same options, describe.
-
-    Raises:
-      UsageError: names the argument that can't be used.
-    """
-    retry = args.retry_failed
-    return JobSpec(
-        args.input,
-        args.output,
-        LabelConfig(
-            args.detector,
-            weights=args.weights,
-            engine=args.engine,
-            precision=args.precision,
-            min_score=args.min_score,
-            max_detections=args.max_detections,
-            mask_format=args.mask_format,
-            keep=args.keep,
-            decode=args.decode,
-            exif_orientation=args.exif_orientation,
-            background_rgb=args.background,
-            boxes=args.boxes or (),
-            tiles=args.tiles,
-            tile_overlap=args.tile_overlap,
-            tiles_only=args.tiles_only,
-        ),
-        ExecutionOptions(
-            batch_size=args.batch_size,
-            share_model=args.share_model,
-            shared_folders=tuple(args.shared_folder),
-            public_hosts_only=args.public_hosts_only,
-            **_given(
-                model_copies=args.model_copies,
-                allow_schemes=args.allow_scheme,
-                max_bytes=args.max_bytes,
-                max_pixels=args.max_pixels,
-                deadline_s=args.fetch_deadline_s,
-                read_threads=args.fetch_threads,
-                max_per_host=args.max_per_host,
-                part_images=args.part_images,
-            ),
-        ),
-        ListOptions(uri_column=args.uri_column, image_column=args.image_column),
-        limit=args.limit,
-        retry_failed=ERROR_KINDS if retry == [] else retry,
+def add_parser(commands) -> None:
+    label = commands.add_parser(
+        "label",
+        help="label images",
+        usage="labelbeam label INPUT... -o FOLDER --detector NAME [options] [options of Beam]",
+        description="Labels images and writes Parquet tables: images (one row for each input, whatever happened to\n"
+        "it), detections, masks. Options that aren't listed here go to Beam (--temp_location, …) and come last.",
+        epilog=EXAMPLES,
     )
+    main = label.add_argument_group("what everybody needs")
+    add_what(main, required=True, help="folder of the tables; holds one label set")
+    main.add_argument(
+        "--max-failed",
+        type=share_or_number,
+        metavar="SHARE|N",
+        help="exit code 1 if more of the images tried failed: a share (1%%, 0.01) or a number; if absent: if all did",
+    )
+    main.add_argument(
+        "--runner-config",
+        metavar="NAME_OR_YAML",
+        help="where it runs: in_process (the default), multi_process, prism, flink, dataflow_gpu, or a YAML file of "
+        "the same form. Beam's options on the command line win",
+    )
+    main.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, count the images, say what would be done and written; do nothing of it",
+    )
+    add_verbose(label)
+    add_labels(label)
+    add_lists(label)
+    add_execution(label)
+    runners = label.add_argument_group("workers and parts")
+    add_field(
+        runners,
+        ExecutionOptions,
+        "share_model",
+        "one loaded detector for all processes of a machine, instead of one each",
+    )
+    add_field(
+        runners,
+        ExecutionOptions,
+        "model_copies",
+        "with --share-model: N loaded detectors a machine that take turns, where there is room",
+        type=positive,
+        metavar="N",
+    )
+    add_field(
+        runners,
+        ExecutionOptions,
+        "shared_folders",
+        "folders that workers on other machines see at the same path (a network disk, a volume); other local paths are "
+        "refused where workers run elsewhere",
+        nargs="+",
+        metavar="FOLDER",
+    )
+    add_field(
+        runners,
+        ExecutionOptions,
+        "part_images",
+        "images in a part: what is lost at most when a job is killed; small parts are compacted at the end",
+        type=positive,
+        metavar="N",
+    )
+    add_field(
+        runners,
+        ExecutionOptions,
+        "part_seconds",
+        "or write a part when its first image came so long ago",
+        type=seconds,
+        metavar="SECONDS",
+    )
+    files = label.add_argument_group("job files")
+    files.add_argument(
+        "--job",
+        metavar="FILE.yaml",
+        help="take options from a file: their names without dashes in front, lists for several values; those of the "
+        "command line win",
+    )
+    files.add_argument("--save-job", metavar="FILE.yaml", help="write the options of this command to a file for --job")
+    files.add_argument("--input-of-job", nargs="+", default=[], help=argparse.SUPPRESS)
+    files.add_argument("--beam-of-job", action="append", default=[], help=argparse.SUPPRESS)
+    label.set_defaults(run=run, beam_options="all", takes_inputs=True)
 
 
-def run_and_report(job: Job, options) -> int:
-    """Runs a job and prints its summary, or why there is none; returns the exit code."""
+def run(args: argparse.Namespace) -> int:
+    """Checks everything that can be known before the work starts, then labels."""
+    from ..prepare_job import prepare_job
+    from ..running.beam_options import parse_beam_options
+
+    options = parse_beam_options([*args.beam_of_job, *args.beam_arguments], args.own_options, args.runner_config)
+    job = prepare_job(job_spec(args), options)
+    if args.dry_run:
+        from ..running.dry_run import describe_dry_run
+
+        say(describe_dry_run(job, options))
+        return 0
+    return run_and_report(job, options, args.max_failed)
+
+
+def run_and_report(job: "Job", options, max_failed: float | int | None = None) -> int:
+    """Runs a job and prints its summary, or why there is none; returns the exit code.
+
+    Args:
+      job: from `prepare_job`.
+      options: of Beam.
+      max_failed: how many of the images tried may fail: a number, or a share if it's a float. None: all but one.
+
+    Raises:
+      UsageError: before the job has started, if its output folder can't be used, or another job is at work on it.
+    """
+    from ...transforms.close_job import JobIncompleteError
+    from ..job import run_job
+    from ..running.summary import summarize, too_many_failed
+
     try:
         result = run_job(job, options)
     except JobIncompleteError as error:
@@ -93,29 +166,27 @@ def run_and_report(job: Job, options) -> int:
     except UsageError:
         raise
     except Exception as error:  # whatever a runner raises: the traceback is for --verbose, the cause is for everybody
-        _log.info("The job failed.", exc_info=True)
+        logging.getLogger(__name__).info("The job failed.", exc_info=True)
         print(
-            f"labelbeam: the job failed: {redact(_cause(error))}\nWhat finished parts hold is kept; the same command goes on "
-            "from there. --verbose shows the whole story.",
+            f"labelbeam: the job failed: {redact(_cause(error))}\nWhat finished parts hold is kept; the same command "
+            "goes on from there. --verbose shows the whole story.",
             file=sys.stderr,
         )
         return 1
-    print(summarize(job, result))
+    say(summarize(job, result))
     if result.record["status"] == "interrupted":
         print(
             "labelbeam: interrupted; the open parts were finished. The same command goes on from here.", file=sys.stderr
         )
         return 130
+    if sentence := too_many_failed(result.record, max_failed):
+        print(f"labelbeam: {sentence}", file=sys.stderr)
+        return 1
     return 0
 
 
-def _given(**options) -> dict:
-    """The options that the user named; the rest keep the defaults of the class that has them."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def _cause(error: BaseException) -> str:
-    """The innermost error that says what a person did wrong, else the innermost of all: runners wrap it in several others."""
+    """The innermost error that says what a person did wrong, else the innermost of all: runners wrap it in others."""
     while error.__cause__ is not None and not isinstance(error, UsageError):
         error = error.__cause__
     text = str(error).strip() or type(error).__name__

@@ -1,19 +1,21 @@
-"""Options that labelbeam doesn't know go to Beam, strictly: what Beam doesn't know either is an error, not a silent pass.
+"""Options that labelbeam doesn't know go to Beam, strictly: what Beam, or the chosen runner, has no use for is an
+error.
 
-Beam itself only logs a warning for an option it doesn't know, and the job then runs without it. Options of a preset
-(`runner_config.py`) are held to the same, and give way to those of the command line.
+Beam itself only logs a warning for an option it doesn't know, and nothing for one that its runner ignores. Options of
+a preset (`runner_config.py`) give way to those of the command line.
 """
 
 import contextlib
 import difflib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
 from apache_beam.transforms.resources import resource_hints_from_options
 
 from ...storage.errors import UsageError
+from .beam_flags import Flag, beam_flags, instead_of, is_of_stores, is_used, runner_name
 from .runner_config import DEFAULT, load_runner_config
 
 
@@ -25,32 +27,52 @@ def parse_beam_options(
     Args:
       arguments: for instance `["--runner=FlinkRunner", "--parallelism", "4"]`.
       own_options: names of labelbeam's options, to suggest for a misspelt one.
-      runner_config: name or YAML file of a preset. Without one, the runner is Beam's in-process one unless the arguments
-        name another.
+      runner_config: name or YAML file of a preset. Without one, the runner is Beam's in-process one unless the
+        arguments name another.
 
     Raises:
-      UsageError: names the argument that neither labelbeam nor Beam knows, and the nearest one that exists; or the file and
-        the option of a preset that Beam doesn't know.
+      UsageError: names the argument that neither labelbeam nor Beam knows or that the runner ignores, and the nearest
+        one that works; or the file and the option of a preset that Beam doesn't know.
     """
-    known = _beam_flags()
+    known = beam_flags()
     preset = load_runner_config(runner_config or DEFAULT).options
     for option in preset:
         _check(
             option.partition("=")[0], known, known, f"--runner-config {runner_config}: Beam has no option of this name"
         )
+    runner = _runner_of([*preset, *arguments])
+    used = [name for name, flag in known.items() if is_used(name, flag, runner)]
+    _check_all(arguments, known, [*own_options, *used])
     for argument in arguments:
-        if argument.startswith("--"):
-            _check(
-                argument.partition("=")[0],
-                known,
-                [*own_options, *known],
-                "Neither labelbeam nor Beam knows it; see labelbeam label --help",
-            )
-    if arguments and not arguments[0].startswith("--"):
-        raise UsageError(f"unexpected argument {arguments[0]!r}; options start with --")
+        name = argument.partition("=")[0]
+        if name in known and name not in used:
+            raise UsageError(f"{name}: {runner} ignores it. {instead_of(name, runner)}")
     named = {identity for _, identities in _split(arguments, known) for identity in identities}
     kept = [option for [option], identities in _split(preset, known) if not identities & named]
-    return _parse([*kept, *arguments])
+    options = _parse([*kept, *arguments])
+    direct = options.view_as(DirectOptions)
+    if (
+        runner_name(runner) == "in_process"
+        and direct.direct_running_mode == "in_memory"
+        and direct.direct_num_workers != 1
+    ):
+        raise UsageError(
+            f"--direct_num_workers {direct.direct_num_workers}: one process does everything, and this would be "
+            "ignored. Give --runner-config multi_process with it"
+        )
+    return options
+
+
+def parse_store_options(arguments: Sequence[str], own_options: Sequence[str] = ()) -> PipelineOptions:
+    """Makes Beam's options for stores of the arguments that a command without a runner left over.
+
+    Raises:
+      UsageError: names the argument that is no option of stores.
+    """
+    known = {name: flag for name, flag in beam_flags().items() if is_of_stores(name, flag)}
+    _check_all(arguments, known, [*own_options, *known])
+    list(_split(arguments, known))
+    return _parse(list(arguments))
 
 
 def processes_per_machine(options: PipelineOptions) -> int:
@@ -71,10 +93,34 @@ def direct_workers(options: PipelineOptions) -> int | None:
     return 1 if direct.direct_running_mode == "in_memory" else direct.direct_num_workers or os.cpu_count()
 
 
-def _check(flag: str, known: dict[str, tuple[str, bool]], suggestions: Sequence[str], message: str) -> None:
+def _runner_of(options: Sequence[str]) -> str:
+    """The runner that these options name last."""
+    runner = ""
+    for option, following in zip(options, [*options[1:], ""], strict=True):
+        if option == "--runner":
+            runner = following
+        elif option.startswith("--runner="):
+            runner = option.partition("=")[2]
+    return runner
+
+
+def _check_all(arguments: Sequence[str], known: Mapping[str, Flag], suggestions: Collection[str]) -> None:
+    if arguments and not arguments[0].startswith("-"):
+        raise UsageError(f"unexpected argument {arguments[0]!r}; options start with --")
+    for argument in arguments:
+        if argument.startswith("-"):
+            _check(
+                argument.partition("=")[0],
+                known,
+                suggestions,
+                "Neither labelbeam nor Beam knows it for this command; see its --help",
+            )
+
+
+def _check(flag: str, known: Mapping[str, Flag], suggestions: Collection[str], message: str) -> None:
     if flag not in known:
         near = difflib.get_close_matches(flag, suggestions, n=1)
-        raise UsageError(f"unknown option {flag}{f', did you mean {near[0]}?' if near else ''} {message}")
+        raise UsageError(f"unknown option {flag}{f', did you mean {near[0]}?' if near else '.'} {message}")
 
 
 def _parse(arguments: list[str]) -> PipelineOptions:
@@ -93,53 +139,28 @@ def _parse(arguments: list[str]) -> PipelineOptions:
     return options
 
 
-def _split(
-    arguments: Sequence[str], known: dict[str, tuple[str, bool]]
-) -> Iterator[tuple[list[str], set[tuple[str, str]]]]:
-    """Arguments option by option, each with what it sets: the attribute of Beam's options, and for those that may be given
-    several times (`--resource_hint min_ram=…`, `--experiments a=1,b`) the names in front of the values."""
+def _split(arguments: Sequence[str], known: Mapping[str, Flag]) -> Iterator[tuple[list[str], set[tuple[str, str]]]]:
+    """Arguments option by option, each with what it sets: the attribute of Beam's options, and for those that may be
+    given several times (`--resource_hint min_ram=…`, `--experiments a=1,b`) the names in front of the values.
+
+    Raises:
+      UsageError: if an option is followed by more values than it takes.
+    """
     option: list[str] = []
     for argument in [*arguments, None]:
-        if argument is None or argument.startswith("--"):
+        if argument is None or argument.startswith("-"):
             if option:
-                flag, _, value = option[0].partition("=")
-                attribute, repeatable = known[flag]
-                values = ",".join([value, *option[1:]]).split(",") if repeatable else [""]
-                yield option, {(attribute, value.partition("=")[0]) for value in values if value or not repeatable}
+                name, _, value = option[0].partition("=")
+                flag = known[name]
+                if len(option) - 1 > flag.max_values - bool(value):
+                    raise UsageError(
+                        f"unexpected argument {option[-1]!r} after {name}: inputs come first, Beam's options last"
+                    )
+                values = ",".join([value, *option[1:]]).split(",") if flag.repeatable else [""]
+                yield (
+                    option,
+                    {(flag.attribute, value.partition("=")[0]) for value in values if value or not flag.repeatable},
+                )
             option = []
-        option.append(argument)
-
-
-def _beam_flags() -> dict[str, tuple[str, bool]]:
-    """Every option string that Beam's option classes define, those of its extras that are installed included: the attribute
-    that it sets, and whether it may be given several times."""
-    parser = _Flags()
-    for options_class in _subclasses(PipelineOptions):
-        if "_add_argparse_args" in vars(options_class):
-            options_class._add_argparse_args(parser)
-    return parser.flags
-
-
-def _subclasses(cls: type) -> set[type]:
-    return {cls} | {deeper for sub in cls.__subclasses__() for deeper in _subclasses(sub)}
-
-
-class _Flags:
-    """Stands in for an ArgumentParser and only remembers the options."""
-
-    def __init__(self):
-        self.flags: dict[str, tuple[str, bool]] = {}
-
-    def add_argument(self, *names, action=None, dest=None, **_):
-        flags = [name for name in names if name.startswith("-")]
-        attribute = dest or names[0].lstrip("-").replace("-", "_")
-        repeatable = action not in (None, "store", "store_true", "store_false", "store_const")
-        self.flags.update(dict.fromkeys(flags, (attribute, repeatable)))
-
-    add_value_provider_argument = add_argument
-
-    def add_mutually_exclusive_group(self, **_):
-        return self
-
-    def add_argument_group(self, *_, **__):
-        return self
+        if argument is not None:
+            option.append(argument)

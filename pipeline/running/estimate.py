@@ -1,11 +1,9 @@
 """`labelbeam estimate`: how long a job would take on some workers, how many worker hours, and what they would cost.
 
-Lists the inputs as the job does, labels a random sample of them (`sample_run.py`), and adds up: listing once, starting once a
-worker, and so much for every image. docs/estimating.md says what that leaves out.
+Lists the inputs as the job does, labels a random sample of them (`sample_run.py`), and adds up: listing once, starting
+once a worker, and so much for every image. docs/estimating.md says what that leaves out.
 """
 
-import argparse
-import dataclasses
 import hashlib
 import heapq
 import math
@@ -19,18 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from ...detectors.device_share import processors
-from ...results.result_files import check_result_file, write_json
 from ...storage.errors import UsageError
 from ...transforms.elements import ImageReference
 from ...transforms.list_images import ListImages
 from ...transforms.skip_labelled import ListedCounts, SkipLabelled
-from ..commands.label import job_spec
 from ..job import Job
-from ..prepare_job import prepare_job
-from .beam_options import parse_beam_options
 from .sample_run import SampleRun, keeping_detector, run_sample
 
 MIN_SAMPLE_S = 10.0  # a shorter run is repeated with more images: starting and ending would be too much of it
@@ -95,33 +89,6 @@ class Estimate:
     table_bytes: float
     processors: int
     forecasts: tuple[Forecast, ...]
-
-
-def run_estimate(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
-    """Estimates, prints, and writes `--json`; returns the exit code.
-
-    Raises:
-      UsageError: if the command can't be used as it is, or there is nothing to label.
-    """
-    check_result_file("--json", args.json)
-    options = parse_beam_options(beam_arguments, [f"--{name.replace('_', '-')}" for name in vars(args)])
-    if options.view_as(StandardOptions).runner != RUNNER:
-        raise UsageError(
-            "--runner: an estimate is made in this process, for workers like this machine; leave the option out"
-        )
-    with tempfile.TemporaryDirectory(prefix="labelbeam-estimate-") as folder:
-        if args.output is None:
-            args.output = str(Path(folder, "nothing-labelled-yet"))
-        job = prepare_job(job_spec(args), options)
-        estimate = make_estimate(job, options, args.sample, args.seed, args.workers, args.price_per_hour)
-    print(describe(estimate))
-    if args.json is not None:
-        write_json(
-            args.json,
-            dataclasses.asdict(estimate)
-            | {"image_s": estimate.image_s._asdict(), "read_bytes": estimate.read_bytes._asdict()},
-        )
-    return 0
 
 
 def make_estimate(
@@ -190,8 +157,8 @@ def _save(element: Any, path: str) -> None:
 
 
 class _Draw(beam.CombineFn):
-    """A random sample: the references whose hashes with the seed are the smallest. The same one each time, whatever the runner
-    does, in memory that depends on its size alone."""
+    """A random sample: the references whose hashes with the seed are the smallest. The same one each time, whatever the
+    runner does, in memory that depends on its size alone."""
 
     def __init__(self, size: int, seed: int):
         self._size = size
@@ -217,7 +184,8 @@ class _Draw(beam.CombineFn):
 def time_sample(
     job: Job, sample: Sequence[ImageReference], size: int, options: PipelineOptions
 ) -> tuple[SampleRun, SampleRun]:
-    """The run that starts the detector, over one batch, and the one that counts, over other images if there are enough."""
+    """The run that starts the detector, over one batch, and the one that counts, over other images if there are
+    enough."""
     batch = job.spec.execution.max_batch_size
     first = run_sample(job, sample[:batch], options)
     rest = sample[batch:] or sample
@@ -229,8 +197,8 @@ def time_sample(
 
 
 def seconds_an_image(run: SampleRun, batch_size: int) -> Mean:
-    """Of a run, by the method of batch means: images that come one after the other share batches of the model and each other's
-    waiting times, so it is groups of them, one or more whole batches each, that are compared."""
+    """Of a run, by the method of batch means: images that come one after the other share batches of the model and each
+    other's waiting times, so it is groups of them, one or more whole batches each, that are compared."""
     mean = run.steps_s / run.images
     group_size = batch_size * math.ceil(run.images / batch_size / MAX_GROUPS)
     ends = [*range(group_size, run.images, group_size), run.images]
@@ -267,10 +235,12 @@ def describe(estimate: Estimate) -> str:
     skipped = f" ({estimate.listed:,} listed, {estimate.skipped:,} labelled already)" if estimate.skipped else ""
     image_ms, image_ms_uncertainty = (1000 * value for value in estimate.image_s)
     failed = sum(estimate.failures.values())
+    an_image = f"{image_ms:,.3g} ms ± {image_ms_uncertainty:,.2g}"
+    timed = f"{estimate.sampled:,} of them with {estimate.detector} on this machine"
     lines = [
         f"{estimate.todo:,} images to label{skipped}; listing takes {_duration(estimate.list_s)}.",
-        f"  timed       {estimate.sampled:,} of them with {estimate.detector} on this machine ({estimate.processors} processors)",
-        f"  an image    {image_ms:,.3g} ms ± {image_ms_uncertainty:,.2g}; before the first, {_duration(estimate.start_s)}",
+        f"  timed       {timed} ({estimate.processors} processors)",
+        f"  an image    {an_image}; before the first, {_duration(estimate.start_s)}",
         f"  to read     {_size(estimate.read_bytes.value)} ± {_size(estimate.read_bytes.uncertainty)}",
         f"  tables      {_size(estimate.table_bytes)}",
     ]

@@ -18,7 +18,8 @@ MAX_NAMED = 100
 def find_missing(
     inputs: Sequence[str], listing: ListOptions, limit: int | None, output: str, job_id: str, options: PipelineOptions
 ) -> list[str]:
-    """URIs of images that a job with these settings should have labelled and that have no row, at most `MAX_NAMED`, sorted."""
+    """URIs of images that a job with these settings should have labelled and that have no row, at most `MAX_NAMED`,
+    sorted."""
     path = join(output, "_jobs", f"{job_id}.missing")
     pipeline = beam.Pipeline(options=options)
     todo = pipeline | ListImages(inputs, listing) | SkipLabelled(output, limit)

@@ -1,6 +1,8 @@
-"""Whether the workers of a runner will find what the job needs: known before it is submitted, not from a log an hour later.
+"""Whether the workers of a runner will find what the job needs: known before it is submitted, not from a log an hour
+later.
 
-Workers on other machines, or in containers, see no local path of this one. Not for whether inputs, weights and output are right
+Workers on other machines, or in containers, see no local path of this one. Not for whether inputs, weights and output
+are right
 in themselves: `check_inputs`, `prepare_label_config` and `check_label_set` look at that.
 """
 
@@ -94,7 +96,7 @@ def check_visible(
         if _is_unseen(uri, shared):
             raise UsageError(
                 f"{option} {uri}: a path of this machine, and {why}, which can't see it. Put it where they can "
-                "(gs://, s3://, hdfs://, for what is read also https://), or name the folder with --shared-folder "
+                "(gs://, s3://, hdfs://, for what is read also https://), or name the folder with --shared-folders "
                 "if it is a network disk or a volume that they have at the same path"
             )
     if _is_unseen(weights, shared):
@@ -106,7 +108,7 @@ def check_visible(
     if "file" in listed_schemes and not shared_folders:
         raise UsageError(
             f"--input: lists local paths, and {why}, which can't see them. Copy the images to a store (gs://, "
-            "s3://, hdfs://) and list those, or name their folder with --shared-folder if workers have it at the same "
+            "s3://, hdfs://) and list those, or name their folder with --shared-folders if workers have it at the same "
             "path"
         )
 

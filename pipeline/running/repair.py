@@ -1,4 +1,4 @@
-"""`labelbeam settle OUT`: tidies up what dead jobs left in an output folder, without labelling anything."""
+"""`labelbeam repair OUT`: tidies up what dead jobs left in an output folder, without labelling anything."""
 
 import _thread
 
@@ -12,7 +12,7 @@ from ...labelset.parts import finished_parts
 from ..job import new_job_id
 
 
-def settle(output: str) -> str:
+def repair(output: str) -> str:
     """Sweeps unfinished parts, settles repeats in the whole folder, merges small parts; says what was done.
 
     Raises:

@@ -1,7 +1,7 @@
 """Presets of runners: one YAML file with a list of Beam's options, read strictly; what the command line says wins.
 
-A name such as `multi_process` finds `configs/runners/multi_process.yaml` of the package; a path to one's own file works as
-well. Whether Beam knows the options is found out where they are parsed: `beam_options.py`.
+A name such as `multi_process` finds `configs/runners/multi_process.yaml` of the package; a path to one's own file
+works as well. Whether Beam knows the options is found out where they are parsed: `beam_options.py`.
 """
 
 from dataclasses import dataclass

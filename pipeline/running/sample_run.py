@@ -1,6 +1,7 @@
 """Times a few images on their way through a job's own steps, in this process: what `estimate.py` makes forecasts of.
 
-The detector is loaded by the first run and kept for the next, so that those time the images alone. Not a benchmark of the
+The detector is loaded by the first run and kept for the next, so that those time the images alone. Not a benchmark of
+the
 detector: reading, decoding, masks and tables are in the times, as they are in a job.
 """
 
@@ -115,13 +116,14 @@ def run_sample(job: Job, references: Sequence[ImageReference], options: Pipeline
 
 
 class _NoteTimes(beam.DoFn):
-    """Passes elements on, and writes to a file when each of them came by, in seconds since 1970: tables tell times so."""
+    """Passes elements on, and writes to a file when each of them came by, in seconds since 1970: tables tell times
+    so."""
 
     def __init__(self, path: str):
         self._path = path
 
     def setup(self):
-        self._file = open(self._path, "ab")
+        self._file = open(self._path, "ab")  # noqa: SIM115  closed by teardown
 
     def teardown(self):
         self._file.close()

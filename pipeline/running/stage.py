@@ -8,26 +8,20 @@ The folder is named for the weights' fingerprint and each file comes whole or no
 right size is what would be sent: the same command again goes on where it stopped.
 """
 
-import argparse
 import dataclasses
 import os
-import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from apache_beam.io.filesystems import FileSystems
 
 from ...detectors.load import DetectorSpec
 from ...detectors.weights import hub
 from ...detectors.weights.stores import local_copy
 from ...storage import files as output_files
 from ...storage.errors import UsageError
-from ...storage.uris import absolute, is_http, is_local, join
-from ..find_detector import find_detector
-from .beam_options import parse_beam_options
+from ...storage.uris import absolute, is_local, join
 
 CONFIG_FILE = "detector.yaml"
 _SAVED_MODEL, _KERAS = "model", "published.weights.h5"
@@ -41,34 +35,6 @@ class Staged:
     files: int
     num_bytes: int
     sent: int
-
-
-def run_stage(args: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
-    """Stages what the command names and prints the command that uses it; returns the exit code.
-
-    Raises:
-      UsageError: if the detector can't be had, or the place can't be written to.
-    """
-    options = parse_beam_options(beam_arguments, [f"--{name.replace('_', '-')}" for name in vars(args)])
-    FileSystems.set_options(options)
-    if is_http(args.to):
-        raise UsageError(
-            f"--to {args.to}: can't be written to; expected gs://, s3://, hdfs://, or a folder that workers have at "
-            "the same path"
-        )
-    spec = find_detector(args.detector, weights=args.weights, engine=args.engine, precision=args.precision)
-    staged = stage(spec, args.to)
-    command = ["labelbeam", "label", "--input", "…", "--output", "…", "--detector", staged.config]
-    if args.engine != "saved_model":
-        command += ["--engine", args.engine, "--precision", args.precision]
-    if is_local(args.to):
-        command += ["--shared-folder", absolute(args.to)]
-    print(
-        f"{spec.config.name}: {staged.files} files, {staged.num_bytes / 1e6:,.1f} MB; {staged.sent} sent, the others "
-        "were there already\n"
-        f"label with it    {shlex.join(command).replace(shlex.quote('…'), '…')} --runner-config …"
-    )
-    return 0
 
 
 def stage(spec: DetectorSpec, to: str) -> Staged:

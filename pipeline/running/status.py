@@ -1,4 +1,5 @@
-"""`labelbeam status OUT`: what a label set holds, what its jobs did, and what an interrupted one left behind. Reads only."""
+"""`labelbeam status OUT`: what a label set holds, what its jobs did, and what an interrupted one left behind. Reads
+only."""
 
 from collections import Counter, defaultdict
 from datetime import datetime
@@ -74,7 +75,7 @@ def describe_status(status: dict[str, Any]) -> str:
     if status["unfinished_parts"] or status["unsettled_jobs"]:
         lines.append(
             f"  left behind {status['unfinished_parts']:,} unfinished parts, {len(status['unsettled_jobs'])} jobs that "
-            "didn't end in good order: the same `labelbeam label` goes on from there, `labelbeam settle` only tidies up"
+            "didn't end in good order: the same `labelbeam label` goes on from there, `labelbeam repair` only tidies up"
         )
     return "\n".join(lines)
 

@@ -52,7 +52,7 @@ class TestSchemes:
         for uri in (path, f"file://{path}", f"FILE://{path}"):
             assert read(uri, **allowing("file")) == BODY
             error = read(uri, **allowing("http", "s3"))
-            assert error.kind == "forbidden" and "--allow-scheme" in error.message and "(http, s3)" in error.message
+            assert error.kind == "forbidden" and "--allow-schemes" in error.message and "(http, s3)" in error.message
         assert read(url, **allowing("http")) == read(url) == read(path) == BODY
         before = len(server.requests)
         for uri in (url, url.replace("http", "HTTP")):

@@ -131,9 +131,9 @@ def label(inputs, out, detector) -> Labels:
         str(out),
         "--detector",
         detector,
-        "--fetch-deadline-s",
+        "--deadline-s",
         str(DEADLINE_S),
-        "--allow-scheme",
+        "--allow-schemes",
         "file",
         "http",
     ]

@@ -167,7 +167,7 @@ def test_elements_that_a_runner_drops_or_repeats(label, image_folder, monkeypatc
     assert len(labels.frame("images")) == 6
 
 
-def test_status_and_settle(label, image_folder, tmp_path, capsys):
+def test_status_and_repair(label, image_folder, tmp_path, capsys):
     (image_folder / "broken.jpg").write_bytes(b"no image")
     _, _, labels = label(image_folder)
     [stem] = list_parts(str(labels.folder))
@@ -186,12 +186,12 @@ def test_status_and_settle(label, image_folder, tmp_path, capsys):
         assert expected in printed
     assert main(["status", str(labels.folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == {"ok": 6, "failed": 1}
-    assert main(["settle", str(labels.folder)]) == 0
+    assert main(["repair", str(labels.folder)]) == 0
     assert "took away 1 parts and files" in capsys.readouterr().out
     assert list(list_parts(str(labels.folder))) == [stem]
     main(["status", str(labels.folder)])
     assert "left behind" not in capsys.readouterr().out
-    for command in ("status", "settle"):
+    for command in ("status", "repair"):
         assert main([command, str(tmp_path)]) == 2
         assert "not the output folder of a label set" in capsys.readouterr().err
 

@@ -182,7 +182,7 @@ def test_elements_that_a_runner_loses_are_noticed_and_labelled_by_the_next_run(l
         (["--weights", "/no/such/folder"], "no such folder"),
         (["--exif-orientation", "turn"], "invalid choice"),
         (["--batch-size", "0"], "--batch-size"),
-        (["--background", "1,2"], "three numbers from 0 to 255"),
+        (["--background-rgb", "1,2"], "three numbers from 0 to 255"),
     ],
 )
 def test_a_command_that_cannot_work_ends_before_the_work_starts(label, image_folder, arguments, named, capsys):

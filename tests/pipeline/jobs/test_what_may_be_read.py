@@ -28,9 +28,9 @@ def test_entries_of_a_list_have_the_scheme_of_its_first_unless_others_are_allowe
     (tmp_path / "list.txt").write_text(f"{server.url('/files/a.jpg')}\n{image}\nfile://{image}?\n")
     code, printed, labels = label(tmp_path / "list.txt")
     assert code == 0 and "2 forbidden" in printed
-    assert rows(labels)[image]["error_kind"] == "forbidden" and "--allow-scheme" in rows(labels)[image]["error_message"]
+    assert rows(labels)[image]["error_kind"] == "forbidden" and "--allow-schemes" in rows(labels)[image]["error_message"]
     assert rows(labels)[server.url("/files/a.jpg")]["status"] == "ok"
-    _, _, labels = label(tmp_path / "list.txt", options=["--allow-scheme", "file", "http"], output="all")
+    _, _, labels = label(tmp_path / "list.txt", options=["--allow-schemes", "file", "http"], output="all")
     assert rows(labels)[image]["status"] == "ok"
 
 
@@ -43,7 +43,7 @@ def test_a_list_on_a_server_never_names_local_files(label, server, tmp_path):
     assert rows(labels)[server.url("/files/a.jpg")]["status"] == "ok"
     assert labels.records()[0]["inputs"] == [server.url("/files/list.txt?…")]
     code, printed, labels = label(url, tmp_path / "photos", output="both")
-    assert code == 2 and "--allow-scheme file http https" in printed and "s3cret" not in printed
+    assert code == 2 and "--allow-schemes file http https" in printed and "s3cret" not in printed
     assert not labels.folder.exists()
 
 
@@ -67,9 +67,9 @@ def test_credentials_are_used_and_not_written(label, server, tmp_path):
 @pytest.mark.parametrize(
     "options, named",
     [
-        (["--allow-scheme", "htttp"], "--allow-scheme htttp: no such scheme"),
-        (["--allow-scheme", "s3"], "leaves nothing to read; the inputs name images by file"),
-        (["--allow-scheme", "http://"], "expected the name of a scheme"),
+        (["--allow-schemes", "htttp"], "--allow-schemes htttp: no such scheme"),
+        (["--allow-schemes", "s3"], "leaves nothing to read; the inputs name images by file"),
+        (["--allow-schemes", "http://"], "expected the name of a scheme"),
         (["--max-per-host", "0"], "--max-per-host"),
     ],
 )

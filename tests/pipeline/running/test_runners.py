@@ -188,7 +188,7 @@ def test_what_remote_workers_cannot_see_is_refused(job, named, tmp_path, monkeyp
 
 def test_a_job_that_cannot_be_seen_ends_before_anything_is_written(label, image_folder):
     code, printed, labels = label(image_folder, options=["--runner=PortableRunner", "--job_endpoint=localhost:1"])
-    assert code == 2 and f"--input {image_folder}" in printed and "--shared-folder" in printed
+    assert code == 2 and f"--input {image_folder}" in printed and "--shared-folders" in printed
     assert not labels.folder.exists()
 
 

@@ -69,7 +69,7 @@ def test_a_job_across_the_network(namespaces, tmp_path, fake_detector):
         ]
         refused = labelbeam(*remote, prefix=inside[0])
         assert "can't see it" in refused.communicate(timeout=200)[1] and refused.returncode == 2
-        job = labelbeam(*remote, "--shared-folder", str(tmp_path), os.path.dirname(fake_detector), prefix=inside[0])
+        job = labelbeam(*remote, "--shared-folders", str(tmp_path), os.path.dirname(fake_detector), prefix=inside[0])
         stdout, stderr = job.communicate(timeout=300)
         assert job.returncode == 0, f"{stderr}\n{pool.log.read_text()}"
         assert re.search(r"loaded 1×", stdout) and "Starting worker" in pool.log.read_text()

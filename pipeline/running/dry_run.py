@@ -1,0 +1,57 @@
+"""`labelbeam label --dry-run`: what a job would do, found out without doing any of it."""
+
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from ...transforms.list_images import ListImages
+from ...transforms.skip_labelled import ListedCounts, SkipLabelled
+from ..job import Job
+
+
+def describe_dry_run(job: Job, options: PipelineOptions) -> str:
+    """Counts the images, in this process, and says what the job would do and write. Writes nothing to the output
+    folder.
+
+    Args:
+      job: from `prepare_job`, which has checked all else.
+      options: of Beam, for the job.
+    """
+    counts, detector, spec = count_images(job), job.label_config.detector, job.spec
+    masks = "masks" if detector.has_masks else "no masks"
+    size = detector.config.input_size_hw
+    classes = f"{len(detector.config.labels)} classes"
+    lines = [
+        f"Nothing was done. {counts.listed - counts.skipped:,} images would be labelled"
+        + (f"; {counts.skipped:,} of {counts.listed:,} have rows already." if counts.skipped else "."),
+        f"  detector    {detector.config.name} (engine {detector.engine}, {detector.precision}), {classes}, "
+        f"{masks}{', input {}×{}'.format(*size) if size else ''}",
+        f"  weights     {detector.weights}, fingerprint {detector.fingerprint[:16]}",
+        f"  keeps       detections with a score of {detector.options.min_score:g} or more, at most "
+        f"{detector.options.max_detections} an image",
+        f"  runner      {options.view_as(StandardOptions).runner}",
+        f"  would write {spec.output}/{{{','.join(job.label_config.tables)}}}/part-*.parquet",
+    ]
+    return "\n".join(lines)
+
+
+def count_images(job: Job) -> ListedCounts:
+    """How many images a job would find, and how many of them it would skip."""
+    with tempfile.TemporaryDirectory(prefix="labelbeam-dry-run-") as folder:
+        path = Path(folder, "counts")
+        with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
+            todo = (
+                pipeline
+                | ListImages(job.spec.inputs, job.spec.listing)
+                | SkipLabelled(job.spec.output, job.spec.limit, None, job.spec.retry_failed or ())
+            )
+            _ = todo["counts"] | beam.Map(_save, str(path))
+        return pickle.loads(path.read_bytes())
+
+
+def _save(element: Any, path: str) -> None:
+    Path(path).write_bytes(pickle.dumps(element))
