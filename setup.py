@@ -78,6 +78,7 @@ setup(
         "aws": ["apache-beam[aws]>=2.77,<3", "boto3>=1.36"],
         "evaluate": ["pycocotools>=2.0.8"],
         "export": ["scikit-image>=0.24"],
+        "yaml": ["apache-beam[yaml]>=2.77,<3"],
         "gcp": ["apache-beam[gcp]>=2.77,<3", "google-auth>=2", "google-cloud-storage>=3,<4"],
         # Of apache-beam[gcp] what builds a Dataflow job offline; all of it would be 150 MB more.
         "check": ["pyarrow-stubs>=20", "pyright[nodejs]>=1.1.400", "ruff>=0.12"],
@@ -90,6 +91,7 @@ setup(
             "google-auth-httplib2>=0.1",
             "google-cloud-dataflow-client>=0.8.6",
             "google-cloud-storage>=3,<4",
+            "docstring-parser>=0.15",  # of apache-beam[yaml] what its runner needs to start
             "jax>=0.6",
             "matplotlib>=3.9",
             "moto[server]>=5",
@@ -98,6 +100,7 @@ setup(
             "pycocotools>=2.0.8",
             "pytest>=8",
             "pytest-xdist>=3.6",
+            "virtualenv-clone>=0.5",  # likewise
             "scikit-image>=0.24",
             "supervision>=0.26",
         ],
