@@ -78,20 +78,20 @@ setup(
         "aws": ["apache-beam[aws]>=2.77,<3", "boto3>=1.36"],
         "evaluate": ["pycocotools>=2.0.8"],
         "export": ["scikit-image>=0.24"],
-        "yaml": ["apache-beam[yaml]>=2.77,<3"],
         "gcp": ["apache-beam[gcp]>=2.77,<3", "google-auth>=2", "google-cloud-storage>=3,<4"],
-        # Of apache-beam[gcp] what builds a Dataflow job offline; all of it would be 150 MB more.
+        # Linters and a type checker with what it knows of pyarrow.
         "check": ["pyarrow-stubs>=20", "pyright[nodejs]>=1.1.400", "ruff>=0.12"],
         "docs": ["mkdocs-material>=9.6,<10"],
+        # Of apache-beam[gcp] what builds a Dataflow job offline; all of it would be 150 MB more.
         "test": [
             "albumentations>=2",
+            "apache-beam[yaml]>=2.77,<3",
             "boto3>=1.36",
             "duckdb>=1",
             "google-apitools>=0.5.31",
             "google-auth-httplib2>=0.1",
             "google-cloud-dataflow-client>=0.8.6",
             "google-cloud-storage>=3,<4",
-            "docstring-parser>=0.15",  # of apache-beam[yaml] what its runner needs to start
             "jax>=0.6",
             "matplotlib>=3.9",
             "moto[server]>=5",
@@ -100,10 +100,10 @@ setup(
             "pycocotools>=2.0.8",
             "pytest>=8",
             "pytest-xdist>=3.6",
-            "virtualenv-clone>=0.5",  # likewise
             "scikit-image>=0.24",
             "supervision>=0.26",
         ],
+        "yaml": ["apache-beam[yaml]>=2.77,<3"],
     },
     entry_points={"console_scripts": ["labelbeam = labelbeam.pipeline.cli:main"]},
 )
