@@ -150,18 +150,19 @@ def iter_labels(label_set: LabelSet, with_masks: bool = True) -> Iterator[Stored
 
 
 def read_labels(
-    label_set: LabelSet, image_ids: Collection[str], stems: Collection[str] | None = None
+    label_set: LabelSet, image_ids: Collection[str], stems: Collection[str] | None = None, with_masks: bool = True
 ) -> Iterator[StoredLabels]:
     """The labels of certain images, in the tables' order; those that the label set doesn't hold are passed over.
 
     Args:
       stems: of the parts to look in; all if None.
+      with_masks: as in `iter_labels`.
     """
     ids = pa.array(image_ids, pa.string())
     for stem in label_set.parts if stems is None else stems:
         rows = np.flatnonzero(pc.is_in(label_set.part(stem, "images", ["image_id"])["image_id"], ids))
         if len(rows):
-            yield from _read_part(label_set, stem, True, rows)
+            yield from _read_part(label_set, stem, with_masks, rows)
 
 
 def _read_part(

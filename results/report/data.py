@@ -5,41 +5,36 @@ The tables are read once, part by part; memory holds one part's columns. What is
 NumPy; only what is kept (a few images a class and a part) is touched in Python.
 """
 
-import heapq
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..reader import LabelSet
+from .choice import (
+    BY_CLASS,
+    CONFIDENT,
+    CROWDED,
+    FAILED,
+    NOTHING,
+    RANDOM,
+    UNSURE,
+    Chosen,
+    Smallest,
+    distinct,
+    in_turn,
+    sample_keys,
+)
 
 NUM_SCORE_BINS = 20
-BOX_SIDE_EDGES = (8, 16, 32, 56, 96, 192, 384, 768, 1536)  # pixels; 32 and 96 are COCO's limits of small and medium
-
-CONFIDENT, UNSURE, CROWDED, BY_CLASS, FAILED = GROUPS = (
-    "most confident",
-    "least confident",
-    "most crowded",
-    "by class",
-    "failed",
-)
-_NUM_EACH = 6  # of each of the first three
-_NUM_BY_CLASS, _NUM_FAILED = 18, 12
+_NUM_RANDOM = 12
+_NUM_EACH = 6  # of the most and the least confident, and the most crowded
+_CANDIDATES = 60  # for these, since many may be nearly the same image
+_NUM_BY_CLASS, _NUM_NOTHING, _NUM_FAILED = 18, 6, 12
 _NUM_OF_ONE_CLASS, _NUM_OF_ONE_KIND = 6, 6
-
-
-class Chosen(NamedTuple):
-    """An image to be shown: where its rows are, and why it was chosen: `group` is one of `GROUPS`, `detail` the class
-    or the kind of failure."""
-
-    stem: str
-    image_id: str
-    group: str
-    detail: str = ""
+BOX_SIDE_EDGES = (8, 16, 32, 56, 96, 192, 384, 768, 1536)  # pixels; 32 and 96 are COCO's limits of small and medium
 
 
 @dataclass
@@ -99,7 +94,7 @@ def collect_report_data(label_set: LabelSet, seed: int = 0) -> ReportData:
     for stem in label_set.parts:
         collector.add_images(stem, label_set.part(stem, "images", _Collector.IMAGES))
         collector.add_detections(stem, label_set.part(stem, "detections", _Collector.DETECTIONS))
-    return collector.finish()
+    return collector.finish(label_set)
 
 
 class _Collector:
@@ -113,9 +108,10 @@ class _Collector:
         self._seed = seed
         self._seconds: list[tuple[np.ndarray, np.ndarray]] = []
         self._failures: Counter[str] = Counter()
-        self._confident, self._unsure, self._crowded = _Smallest(_NUM_EACH), _Smallest(_NUM_EACH), _Smallest(_NUM_EACH)
-        self._by_class: dict[str, _Smallest] = defaultdict(lambda: _Smallest(_NUM_OF_ONE_CLASS))
-        self._by_kind: dict[str, _Smallest] = defaultdict(lambda: _Smallest(_NUM_OF_ONE_KIND))
+        self._random, self._nothing = Smallest(_NUM_RANDOM), Smallest(_NUM_NOTHING)
+        self._confident, self._unsure, self._crowded = (Smallest(_CANDIDATES) for _ in range(3))
+        self._by_class: dict[str, Smallest] = defaultdict(lambda: Smallest(_NUM_OF_ONE_CLASS))
+        self._by_kind: dict[str, Smallest] = defaultdict(lambda: Smallest(_NUM_OF_ONE_KIND))
 
     def add_images(self, stem: str, images: pa.Table) -> None:
         self.data.images += len(images)
@@ -124,9 +120,12 @@ class _Collector:
         )
         found = images.filter(images["num_detections"].is_valid())
         self.data.detections_per_image.update(_counts(found["num_detections"]))
+        self._random.add(stem, found["image_id"], sample_keys(found["image_id"], self._seed), np.zeros(len(found)))
+        empty = found.filter(pc.equal(found["num_detections"], 0))
+        self._nothing.add(stem, empty["image_id"], sample_keys(empty["image_id"], self._seed), np.zeros(len(empty)))
         some = found.filter(pc.greater(found["num_detections"], 0))
         self._crowded.add(
-            stem, some["image_id"], _sample_keys(some["image_id"], self._seed), -some["num_detections"].to_numpy()
+            stem, some["image_id"], sample_keys(some["image_id"], self._seed), -some["num_detections"].to_numpy()
         )
         failed = images.filter(images["error_kind"].is_valid())
         self._failures.update(_counts(failed["error_kind"]))
@@ -149,17 +148,17 @@ class _Collector:
             np.searchsorted(BOX_SIDE_EDGES, sides, side="right"), minlength=len(BOX_SIDE_EDGES) + 1
         )
         means = detections.group_by("image_id").aggregate([("score", "mean")])
-        keys, mean_scores = _sample_keys(means["image_id"], self._seed), means["score_mean"].to_numpy()
+        keys, mean_scores = sample_keys(means["image_id"], self._seed), means["score_mean"].to_numpy()
         self._confident.add(stem, means["image_id"], keys, -mean_scores)
         self._unsure.add(stem, means["image_id"], keys, mean_scores)
         self._add_by_group(self._by_class, stem, classes, detections["image_id"])
 
-    def _add_by_group(self, groups: dict[str, "_Smallest"], stem: str, names, image_ids: pa.ChunkedArray) -> None:
+    def _add_by_group(self, groups: dict[str, "Smallest"], stem: str, names, image_ids: pa.ChunkedArray) -> None:
         """Adds each group's first images by key."""
         if not len(names):
             return
         names = names if isinstance(names, pa.DictionaryArray) else names.combine_chunks().dictionary_encode()
-        keys = _sample_keys(image_ids, self._seed)
+        keys = sample_keys(image_ids, self._seed)
         pairs = names.indices.to_numpy().astype(np.uint64) << np.uint64(32) | keys
         pairs, rows = np.unique(pairs, return_index=True)  # sorted by group, then key; each image once a group
         groups_of_rows = pairs >> np.uint64(32)
@@ -169,62 +168,20 @@ class _Collector:
             name = names.dictionary[int(groups_of_rows[start])].as_py()
             groups[name].add(stem, image_ids.take(first), keys[first], np.zeros(len(first)))
 
-    def finish(self) -> ReportData:
+    def finish(self, label_set: LabelSet) -> ReportData:
         data = self.data
         data.failures = dict(self._failures.most_common())
         data.score_bins = dict(sorted(data.score_bins.items(), key=lambda item: (-item[1].sum(), item[0])))
         seconds, counts = (np.concatenate(arrays) for arrays in zip(*self._seconds, strict=True))
         data.labelled_at_s, places = np.unique(seconds, return_inverse=True)
         data.labelled = np.bincount(places, counts).astype(np.int64)
+        data.chosen += self._random.chosen(RANDOM)
         for group, smallest in ((CONFIDENT, self._confident), (UNSURE, self._unsure), (CROWDED, self._crowded)):
-            data.chosen += smallest.chosen(group)
-        data.chosen += _in_turn(
-            [self._by_class[name].chosen(BY_CLASS, name) for name in data.score_bins], _NUM_BY_CLASS
-        )
-        data.chosen += _in_turn([self._by_kind[kind].chosen(FAILED, kind) for kind in data.failures], _NUM_FAILED)
+            data.chosen += distinct(label_set, smallest.chosen(group), _NUM_EACH)
+        data.chosen += in_turn([self._by_class[name].chosen(BY_CLASS, name) for name in data.score_bins], _NUM_BY_CLASS)
+        data.chosen += self._nothing.chosen(NOTHING)
+        data.chosen += in_turn([self._by_kind[kind].chosen(FAILED, kind) for kind in data.failures], _NUM_FAILED)
         return data
-
-
-class _Smallest:
-    """The images with the smallest values, of equal ones those with the smallest keys."""
-
-    def __init__(self, num_images: int):
-        self._num_images = num_images
-        self._kept: list[tuple[float, int, str, str]] = []
-
-    def add(self, stem: str, image_ids: pa.ChunkedArray, keys: np.ndarray, values: np.ndarray) -> None:
-        first = np.lexsort((keys, values))[: self._num_images]
-        new = zip(
-            values[first].tolist(),
-            keys[first].tolist(),
-            image_ids.take(first).to_pylist(),
-            [stem] * len(first),
-            strict=True,
-        )
-        self._kept = heapq.nsmallest(self._num_images, [*self._kept, *new])
-
-    def chosen(self, group: str, detail: str = "") -> list[Chosen]:
-        return [Chosen(stem, image_id, group, detail) for _, _, image_id, stem in self._kept]
-
-
-def _in_turn(lists: Sequence[Sequence[Chosen]], num_images: int) -> list[Chosen]:
-    """The first of each list, then the second of each, … up to a number; those of one list together."""
-    by_rank = sorted((rank, number) for number, images in enumerate(lists) for rank in range(len(images)))[:num_images]
-    return [lists[number][rank] for number, rank in sorted((number, rank) for rank, number in by_rank)]
-
-
-def _sample_keys(image_ids: pa.ChunkedArray, seed: int) -> np.ndarray:
-    """Uint64 `[N]` below 2**32, random in image and seed: the smallest are a sample, whatever the rows' order."""
-    digits = pc.utf8_slice_codeunits(image_ids, 0, 16).to_numpy().astype("S16")
-    keys = np.ascontiguousarray(digits).view(np.uint64).reshape(-1, 2)
-    mixed = (
-        keys[:, 0]
-        ^ (keys[:, 1] * np.uint64(0x9E3779B97F4A7C15))
-        ^ np.random.SeedSequence(seed).generate_state(1, np.uint64)
-    )
-    mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)  # splitmix64's finaliser
-    mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    return mixed >> np.uint64(32)
 
 
 def _counts(column: pa.ChunkedArray) -> dict:

@@ -18,7 +18,7 @@ from ..drawing.labelled_image import CannotShow, open_image, resize, scale_to_fi
 from ..page import data_uri
 from ..reader import LabelSet
 from ..stored_labels import StoredLabels, read_labels
-from .data import Chosen
+from .choice import Chosen
 
 TILE_WH = (640, 480)  # every image is scaled to fit, in these units
 FONT_SIZE = 20

@@ -21,7 +21,8 @@ from ..drawing.colours import PALETTE, class_colours
 from ..page import render
 from ..reader import LabelSet, open_label_set
 from ..text import duration, shorten
-from .data import BOX_SIDE_EDGES, GROUPS, NUM_SCORE_BINS, ReportData, collect_report_data
+from .choice import GROUPS
+from .data import BOX_SIDE_EDGES, NUM_SCORE_BINS, ReportData, collect_report_data
 from .gallery import FONT_SIZE, make_cards
 
 MAX_PAGE_BYTES = 5_000_000
@@ -29,6 +30,7 @@ _IMAGE_BYTES = 3_600_000  # of a page: the rest is for the detections' outlines,
 _MAX_CLASSES = 400  # named; there are label maps with thousands
 _MAX_JOBS = 10
 _NUM_TIME_COLUMNS = 60
+_SMOOTHED_COLUMNS = 5  # whose mean a column of the rate shows: images come in batches
 _PAUSE_S = 300  # without a labelled image: nobody was at work
 
 
@@ -188,14 +190,23 @@ def _rate_chart(labelled_at_s: np.ndarray, labelled: np.ndarray) -> ColumnChart:
             pauses.append(before_s / total_s)
         length_s = int(seconds[-1] - seconds[0]) + 1
         sums = np.bincount((seconds - seconds[0]) // column_s, counts)
-        for number, images in enumerate(sums.tolist()):
+        lengths = np.minimum(column_s, length_s - column_s * np.arange(len(sums)))
+        smoothed = _moving_sums(sums) / _moving_sums(lengths)
+        for number, rate in enumerate(smoothed.tolist()):
             start_s, end_s = number * column_s, min((number + 1) * column_s, length_s)
-            rates.append(images / (end_s - start_s))
+            rates.append(rate)
             titles.append(f"{_time(seconds[0] + start_s)} UTC: {rates[-1]:,.1f} images/s")
             edges.append(((before_s + start_s) / total_s, (before_s + end_s) / total_s))
         before_s += length_s
     labels = [Label(0, _time(labelled_at_s[0]), "start"), Label(1, f"{duration(total_s)} at work", "end")]
     return column_chart("Images labelled a second, over time", rates, titles, labels, edges, pauses)
+
+
+def _moving_sums(values: np.ndarray) -> np.ndarray:
+    """Sums over some columns around each one; fewer at the ends."""
+    before = np.concatenate([[0], np.cumsum(values)])
+    place, reach = np.arange(len(values)), _SMOOTHED_COLUMNS // 2
+    return before[np.minimum(place + reach + 1, len(values))] - before[np.maximum(place - reach, 0)]
 
 
 def _time(unix_s: int) -> str:

@@ -11,14 +11,8 @@ import pytest
 from labelbeam.pipeline.cli import main
 from labelbeam.results.drawing.charts import BOTTOM, TOP, column_chart, nice_ceiling, short_number
 from labelbeam.results.reader import open_label_set
-from labelbeam.results.report.data import (
-    BOX_SIDE_EDGES,
-    CONFIDENT,
-    CROWDED,
-    NUM_SCORE_BINS,
-    UNSURE,
-    collect_report_data,
-)
+from labelbeam.results.report.choice import CONFIDENT, CROWDED, NOTHING, RANDOM, UNSURE
+from labelbeam.results.report.data import BOX_SIDE_EDGES, NUM_SCORE_BINS, collect_report_data
 from labelbeam.results.report.report import MAX_PAGE_BYTES, _rate_chart
 from PIL import Image
 
@@ -127,6 +121,27 @@ def test_images_are_chosen_for_what_they_show(generated):
     assert sorted(kinds) == sorted(["timeout", "not_found", "truncated"] * 4)
 
 
+def test_images_are_sampled_at_random_and_those_in_which_nothing_was_found(generated):
+    chosen = collect_report_data(open_label_set(str(generated))).chosen
+    images = ds.dataset(generated / "images").to_table().to_pandas().set_index("image_id").num_detections
+    sample, empty = ([i.image_id for i in chosen if i.group == group] for group in (RANDOM, NOTHING))
+    assert len(set(sample)) == 12 and images[sample].notna().all() and images[sample].nunique() > 3
+    assert len(set(empty)) == 6 and (images[empty] == 0).all()
+
+
+def test_images_that_are_nearly_the_same_are_shown_once(tmp_path):
+    def frame(number, shift):  # of a scene
+        boxes = np.float32([[0.2, 0.1, 0.6, 0.4], [0.3, 0.5, 0.9, 0.8]]) + np.float32(shift)
+        return labelled(f"{number}.png", (90, 120), detections([0.99 - shift, 0.98 - shift], [1, 2], boxes))
+
+    frames = [frame(number, number / 2000) for number in range(20)]
+    others = [labelled(f"other-{i}.png", (90, 120), detections([0.9 - i / 10] * (i + 1))) for i in range(3)]
+    write_part(tmp_path, [*frames, *others], "none", tables=("detections", "images"))
+    chosen = collect_report_data(open_label_set(str(tmp_path))).chosen
+    confident = [image.image_id for image in chosen if image.group == CONFIDENT]
+    assert confident == [image.reference.image_id for image in (frames[0], *others)]
+
+
 def test_the_choice_follows_the_seed_and_not_the_parts(tmp_path):
     images = [labelled(f"{number}.png", (30, 40), detections([0.5])) for number in range(200)]
     write_part(tmp_path / "one", images)
@@ -142,13 +157,13 @@ def test_the_choice_follows_the_seed_and_not_the_parts(tmp_path):
 def test_the_page_shows_each_image_with_its_layers(tmp_path, capsys):
     page = report(make_output(tmp_path))
     assert "Report of 4 images" in capsys.readouterr().out
-    assert sorted(page.uris) == sorted([*(str(tmp_path / f"{index}.png") for index in (0, 1)), "http://host/c.jpg"])
+    assert sorted(page.uris) == sorted([*(str(tmp_path / f"{index}.png") for index in (0, 1, 2)), "http://host/c.jpg"])
     images = [attributes["href"] for _, attributes, _ in page.all("image") if "mask" not in attributes.get("class", "")]
     for uri in images:
         with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/jpeg;base64,")))) as file:
             assert file.format == "JPEG" and np.allclose(np.asarray(file).mean((0, 1)), (40, 60, 200), atol=4)
     masks = page.all("image", "mask")
-    assert len(images) == 2 and len(masks) == 3
+    assert len(images) == 3 and len(masks) == 3
     with Image.open(io.BytesIO(base64.b64decode(masks[0][1]["href"].removeprefix("data:image/png;base64,")))) as file:
         opacity = np.asarray(file.convert("RGBA"))[..., 3]
     assert opacity[0, 0] == 0 and opacity.max() == 255 and opacity[opacity.shape[0] // 2, opacity.shape[1] // 2] == 107
@@ -182,7 +197,7 @@ def test_a_image_that_is_gone_is_said_and_spares_the_others(tmp_path):
     (tmp_path / "1.png").unlink()
     page = report(output)
     assert sorted(text for _, _, text in page.all("strong")) == ["labelled, but can't be shown", "truncated"]
-    assert len(page.all("svg", "image")) == 1
+    assert len(page.all("svg", "image")) == 2
 
 
 def test_a_label_set_without_masks(tmp_path):
@@ -199,7 +214,7 @@ def test_a_label_set_in_which_all_failed(tmp_path):
 
 def test_a_label_set_in_which_nothing_was_found(tmp_path):
     page = report(make_output(tmp_path, scores_of=((), ()), fails=()))
-    assert not page.uris and [text for _, _, text in page.all("dd")] == ["2", "0", "0", "0.0", "2"]
+    assert len(page.uris) == 2 and [text for _, _, text in page.all("dd")] == ["2", "0", "0", "0.0", "2"]
 
 
 def test_parts_that_were_never_finished_do_not_count(tmp_path):
@@ -251,6 +266,13 @@ def test_columns_are_as_high_as_their_values():
     assert [line.text for line in chart.gridlines] == ["0", "5", "10"] and short_number(1500) == "1.5k"
 
 
+def test_the_rate_is_smoothed():
+    """A detector that labels 8 images at once every 4 seconds labels 2 a second."""
+    chart = _rate_chart(1_700_000_000 + np.arange(0, 60, 4), np.full(15, 8))
+    rates = [float(column.title.rpartition(": ")[2].removesuffix(" images/s")) for column in chart.columns]
+    assert max(rates[5:-5]) <= 3.2 and min(rates[5:-5]) >= 1.6
+
+
 def test_pauses_are_left_out_of_the_rate():
     at_work = np.concatenate([np.arange(100), 50_000 + np.arange(20)])
     chart = _rate_chart(at_work + 1_700_000_000, np.full(120, 3))
@@ -288,7 +310,7 @@ def test_a_browser_shows_and_filters_the_page(tmp_path, chromium, width):
         return sum(element.is_visible() for element in page.query_selector_all(selector))
 
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert (visible(".item"), visible(".box"), visible(".mask"), visible(".label")) == (3, 3, 3, 3)
+    assert (visible(".item"), visible(".box"), visible(".mask"), visible(".label")) == (4, 3, 3, 3)
     assert page.evaluate(
         "Promise.all([...document.querySelectorAll('svg image')].map(element => {"
         " const image = new Image(); image.src = element.getAttribute('href');"
@@ -300,7 +322,22 @@ def test_a_browser_shows_and_filters_the_page(tmp_path, chromium, width):
     page.select_option("[name=class]", label="all")
     page.locator("[name=score]").fill("0.6")
     assert (visible(".item"), visible(".box")) == (2, 2)
-    page.locator("[name=score]").fill("0")
+    page.locator("[name=score]").fill("0.95")
+    assert visible(".item") == 0 and visible("#empty") == 1
+    assert page.inner_text("#why") == "No detection scores 0.95 or more: all 3 score below 0.95."
+    page.click("#empty button")
+    page.select_option("[name=class]", label="box")
+    page.select_option("[name=group]", label="failed")
+    assert "Among the sampled images of “failed” none has a detection of class box" in page.inner_text("#why")
+    page.click("#empty button")
+    assert visible(".item") == 4 and visible("#empty") == 0
+    page.click("svg.zoom >> nth=0")
+    assert (
+        page.locator("dialog svg.zoom").bounding_box()["width"]
+        > page.locator(".item svg").first.bounding_box()["width"]
+    )
+    page.click("dialog svg.zoom")
+    assert page.locator("dialog").is_visible() is False
     page.click("button.bar >> nth=1")
     assert page.get_attribute("button.bar >> nth=1", "aria-pressed") == "true" and visible(".box") == 1
     page.click("button.bar >> nth=1")

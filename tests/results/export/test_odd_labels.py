@@ -1,4 +1,4 @@
-"""What labels may hold that loaders of data sets refuse, and what exports make of it: boxes, classes, names of images."""
+"""What labels may hold that loaders of data sets refuse, and what exports make of it: boxes, names."""
 
 import hashlib
 import io
