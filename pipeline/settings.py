@@ -44,7 +44,7 @@ class LabelConfig:
       tiles: side in pixels of the tiles into which large images are cut; `auto` for the detector's input size; None
         looks at whole images only. Not together with `keep`, `boxes` or `decode="fast"`.
       tile_overlap: share of a tile's side that it has in common with the next.
-      tiles_only: without the whole image as one more tile, which finds what is larger than a tile.
+      tiles_only: without larger tiles up to the whole image, which find what is larger than a tile.
 
     Raises:
       UsageError: if a value is out of its range; the message names it and what was expected.

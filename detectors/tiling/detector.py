@@ -1,12 +1,12 @@
 """A detector that looks at large images tile by tile, behind the `Detector` protocol as any other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..protocol import Detections, Detector
-from .grid import Window, tile_windows
+from .grid import Window, windows
 from .merge import rows_kept
 from .options import TileOptions
 
@@ -16,7 +16,7 @@ ROWS_AT_ONCE = 20  # times the detections wanted: so many are kept, masks and al
 
 
 class TiledDetector:
-    """Any detector, given tiles of large images and the whole image as one more.
+    """Any detector, given tiles of large images instead of the images.
 
     Args:
       detector: sees the tiles; its own limit of detections is one of a tile.
@@ -36,21 +36,15 @@ class TiledDetector:
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """See `Detector.detect`. Tiles of several images share the detector's calls."""
         found = [_ImageDetections(image.shape[:2], self._max_detections) for image in images]
-        views = list(self._views(images))
+        views = [
+            (index, window) for index, image in enumerate(images) for window in windows(image.shape[:2], self._tiles)
+        ]
         for start in range(0, len(views), TILES_AT_ONCE):
             some = views[start : start + TILES_AT_ONCE]
             pixels = [window.of(images[index]) for index, window in some]
             for (index, window), detections in zip(some, self._detector.detect(pixels), strict=True):
                 found[index].add(window, detections)
         return [image.merged() for image in found]
-
-    def _views(self, images: Sequence[np.ndarray]) -> Iterator[tuple[int, Window]]:
-        """Index of an image and what is seen of it, tiles first: those of all images have one size."""
-        for index, image in enumerate(images):
-            windows = tile_windows(image.shape[:2], self._tiles)
-            yield from ((index, window) for window in windows)
-            if len(windows) > 1 and self._tiles.whole_image:
-                yield index, Window(0, 0, *image.shape[:2])
 
 
 class _ImageDetections:

@@ -7,6 +7,8 @@ import numpy as np
 
 from .options import TileOptions
 
+NEARLY_WHOLE = 1.5  # an image less than so many tiles long is seen whole instead
+
 
 class Window(NamedTuple):
     """A part of an image: rows `ymin` to `ymax` and columns `xmin` to `xmax`, in pixels, the ends left out."""
@@ -21,18 +23,29 @@ class Window(NamedTuple):
         return image[self.ymin : self.ymax, self.xmin : self.xmax]
 
 
-def tile_windows(size_hw: tuple[int, int], options: TileOptions) -> list[Window]:
-    """The windows of an image's tiles, row by row.
+def windows(size_hw: tuple[int, int], options: TileOptions) -> list[Window]:
+    """All that is looked at of an image: its tiles row by row, then larger ones, and the whole image last.
 
-    All have the tile's size, or the image's where that is smaller, and are spread evenly: neighbours overlap by the
-    share asked for or a little more. An image no larger than a tile has one.
+    Larger tiles have 2, 4, … times the side, until one (nearly) holds the image: what all tiles of one size cut lies
+    whole in one of the next. An image no larger than a tile has one window.
 
     Args:
       size_hw: (height, width) of the image in pixels.
       options: size and overlap of the tiles.
     """
-    rows, columns = (_starts(side, tile, options.overlap) for side, tile in zip(size_hw, options.size_hw, strict=True))
-    height, width = (min(side, tile) for side, tile in zip(size_hw, options.size_hw, strict=True))
+    found, tile_hw = _tiles(size_hw, options.size_hw, options.overlap), options.size_hw
+    while options.larger_tiles and (tile_hw[0] < size_hw[0] or tile_hw[1] < size_hw[1]):
+        tile_hw = (2 * tile_hw[0], 2 * tile_hw[1])
+        if max(side / tile for side, tile in zip(size_hw, tile_hw, strict=True)) < NEARLY_WHOLE:
+            tile_hw = size_hw
+        found += _tiles(size_hw, tile_hw, options.overlap)
+    return found
+
+
+def _tiles(size_hw: tuple[int, int], tile_hw: tuple[int, int], overlap: float) -> list[Window]:
+    """Windows of the tile's size, or the image's where that is smaller, spread evenly over the image."""
+    rows, columns = (_starts(side, tile, overlap) for side, tile in zip(size_hw, tile_hw, strict=True))
+    height, width = (min(side, tile) for side, tile in zip(size_hw, tile_hw, strict=True))
     return [Window(y, x, y + height, x + width) for y in rows for x in columns]
 
 

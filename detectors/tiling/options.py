@@ -16,15 +16,16 @@ class TileOptions:
     Attributes:
       size_hw: (height, width) of a tile in pixels.
       overlap: share of a tile's side that it has in common with the next, at least.
-      whole_image: whether the whole image is looked at as well, so that what is larger than a tile is found.
+      larger_tiles: whether the image is also looked at in tiles of 2, 4, … times the side, up to the whole image, so
+        that what is larger than a tile is found.
 
     Raises:
       UsageError: if a tile is smaller than 64 pixels, or the overlap isn't from 0 to 0.8.
     """
 
     size_hw: tuple[int, int]
-    overlap: float = 1 / 3
-    whole_image: bool = True
+    overlap: float = 0.2
+    larger_tiles: bool = True
 
     def __post_init__(self):
         if min(self.size_hw) < MIN_TILE:

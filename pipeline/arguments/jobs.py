@@ -135,7 +135,7 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="SHARE",
     )
-    add_field(labels, LabelConfig, "tiles_only", "not the whole image as one more tile: nothing larger is wanted")
+    add_field(labels, LabelConfig, "tiles_only", "no larger tiles, up to the whole image: what is larger isn't wanted")
 
 
 def add_lists(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from labelbeam.detectors.tiling.grid import Window, tile_windows
+from labelbeam.detectors.tiling.grid import Window, windows
 from labelbeam.detectors.tiling.options import TileOptions, tile_options
 from labelbeam.storage.errors import UsageError
 
@@ -8,18 +8,25 @@ from labelbeam.storage.errors import UsageError
 @pytest.mark.parametrize("size_hw", [(384, 384), (385, 384), (1000, 3000), (10_000, 20_000), (500, 90), (1, 5000)])
 @pytest.mark.parametrize("overlap", [0.0, 0.2, 1 / 3, 0.8])
 def test_tiles_cover_the_image_and_overlap_as_asked(size_hw, overlap):
-    windows = tile_windows(size_hw, TileOptions((384, 384), overlap))
+    tiles = windows(size_hw, TileOptions((384, 384), overlap, larger_tiles=False))
     for axis in (0, 1):
-        spans = sorted({(window[axis], window[axis + 2]) for window in windows})
+        spans = sorted({(window[axis], window[axis + 2]) for window in tiles})
         assert spans[0][0] == 0 and spans[-1][1] == size_hw[axis]
         assert {end - start for start, end in spans} == {min(384, size_hw[axis])}
         common = [first[1] - second[0] for first, second in zip(spans, spans[1:], strict=False)]
         assert all(c >= int(384 * overlap) for c in common)
-    assert len(set(windows)) == len(windows)
+    assert len(set(tiles)) == len(tiles)
 
 
 def test_an_image_no_larger_than_a_tile_is_one():
-    assert tile_windows((300, 384), TileOptions((384, 384))) == [Window(0, 0, 300, 384)]
+    assert windows((300, 384), TileOptions((384, 384))) == [Window(0, 0, 300, 384)]
+
+
+def test_larger_tiles_up_to_the_whole_image():
+    found = windows((900, 1500), TileOptions((384, 384), 0.25))
+    sizes = [(window.ymax - window.ymin, window.xmax - window.xmin) for window in found]
+    assert sizes == [(384, 384)] * 15 + [(768, 768)] * 6 + [(900, 1500)]
+    assert windows((700, 384), TileOptions((384, 384), 0.25))[-1] == Window(0, 0, 700, 384)
 
 
 def test_a_window_is_a_view():

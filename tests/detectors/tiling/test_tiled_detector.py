@@ -87,7 +87,7 @@ def test_what_is_larger_than_a_tile_is_one_object():
 
 def test_without_the_whole_image_parts_stay():
     """None sees it whole: it isn't lost, and parts of one tile don't hide those of the next."""
-    _, detections = found(scene(300, 400, (20, 30, 280, 350)), TileOptions((100, 100), 0.3, whole_image=False))
+    _, detections = found(scene(300, 400, (20, 30, 280, 350)), TileOptions((100, 100), 0.3, larger_tiles=False))
     assert len(detections) >= 1
 
 

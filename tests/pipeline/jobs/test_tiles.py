@@ -52,7 +52,7 @@ def test_tiles_find_what_the_whole_image_hides(scene, label, tmp_path):
 def test_it_is_part_of_the_label_set(image_folder, label, tmp_path):
     assert label(image_folder, options=["--tiles", "auto"])[0] == 0
     settings = json.loads((tmp_path / "out" / "_label_set.json").read_text())["settings"]
-    assert settings["tiles"] == {"size_hw": [64, 64], "overlap": pytest.approx(1 / 3), "whole_image": True}
+    assert settings["tiles"] == {"size_hw": [64, 64], "overlap": 0.2, "larger_tiles": True}
     code, printed, _ = label(image_folder, options=["--tiles", "auto", "--tiles-only"])
     assert code == 2 and "tiles" in printed
     code, printed, _ = label(image_folder)
