@@ -10,6 +10,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)  # by which a score may be above 1
+
 
 class InvalidDetections(ValueError):
     """A detector's output breaks the contract of `Detections` (shape, NaN, out of range): a failure of that image."""
@@ -24,6 +26,7 @@ class Detections:
       class_ids: int32 `[N]`, ids of the detector's label map (COCO's start at 1).
       scores: float32 `[N]` in [0, 1], descending.
       masks: float32 `[N, h, w]` in [0, 1] relative to the box, or None from a detector without masks.
+      mask_boxes_yxyx: the boxes to which masks are relative, as `boxes_yxyx`; None if they are those.
       extras: further outputs of the model that were asked for, by the model's own names, without a batch axis.
 
     Raises:
@@ -35,6 +38,7 @@ class Detections:
     scores: np.ndarray
     masks: np.ndarray | None = None
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    mask_boxes_yxyx: np.ndarray | None = None
 
     def __post_init__(self):
         n = len(self.scores)
@@ -45,6 +49,10 @@ class Detections:
             if self.masks.ndim != 3:
                 raise InvalidDetections(f"masks: expected shape [N, h, w], got {self.masks.shape}")
             _check("masks", self.masks, (n, *self.masks.shape[1:]), np.float32)
+            if self.mask_boxes_yxyx is not None:
+                _check("mask_boxes_yxyx", self.mask_boxes_yxyx, (n, 4), np.float32)
+        if n and 1 < self.scores.max() <= 1 + _ROUNDING:  # of a softmax or a sum
+            object.__setattr__(self, "scores", np.minimum(self.scores, np.float32(1)))
         if n and (self.scores.max() > 1 or self.scores.min() < 0):
             raise InvalidDetections(
                 f"scores: expected values in [0, 1], got {self.scores.min()} to {self.scores.max()}"

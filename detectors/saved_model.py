@@ -1,8 +1,7 @@
 """Engine `saved_model`: runs a published detector's SavedModel as it is, whatever network it holds.
 
 Published graphs take one image a call, so the device is kept busy with concurrent calls. Where the signature has a free
-batch axis, images of one size share a call. Not for running published weights in real batches or in bfloat16: that
-is engine `keras`.
+batch axis, images of one size share a call.
 """
 
 from collections import defaultdict
@@ -14,11 +13,13 @@ import tensorflow as tf
 
 from ..storage.errors import WeightsError
 from .protocol import Detections, DetectOptions, InvalidDetections
-from .signature import MASKS_OUTPUT, REQUIRED_OUTPUTS, SIGNATURE, check_outputs, read_signature
+from .signature import MASKS_OUTPUT, RANKS, REQUIRED_OUTPUTS, SIGNATURE, check_outputs, read_signature
 
 # While one call is in its serial parts, another one computes. More gain nothing, and each keeps an image's activations
 # (`benchmarks/saved_model_on_cpus.py`).
 CONCURRENT_CALLS = 2
+
+_PROBE_SIDE = 64  # of the images with which a model is asked for the batch axis of its outputs
 
 
 class SavedModelDetector:
@@ -40,7 +41,6 @@ class SavedModelDetector:
         self._signature = read_signature(folder)
         check_outputs(self._signature, options, masks_promised=False, where=f"weights {folder}")
         self._options = options
-        self._max_batch_size = 1 if self._signature.fixed_batch else max_batch_size
         try:
             self._model = tf.saved_model.load(folder)  # kept: its variables live as long as it does
         except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
@@ -49,20 +49,26 @@ class SavedModelDetector:
         self._wanted = {*REQUIRED_OUTPUTS, *options.keep}
         if options.masks and self._signature.has_masks:
             self._wanted.add(MASKS_OUTPUT)
+        self._batches = (
+            not self._signature.fixed_batch and self._signature.has_batch_axis("detection_scores") is not False
+        )
+        self._max_batch_size = max_batch_size if self._batches else 1
+        self._has_batch_axis = self._find_batch_axes()
         self._calls = ThreadPoolExecutor(concurrent_calls, thread_name_prefix="saved-model-call")
 
     @property
     def batches(self) -> bool:
-        return not self._signature.fixed_batch
+        return self._batches
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """See `Detector.detect`."""
         groups = list(self._groups(images))
-        results: list[Detections] = [None] * len(images)
-        for indices, detections in zip(groups, self._calls.map(lambda g: self._detect_group(images, g), groups)):
-            for index, found in zip(indices, detections):
-                results[index] = found
-        return results
+        found: dict[int, Detections] = {}
+        for indices, detections in zip(
+            groups, self._calls.map(lambda group: self._detect_group(images, group), groups), strict=True
+        ):
+            found.update(zip(indices, detections, strict=True))
+        return [found[index] for index in range(len(images))]
 
     def _groups(self, images: Sequence[np.ndarray]):
         """Indices of the images that share a call: one, or as many of one size as the batch holds."""
@@ -76,40 +82,81 @@ class SavedModelDetector:
     def _detect_group(self, images: Sequence[np.ndarray], indices: list[int]) -> list[Detections]:
         batch = images[indices[0]][np.newaxis] if len(indices) == 1 else np.stack([images[i] for i in indices])
         try:
-            outputs = self._call(**{self._signature.input_name: tf.constant(batch)})
-            # Only what is wanted is copied from the device.
-            arrays = {name: tensor.numpy() for name, tensor in outputs.items() if name in self._wanted}
+            outputs = self._run(batch)
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(f"the model ran out of memory on {batch.shape}: {error.message}") from error
         return [
-            _detections({name: _row(array, i, len(indices)) for name, array in arrays.items()}, self._options)
+            _detections(
+                {name: self._row(name, array, i) for name, array in outputs.items()},
+                self._options,
+                None if self._signature.mask_size_known else batch.shape[1:3],
+            )
             for i in range(len(indices))
         ]
 
+    def _run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        """One call of the model; only what is wanted is copied from the device."""
+        outputs = self._call(**{self._signature.input_name: tf.constant(batch)})
+        return {name: tensor.numpy() for name, tensor in outputs.items() if name in self._wanted}
 
-def _row(array: np.ndarray, index: int, batch_size: int) -> np.ndarray:
-    """One image's share of an output. Outputs without a batch axis (anchors, image_shape) belong to every image."""
-    if array.ndim and array.shape[0] == batch_size:
-        return np.asarray(array[index])
-    return array
+    def _find_batch_axes(self) -> dict[str, bool]:
+        """Which outputs have a batch axis. Where the signature doesn't say it, the model is asked: that axis is as long
+        as the batch, with one image and with two."""
+        known = {name: self._signature.has_batch_axis(name) for name in self._wanted if name not in RANKS}
+        if None in known.values():
+            sizes = (1, 2) if self._batches else (1,)
+            calls = [(n, self._run(np.zeros((n, _PROBE_SIDE, _PROBE_SIDE, 3), np.uint8))) for n in sizes]
+            for name, has in known.items():
+                known[name] = all(outputs[name].shape[:1] == (n,) for n, outputs in calls) if has is None else has
+        return {name: bool(has) for name, has in known.items()}
+
+    def _row(self, name: str, array: np.ndarray, index: int) -> np.ndarray:
+        """One image's share of an output. Outputs without a batch axis (anchors, image_shape) belong to every image."""
+        has_batch_axis = array.ndim > RANKS[name] if name in RANKS else self._has_batch_axis[name]
+        return np.asarray(array[index]) if has_batch_axis else array
 
 
-def _detections(outputs: dict[str, np.ndarray], options: DetectOptions) -> Detections:
-    """One image's outputs as `Detections`: valid rows, best first, those asked for."""
-    num_detections = float(np.ravel(outputs["num_detections"])[0])
+def _detections(
+    outputs: dict[str, np.ndarray], options: DetectOptions, whole_image_hw: tuple[int, int] | None = None
+) -> Detections:
+    """One image's outputs as `Detections`: valid rows, best first, those asked for.
+
+    Args:
+      outputs: by name, without a batch axis.
+      options: what is asked for.
+      whole_image_hw: the size of masks that are relative to the image, not to their boxes; None if none are.
+    """
+    for name, rank in RANKS.items():
+        if name in outputs and outputs[name].ndim != rank:
+            raise InvalidDetections(f"{name}: expected {rank} axes an image, got shape {list(outputs[name].shape)}")
     scores = outputs["detection_scores"].astype(np.float32, copy=False)
-    if not np.isfinite(num_detections):
+    num_detections = float(outputs["num_detections"])
+    if not num_detections >= 0:  # NaN too
         raise InvalidDetections(f"num_detections is {num_detections}")
-    valid = min(int(num_detections), len(scores))
+    valid = int(min(num_detections, len(scores)))
     if np.isnan(scores[:valid]).any():
         raise InvalidDetections("detection_scores: holds NaN")
     order = np.argsort(-scores[:valid], kind="stable")
     kept = order[scores[order] >= options.min_score][: options.max_detections]
-    masks = outputs.get(MASKS_OUTPUT)
+    with_masks = options.masks and MASKS_OUTPUT in outputs
+    masks = outputs[MASKS_OUTPUT][kept].astype(np.float32, copy=False) if with_masks else None
+    mask_boxes = None
+    if masks is not None and masks.shape[1:] == whole_image_hw:
+        mask_boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (len(masks), 1))
     return Detections(
         boxes_yxyx=outputs["detection_boxes"][kept].astype(np.float32, copy=False),
-        class_ids=np.rint(outputs["detection_classes"][kept]).astype(np.int32),
+        class_ids=_class_ids(outputs["detection_classes"][kept]),
         scores=scores[kept],
-        masks=None if masks is None or not options.masks else masks[kept].astype(np.float32, copy=False),
+        masks=masks,
         extras={name: outputs[name] for name in options.keep},
+        mask_boxes_yxyx=mask_boxes,
     )
+
+
+def _class_ids(classes: np.ndarray) -> np.ndarray:
+    """Whole numbers of what a model gives, mostly as floats."""
+    ids = np.rint(classes)
+    limits = np.iinfo(np.int32)
+    if not np.all((ids >= limits.min) & (ids <= limits.max)):  # NaN too
+        raise InvalidDetections("detection_classes: holds NaN, or numbers that are no class ids")
+    return ids.astype(np.int32)

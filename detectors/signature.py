@@ -4,6 +4,7 @@ So a model that can't do the job is refused before the job starts.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..storage.errors import WeightsError
@@ -11,8 +12,10 @@ from .protocol import DetectOptions
 from .quiet import import_tensorflow
 
 SIGNATURE = "serving_default"
-REQUIRED_OUTPUTS = ("num_detections", "detection_boxes", "detection_classes", "detection_scores")
 MASKS_OUTPUT = "detection_masks"
+# Axes that each output has for one image.
+RANKS = {"num_detections": 0, "detection_boxes": 2, "detection_classes": 1, "detection_scores": 1, MASKS_OUTPUT: 3}
+REQUIRED_OUTPUTS = tuple(name for name in RANKS if name != MASKS_OUTPUT)
 
 
 @dataclass(frozen=True)
@@ -22,23 +25,49 @@ class Signature:
     Attributes:
       input_name: keyword of the signature's only input.
       fixed_batch: True if one call takes exactly one image, False if any number.
-      outputs: names of the outputs, sorted.
+      shapes: of the outputs, by name; -1 for a side that isn't known before, None where nothing is.
     """
 
     input_name: str
     fixed_batch: bool
-    outputs: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, ...] | None]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs, sorted."""
+        return tuple(sorted(self.shapes))
 
     @property
     def has_masks(self) -> bool:
-        return MASKS_OUTPUT in self.outputs
+        return MASKS_OUTPUT in self.shapes
+
+    @property
+    def mask_size_known(self) -> bool:
+        """Whether masks have one size whatever the image's."""
+        shape = self.shapes.get(MASKS_OUTPUT)
+        return shape is not None and -1 not in shape[-2:]
+
+    def has_batch_axis(self, name: str) -> bool | None:
+        """Whether an output's first axis is the batch; None if that can't be known from here.
+
+        Outputs that belong to every image alike, as anchors, have none; in some models no output has one.
+        """
+        shape = self.shapes[name]
+        if shape is None:
+            return None
+        if name in RANKS:
+            return len(shape) > RANKS[name]
+        if self.fixed_batch:
+            return shape[:1] == (1,)
+        return None if shape[:1] == (-1,) else False
 
 
 def read_signature(folder: str) -> Signature:
     """Reads the signature of the SavedModel in `folder`.
 
     Raises:
-      WeightsError: if the file is damaged, there's no `serving_default`, its input isn't uint8 `[1 or any, any, any, 3]`,
+      WeightsError: if the file is damaged, there's no `serving_default`, its input isn't uint8 `[1 or any, any, any,
+      3]`,
         or an output of `REQUIRED_OUTPUTS` is missing; it names what the model has.
     """
     tf = import_tensorflow()
@@ -72,33 +101,36 @@ def read_signature(folder: str) -> Signature:
             f"weights {folder}: the SavedModel lacks {', '.join(missing)}, which a detector of the TF Object "
             f"Detection API gives; it has {', '.join(sorted(outputs))}"
         )
-    shapes = {
-        name: (None if i.tensor_shape.unknown_rank else [d.size for d in i.tensor_shape.dim], i.dtype)
-        for name, i in inputs.items()
-    }
-    name, (shape, dtype) = next(iter(shapes.items()), ("", (None, 0)))
+    specs = {name: (_shape(spec), spec.dtype) for name, spec in inputs.items()}
+    name, (shape, dtype) = next(iter(specs.items()), ("", (None, 0)))
     if (
         len(inputs) != 1
         or dtype != tf.uint8.as_datatype_enum
         or shape is None
         or len(shape) != 4
         or shape[0] not in (1, -1)
-        or shape[1:3] != [-1, -1]
+        or shape[1:3] != (-1, -1)
         or shape[3] != 3
     ):
-        have = "; ".join(f"{n}: {tf.as_dtype(d).name} {s}" for n, (s, d) in shapes.items())
+        have = "; ".join(f"{n}: {tf.as_dtype(d).name} {list(s or '?')}" for n, (s, d) in specs.items())
         raise WeightsError(
             f"weights {folder}: expected one input, uint8 [1, height, width, 3] of any height and width; the "
             f"SavedModel takes {have or 'nothing'}"
         )
-    return Signature(name, fixed_batch=shape[0] == 1, outputs=tuple(sorted(outputs)))
+    return Signature(name, shape[0] == 1, {output: _shape(spec) for output, spec in outputs.items()})
+
+
+def _shape(spec) -> tuple[int, ...] | None:
+    shape = spec.tensor_shape
+    return None if shape.unknown_rank else tuple(side.size for side in shape.dim)
 
 
 def check_outputs(signature: Signature, options: DetectOptions, masks_promised: bool, where: str) -> None:
     """Checks that the model gives what is asked for.
 
     Raises:
-      WeightsError: if an output of `options.keep` or the masks that the configuration promises aren't among the outputs.
+      WeightsError: if an output of `options.keep` or the masks that the configuration promises aren't among the
+      outputs.
     """
     have = ", ".join(signature.outputs)
     for name in options.keep:

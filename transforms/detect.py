@@ -33,7 +33,7 @@ class Detect(beam.PTransform):
         self._handler = handler
 
     def expand(self, images: beam.PCollection[FetchOutcome]) -> beam.PCollection[DetectOutcome]:
-        return images | RunInference(self._handler)
+        return images | RunInference(self._handler)  # pyright: ignore[reportReturnType]  # its annotation says PValue
 
 
 class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector]):
@@ -140,4 +140,11 @@ def _box_prompts(image: FetchedImage) -> np.ndarray:
 
 def _in_image(detections: Detections, area: ImageArea) -> Detections:
     """Detections in the pixels that the detector was given, as detections in the full image."""
-    return detections if area == WHOLE else replace(detections, boxes_yxyx=area.to_image(detections.boxes_yxyx))
+    if area == WHOLE:
+        return detections
+    mask_boxes = detections.mask_boxes_yxyx
+    return replace(
+        detections,
+        boxes_yxyx=area.to_image(detections.boxes_yxyx),
+        mask_boxes_yxyx=None if mask_boxes is None else area.to_image(mask_boxes),
+    )

@@ -159,7 +159,8 @@ def image_rows(image: LabelledImage | FailedImage, options: RowOptions, labelled
     ids = tuple(f"{rows.image_id}-{rank}" for rank in range(len(detections)))
     mask_refs = (None,) * len(ids)
     if detections.masks is not None and options.mask_format != "none":
-        masks = encode_box_masks(detections.masks, detections.boxes_yxyx, height, width)
+        mask_boxes = detections.boxes_yxyx if detections.mask_boxes_yxyx is None else detections.mask_boxes_yxyx
+        masks = encode_box_masks(detections.masks, mask_boxes, height, width)
         mask_refs = ids
         if options.mask_format == "png":
             mask_refs = [f"masks_png/{rows.image_id[:2]}/{detection_id}.png" for detection_id in ids]

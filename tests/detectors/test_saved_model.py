@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 from labelbeam.detectors.protocol import DetectOptions, InvalidDetections
 from labelbeam.detectors.saved_model import SavedModelDetector, _detections
 from labelbeam.detectors.signature import check_outputs, read_signature
+from labelbeam.labelset.masks import decode_rle, encode_box_masks
 from labelbeam.storage.errors import WeightsError
 
 from tests.fakes.saved_models import expected_outputs, save_detector
@@ -78,6 +80,11 @@ def test_rows_past_num_detections_are_padding_and_the_best_comes_first():
     "changes, named",
     [
         ({"num_detections": np.float32(np.nan)}, "num_detections"),
+        ({"num_detections": np.float32(-1)}, "num_detections"),
+        ({"detection_classes": np.array([1, np.nan, 1], np.float32)}, "detection_classes"),
+        ({"detection_classes": np.array([1, 3e9, 1], np.float32)}, "detection_classes"),
+        ({"detection_classes": np.array([1, -np.inf, 1], np.float32)}, "detection_classes"),
+        ({"detection_classes": np.ones((3, 1), np.float32)}, "detection_classes"),
         ({"detection_scores": np.array([np.nan, 0.8, 0.9], np.float32)}, "detection_scores"),
         ({"detection_boxes": np.full((3, 4), np.inf, np.float32)}, "boxes_yxyx"),
         ({"detection_scores": np.array([7, 0.8, 0.9], np.float32)}, "scores"),
@@ -123,3 +130,71 @@ def test_outputs_that_the_model_lacks_are_named(tmp_path, one_a_call):
     check_outputs(boxes_only, DetectOptions(masks=False), True, where="the model")
     with pytest.raises(WeightsError, match="promises masks"):
         check_outputs(boxes_only, DetectOptions(), True, where="the model")
+
+
+def without_batch_axis(outputs, images):
+    return {name: value if name == "anchors" else value[0] for name, value in outputs.items()}
+
+
+@pytest.mark.parametrize("rows", [5, 1])
+@pytest.mark.parametrize("free", [True, False])
+def test_outputs_without_a_batch_axis(tmp_path, rows, free):
+    def change(outputs, images):
+        few = {
+            name: value if name in ("num_detections", "anchors") else value[:, :rows] for name, value in outputs.items()
+        }
+        return without_batch_axis(few, images)
+
+    options = DetectOptions(min_score=0, keep=("anchors",))
+    detector = SavedModelDetector(save_detector(tmp_path / "m", batch=None if free else 1, change=change), options)
+    assert not detector.batches
+    for image, detections in zip(images := batch((8, 8), (8, 8)), detector.detect(images), strict=True):
+        np.testing.assert_allclose(detections.boxes_yxyx, expected_outputs(image)["boxes"][:rows], atol=1e-6)
+        assert detections.masks.shape == (rows, 33, 33) and detections.extras["anchors"].shape == (7, 4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_a_kept_output_does_not_depend_on_the_batch(tmp_path, size):
+    def change(outputs, images):
+        unknown = tf.shape(images)[2] * 0
+        return {
+            **outputs,
+            "seven": outputs["anchors"] + tf.cast(unknown, tf.float32),
+            "rows_of_unknown_number": tf.zeros([7 + unknown, 4]),
+            "of_each_image": tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2]),
+        }
+
+    keep = ("seven", "rows_of_unknown_number", "of_each_image")
+    folder = save_detector(tmp_path / "m", batch=None, change=change)
+    detector = SavedModelDetector(folder, DetectOptions(min_score=0, keep=keep), max_batch_size=8)
+    images = batch(*[(8, 8)] * size)
+    for image, detections in zip(images, detector.detect(images), strict=True):
+        assert detections.extras["seven"].shape == detections.extras["rows_of_unknown_number"].shape == (7, 4)
+        np.testing.assert_allclose(detections.extras["of_each_image"], image.reshape(-1, 3).mean(axis=0), rtol=1e-5)
+
+
+def test_a_score_that_rounding_takes_above_one_is_one():
+    almost = outputs(detection_scores=np.array([0.5, 1.0000001, 1.0000002], np.float32))
+    assert _detections(almost, DetectOptions(min_score=0)).scores.tolist() == [1, 0.5]
+    with pytest.raises(InvalidDetections, match="scores"):
+        _detections(outputs(detection_scores=np.array([0.5, 1.00001, 0], np.float32)), DetectOptions(min_score=0))
+
+
+def test_masks_of_the_image_are_taken_as_they_are(tmp_path):
+    def change(outputs, images):
+        height, width = tf.shape(images)[1], tf.shape(images)[2]
+        left_half = tf.cast(tf.range(width) < width // 2, tf.float32)
+        return {**outputs, "detection_masks": tf.tile(left_half[None, None, None], [1, 5, height, 1])}
+
+    detector = SavedModelDetector(save_detector(tmp_path / "m", change=change), ALL)
+    [detections] = detector.detect(batch((40, 60)))
+    assert detections.mask_boxes_yxyx.tolist() == [[0, 0, 1, 1]] * 5
+    for mask in encode_box_masks(detections.masks, detections.mask_boxes_yxyx, 40, 60):
+        expected = np.zeros((40, 60), bool)
+        expected[:, :30] = True
+        assert (decode_rle(mask.counts, 40, 60) == expected).all()
+
+
+def test_masks_of_a_known_size_are_relative_to_their_boxes_in_any_image(one_a_call):
+    [detections] = SavedModelDetector(one_a_call, ALL).detect(batch((33, 33)))
+    assert detections.mask_boxes_yxyx is None

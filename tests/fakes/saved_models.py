@@ -3,6 +3,8 @@
 What they find follows from the image alone (its mean colour), so that results can be foretold and images told apart.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -57,6 +59,7 @@ def save_detector(
     call_log: str | None = None,
     slow_steps: int = 0,
     signature: str = "serving_default",
+    change: Callable[[dict, tf.Tensor], dict] = lambda outputs, images: outputs,
 ) -> str:
     """Writes a SavedModel and returns its folder.
 
@@ -68,6 +71,7 @@ def save_detector(
       call_log: path of a file to which each call appends a line.
       slow_steps: multiplications of large matrices before each answer, about a millisecond each.
       signature: the signature's name.
+      change: makes other outputs of the usual ones and the images.
     """
     module = _Detector(masks)
 
@@ -83,7 +87,8 @@ def save_detector(
             start = tf.fill([200, 200], tf.cast(input_tensor[0, 0, 0, 0], tf.float32))
             _, busy = tf.while_loop(lambda i, x: i < slow_steps, lambda i, x: (i + 1, tf.tanh(x @ x)), (0, start))
             input_tensor += tf.cast(tf.reduce_min(busy) * 0, tf.uint8)
-        return {name: value for name, value in module.outputs(input_tensor).items() if name not in leave_out}
+        outputs = change(module.outputs(input_tensor), input_tensor)
+        return {name: value for name, value in outputs.items() if name not in leave_out}
 
     tf.saved_model.save(module, str(folder), signatures={signature: serve})
     return str(folder)
