@@ -5,11 +5,14 @@ as `transforms` never collide with another distribution's. Beam's `--setup_file 
 distribution to workers.
 """
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOMS = ("pipeline", "results", "transforms", "labelset", "detectors", "storage", "configs")
+
+VERSION = re.search(r'^__version__ = "(.+)"$', Path("labelbeam/__init__.py").read_text(encoding="utf-8"), re.M)[1]
 
 packages = ["labelbeam"]
 for room in ROOMS:
@@ -18,7 +21,7 @@ for room in ROOMS:
 
 setup(
     name="labelbeam",
-    version="0.1.0",
+    version=VERSION,
     description="Labels images at scale, offline: image URIs in, Parquet tables of detections and mask references out.",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -79,6 +82,7 @@ setup(
         "evaluate": ["pycocotools>=2.0.8"],
         "export": ["scikit-image>=0.24"],
         "gcp": ["apache-beam[gcp]>=2.77,<3", "google-auth>=2", "google-cloud-storage>=3,<4"],
+        "completion": ["shtab>=1.7"],
         # Linters and a type checker with what it knows of pyarrow.
         "check": ["pyarrow-stubs>=20", "pyright[nodejs]>=1.1.400", "ruff>=0.12"],
         "docs": ["mkdocs-material>=9.6,<10"],
@@ -101,6 +105,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "scikit-image>=0.24",
+            "shtab>=1.7",
             "supervision>=0.26",
         ],
         "yaml": ["apache-beam[yaml]>=2.77,<3"],

@@ -31,6 +31,11 @@ class Detections:
 
     Raises:
       InvalidDetections: if a shape or dtype differs, a value is NaN or infinite, or scores are not in descending order.
+
+    Example:
+      >>> box = np.array([[0.1, 0.2, 0.5, 0.6]], np.float32)
+      >>> len(labelbeam.Detections(box, np.array([1], np.int32), np.array([0.9], np.float32)))
+      1
     """
 
     boxes_yxyx: np.ndarray
@@ -95,7 +100,20 @@ MAX_BOXES = 300  # an image, that can be given to a `BoxClassifier`
 
 @runtime_checkable
 class Detector(Protocol):
-    """A loaded detector. Thread-safe: several threads may call `detect` at once."""
+    """A loaded detector. Thread-safe: several threads may call `detect` at once.
+
+    Any class with this property and this method is one; nothing needs to be inherited.
+
+    Example:
+      >>> class WholeImage:
+      ...     batches = False
+      ...
+      ...     def detect(self, images):
+      ...         box, score = np.array([[0, 0, 1, 1]], np.float32), np.array([1], np.float32)
+      ...         return [labelbeam.Detections(box, np.array([1], np.int32), score) for _ in images]
+      >>> isinstance(WholeImage(), labelbeam.Detector)
+      True
+    """
 
     @property
     def batches(self) -> bool:

@@ -50,7 +50,7 @@ class LabelConfig:
       UsageError: if a value is out of its range; the message names it and what was expected.
 
     Example:
-      >>> LabelConfig("demo", min_score=0.5).max_detections
+      >>> labelbeam.LabelConfig("demo", min_score=0.5).max_detections
       100
     """
 

@@ -42,8 +42,16 @@ def open_label_set(path: str) -> "LabelSet":
     Args:
       path: the output folder.
 
+    Returns:
+      The label set: its tables as Arrow, pandas or DuckDB, its masks as bool arrays `[height, width]`.
+
     Raises:
       UsageError: if it's no folder of a label set, or one that a newer labelbeam wrote.
+
+    Example:
+      >>> label_set = labelbeam.open_label_set("out")
+      >>> label_set.arrow("images", ["status"])["status"].to_pylist()
+      ['ok', 'ok', 'ok']
     """
     path = path.rstrip("/") or path
     settings = read_label_set_file(path).get("settings", {})

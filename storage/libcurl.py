@@ -1,4 +1,4 @@
-"""pycurl, imported so that its own libcurl serves it: TensorFlow brings an older one, which would be taken otherwise."""
+"""pycurl, imported so that its own libcurl serves it: TensorFlow has an older one, which would be taken otherwise."""
 
 import os
 import sys

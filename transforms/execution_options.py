@@ -18,11 +18,11 @@ _HAND_OVERS = 8  # portions in which prefetched images are handed on
 class ExecutionOptions(ReadOptions):
     """How a job works: batches, threads, limits, parts. `LabelConfig` has what decides the labels.
 
-    The numbers of images, threads and bytes hold for one worker process that works on one bundle; a runner that works on
-    several bundles at once in a process has as many. Beside the decoded images, memory holds at most `read_threads` files'
-    bytes, and what Pillow needs for `decode_threads` images.
+    The numbers of images, threads and bytes hold for one worker process that works on one bundle; a runner that works
+    on several bundles at once in a process has as many. Beside the decoded images, memory holds at most `read_threads`
+    files' bytes, and what Pillow needs for `decode_threads` images.
 
-    Attributes:
+    Args:
       batch_size: images in a call of the model, at most; `auto` leaves it to the engine, up to 16.
       share_model: one loaded detector for all processes of a machine, instead of one each.
       model_copies: with `share_model`, so many loaded detectors a machine, which take turns.
@@ -30,8 +30,8 @@ class ExecutionOptions(ReadOptions):
         `max_per_host` and its waiting ones, so that others go on while one is slow.
       decode_threads: images decoded at once; None for the number of processors that this process may use.
       prefetch_images: images that are read, decoded or waiting for the model at once.
-      prefetch_decoded: decoded images that wait or are being made: enough for the model's next batch, and few enough that
-        their memory is used again soon.
+      prefetch_decoded: decoded images that wait or are being made: enough for the model's next batch, and few enough
+        that their memory is used again soon.
       prefetch_bytes: bytes of decoded pixels that wait or are being made; a larger image passes alone.
       max_pixels: images with more pixels fail as `too_large`.
       part_images: a part (one Parquet file a table) is written at so many images: what a killed job loses at most. Much
@@ -39,6 +39,16 @@ class ExecutionOptions(ReadOptions):
       part_seconds: or when its first image came so many seconds ago.
       part_bytes: or at so many bytes of rows in memory, estimated.
       shared_folders: local folders that workers on other machines see at the same path (a network disk, a volume).
+
+    `RetryPolicy` and `ReadOptions` explain the fields of reading. Those without an option on the command line are for
+    Python only: `connect_timeout_s`, `read_timeout_s`, `backoff_s`, `max_backoff_s`, `prefetch_decoded`, `part_bytes`.
+
+    Raises:
+      ValueError: names the field that is out of its range.
+
+    Example:
+      >>> labelbeam.ExecutionOptions(batch_size=4, deadline_s=30).max_batch_size
+      4
     """
 
     batch_size: int | Literal["auto"] = "auto"

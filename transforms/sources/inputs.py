@@ -37,6 +37,10 @@ class ListOptions:
       uri_column: column of `.csv` and `.parquet` lists, and key of `.jsonl` lists, that holds the URI.
       image_column: column of `.parquet` files that holds the encoded images, or structs of them with a field `bytes`.
         If given, every Parquet file is a container and must have it; if None, see `containers/parquet.py`.
+
+    Example:
+      >>> labelbeam.ListOptions(uri_column="image_url").uri_column
+      'image_url'
     """
 
     uri_column: str = "uri"
