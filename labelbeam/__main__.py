@@ -1,7 +1,5 @@
 """`python -m labelbeam` is `labelbeam`."""
 
-import sys
+import runpy
 
-from labelbeam.pipeline.cli import main
-
-sys.exit(main())
+runpy.run_module("labelbeam.pipeline.cli", run_name="__main__")

@@ -4,12 +4,11 @@
 """
 
 import argparse
+import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
-
-import labelbeam
 
 from ..storage.errors import StorageError, UsageError
 from ..storage.redaction import redact
@@ -59,11 +58,15 @@ def build_parser() -> argparse.ArgumentParser:
         description="Labels images at scale, offline: image URIs in, Parquet tables of detections and masks out.",
         epilog="`labelbeam help COMMAND` explains a command. Start with `labelbeam demo`.",
     )
-    parser.add_argument("--version", action="version", version=f"labelbeam {labelbeam.__version__}")
+    parser.add_argument("--version", action="version", version=f"labelbeam {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for command in COMMANDS:
         command.add_parser(commands)
     return parser
+
+
+def _version() -> str:
+    return importlib.import_module(__package__.partition(".")[0]).__version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

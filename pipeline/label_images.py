@@ -109,10 +109,11 @@ class LabelImages(beam.PTransform):
         detector can't be found or its weights aren't right.
 
     Example:
-      >>> with beam.Pipeline() as pipeline:
-      ...     uris = pipeline | beam.Create(["photos/one.jpg", "https://example.org/two.jpg"])
+      >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+      ...     uris = pipeline | beam.Create(["photos/absent.jpg"])
       ...     tables = uris | labelbeam.LabelImages(labelbeam.LabelConfig("demo", min_score=0.5))
-      ...     tables["detections"] | beam.Map(lambda row: print(row["uri"], row["class_name"], row["score"]))
+      ...     _ = tables["images"] | beam.Map(lambda row: print(row["status"], row["error_kind"]))
+      failed not_found
     """
 
     def __init__(self, config: LabelConfig, execution: ExecutionOptions = ExecutionOptions()):

@@ -12,7 +12,17 @@ _OWN_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOB
 
 
 class UsageError(ValueError):
-    """What the user gave can't be used; exit code 2, no traceback. The message names the thing, what was expected, what to do."""
+    """What the user gave can't be used: the message names the thing, what was expected and what to do.
+
+    The command line prints it without a traceback and ends with exit code 2.
+
+    Example:
+      >>> try:
+      ...     labelbeam.LabelConfig("demo", min_score=7)
+      ... except labelbeam.UsageError as error:
+      ...     print(error)
+      --min-score 7: expected a number from 0 to 1
+    """
 
 
 class ConfigError(UsageError):

@@ -55,11 +55,11 @@ def with_job_file(arguments: Sequence[str], options: Mapping[str, Any]) -> list[
 
 
 def _job_file(arguments: Sequence[str]) -> str | None:
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if argument == "--job":
-            return following
+    for place, argument in enumerate(arguments):
         if argument.startswith("--job="):
             return argument.partition("=")[2]
+        if argument == "--job" and place + 1 < len(arguments):
+            return arguments[place + 1]
     return None
 
 

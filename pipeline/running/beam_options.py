@@ -96,11 +96,11 @@ def direct_workers(options: PipelineOptions) -> int | None:
 def _runner_of(options: Sequence[str]) -> str:
     """The runner that these options name last."""
     runner = ""
-    for option, following in zip(options, [*options[1:], ""], strict=True):
-        if option == "--runner":
-            runner = following
-        elif option.startswith("--runner="):
+    for place, option in enumerate(options):
+        if option.startswith("--runner="):
             runner = option.partition("=")[2]
+        elif option == "--runner" and place + 1 < len(options):
+            runner = options[place + 1]
     return runner
 
 

@@ -46,7 +46,7 @@ def test_help_needs_neither_beam_nor_tensorflow(arguments):
         (["demo", "--min-score", "0.5"], "unrecognized arguments: --min-score 0.5"),
         (["status"], "OUT"),
         (["label", "--input", "a.jpg"], "-o/--output, --detector"),
-            ],
+    ],
 )
 def test_a_command_that_is_not_understood_exits_with_2(arguments, named, capsys):
     with pytest.raises(SystemExit) as raised:

@@ -1,0 +1,162 @@
+"""What a person types: inputs that come first, mistakes answered in three lines, help, completion, streams that end."""
+
+import subprocess
+import sys
+
+import pytest
+from labelbeam.pipeline.cli import COMMANDS, build_parser, main, parse
+
+from tests.fakes.output_folders import detections, labelled, write_part
+
+
+def usage_error(arguments, capsys):
+    try:
+        code = main(arguments)
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    return capsys.readouterr().err
+
+
+class TestInputs:
+    @pytest.mark.parametrize(
+        "arguments, inputs, beam",
+        [
+            (["photos/", "list.csv", "-o", "out", "--detector", "demo"], ["photos/", "list.csv"], []),
+            (["-o", "out", "--detector", "demo", "photos/"], ["photos/"], []),
+            (["--input", "a", "b", "-o", "out", "--detector", "demo"], ["a", "b"], []),
+            (["a", "--input", "b", "-o", "out", "--detector", "demo"], ["b", "a"], []),
+            (
+                ["a", "-o", "out", "--direct_num_workers", "4", "--detector", "demo"],
+                ["a"],
+                ["--direct_num_workers", "4"],
+            ),
+        ],
+    )
+    def test_come_first_or_after_their_option(self, arguments, inputs, beam):
+        args = parse(["label", *arguments])
+        assert (args.input, args.beam_arguments) == (inputs, beam)
+
+    def test_after_beams_options_are_a_mistake(self, capsys):
+        said = usage_error(
+            ["label", "-o", "o", "--detector", "demo", "--runner", "FnApiRunner", "a/", "--input", "b"], capsys
+        )
+        assert "'a/' after --runner: inputs come first" in said
+
+    def test_none_at_all(self, capsys):
+        assert "no INPUT" in usage_error(["label", "-o", "o", "--detector", "demo"], capsys)
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        "arguments", [["label"], ["lable"], ["status"], ["export", "out", "--format", "docx"], ["demo", "--frobnicate"]]
+    )
+    def test_are_answered_in_three_lines(self, arguments, capsys):
+        lines = usage_error(arguments, capsys).splitlines()
+        assert len(lines) == 3 and lines[0].startswith("labelbeam") and "labelbeam help" in lines[2]
+
+    @pytest.mark.parametrize(
+        "option, suggestion",
+        [
+            ("--dry_run", "labelbeam's own is --dry-run"),
+            ("--min-scor", "did you mean --min-score?"),
+            ("--max-detection", "did you mean --max-detections?"),
+            ("--direct_num_worker", "did you mean --direct_num_workers?"),
+        ],
+    )
+    def test_in_an_option_are_answered_by_one_that_works(self, option, suggestion, capsys):
+        said = usage_error(["label", "a", "-o", "o", "--detector", "demo", f"{option}=1"], capsys)
+        assert suggestion in said
+
+    @pytest.mark.parametrize("option", ["--class", "--workers"])
+    def test_no_option_that_would_be_ignored_is_suggested(self, option, capsys):
+        said = usage_error(["label", "a", "-o", "o", "--detector", "demo", option, "4"], capsys)
+        assert "unknown option" in said and "--labels" not in said and "--num_workers" not in said
+
+    @pytest.mark.parametrize(
+        "options, instead",
+        [
+            (["--num_workers", "4"], "--runner-config multi_process --direct_num_workers N"),
+            (["--direct_num_workers", "4"], "--runner-config multi_process"),
+            (["--runner-config", "prism", "--direct_num_workers", "4"], "one worker process"),
+            (["--labels", "a=b"], "ignores it"),
+        ],
+    )
+    def test_beams_options_that_the_runner_ignores(self, options, instead, capsys):
+        said = usage_error(["label", "a", "-o", "o", "--detector", "demo", *options], capsys)
+        assert options[-2] in said and instead in said
+
+    def test_options_of_runners_are_none_of_commands_that_read(self, capsys):
+        said = usage_error(["status", "out", "--direct_num_workers", "4"], capsys)
+        assert "unknown option --direct_num_workers" in said
+
+
+class TestHelp:
+    def test_of_a_command_is_help_command(self, capsys):
+        with pytest.raises(SystemExit) as ended:
+            main(["help", "label"])
+        assert ended.value.code == 0
+        by_help = capsys.readouterr().out
+        with pytest.raises(SystemExit):
+            main(["label", "--help"])
+        assert by_help == capsys.readouterr().out
+
+    @pytest.mark.parametrize("command", [module.__name__.rpartition(".")[2] for module in COMMANDS])
+    def test_of_each_command_has_an_example(self, command, capsys):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        printed = capsys.readouterr().out
+        assert f"\n  labelbeam {command}" in printed.replace("[", "")
+
+    def test_of_label_shows_defaults_and_what_everybody_needs_first(self, capsys):
+        with pytest.raises(SystemExit):
+            main(["help", "label"])
+        printed = " ".join(capsys.readouterr().out.split())
+        for default in (
+            "(default: 0.3)",
+            "(default: 100)",
+            "(default: rle)",
+            "(default: 268,435,456)",
+            "(default: auto)",
+        ):
+            assert default in printed
+        assert printed.index("--detector") < printed.index("--max-failed") < printed.index("--engine")
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_completion(self, shell, capsys):
+        pytest.importorskip("shtab")
+        assert main(["completion", shell]) == 0
+        printed = capsys.readouterr().out
+        assert "min-score" in printed and "evaluate" in printed
+
+
+def test_every_command_has_its_module():
+    named = build_parser().parse_args(["status", "out"])
+    assert named.run.__module__ == "labelbeam.pipeline.commands.status"
+
+
+class TestStreamsThatEnd:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        images = [labelled(f"ö{i}.jpg", (30, 40), detections([0.9])) for i in range(3)]
+        write_part(tmp_path, images, engine="saved_model", precision="float32")
+        return tmp_path
+
+    def shell(self, command):
+        return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+
+    def test_a_reader_that_goes_away(self, folder):
+        done = self.shell(f"{sys.executable} -m labelbeam status {folder} --json | true; echo ${{PIPESTATUS[0]}}")
+        assert done.stdout.strip() == "0" and done.stderr == ""
+
+    def test_a_full_disk_is_one_sentence(self, folder):
+        done = self.shell(f"{sys.executable} -m labelbeam status {folder} > /dev/full; echo $?")
+        assert done.stdout.strip() == "1" and done.stderr.count("\n") == 1 and "No space left" in done.stderr
+
+    def test_ascii(self, folder):
+        done = self.shell(f"PYTHONIOENCODING=ascii {sys.executable} -m labelbeam status {folder}; echo $?")
+        assert done.stdout.splitlines()[-1] == "0" and "3 ok" in done.stdout
+
+    def test_closed_ones(self, folder):
+        done = self.shell(f"{sys.executable} -m labelbeam status {folder} >&- 2>&- <&-; echo $?")
+        assert done.stdout.strip() == "0"
