@@ -137,8 +137,8 @@ def main() -> None:
             )
         )
     for detector, goal in GOALS.items():  # with the last size's files, 12 megapixels
-        for resize in ("published graph's", "keras"):
-            what = f"--decode fast and the {resize} resize to {detector}, 12 MP".replace("the native", "engine keras's")
+        for resize in ("published graph's", "engine keras's"):
+            what = f"--decode fast and {resize} resize to {detector}, 12 MP"
             for way in ("exact", "plain Pillow"):
                 figures.append(
                     compare(

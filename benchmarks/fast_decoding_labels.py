@@ -1,7 +1,7 @@
 """What does `--decode fast` change in the labels?  python -m benchmarks.fast_decoding_labels [--images 120]
 
 Draws scenes of 2 to 12 megapixels with the demo detector's own script, some of them stored turned, labels them twice
-with the demo detector, and has `labelbeam compare` find the partners. Peer: exact decoding of the same files.
+with the demo detector, and has `labelbeam compare` match their detections. Peer: exact decoding of the same files.
 `--detector` and `--weights` take another detector, for which the scenes mean little, but whose labels can be compared
 as well.
 """
@@ -23,7 +23,7 @@ FIRST_SEED = 5_000
 MIN_IOU, MIN_SCORE = (
     0.75,
     0.5,
-)  # partners overlap so much; detections that are counted score so much in one of the label sets
+)  # matched detections overlap so much; detections that are counted score so much in one of the label sets
 
 
 def draw(folder: Path, number: int) -> None:

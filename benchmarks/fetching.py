@@ -4,7 +4,7 @@
 threads, and `--max-per-host 64`, as one sets it for a host of one's own (the default of 16 is for other people's).
 All sides take the SHA-256.
 
-- fetching alone, `ReadAhead` with `read_bytes`, against a loop over one urllib3 connection, and against what 64
+- fetching alone, `Prefetch` with `read_bytes`, against a loop over one urllib3 connection, and against what 64
   connections and 20 ms allow at most: 3,200 images/s;
 - the same with a Parquet file of the bytes, against img2dataset with `disable_all_reencoding`, as many threads, and
   its own count of the seconds, which leaves out the 5 to 10 that it takes to start. labelbeam itself keeps no bytes:
@@ -33,7 +33,7 @@ import urllib3
 from labelbeam.storage import http_client
 from labelbeam.transforms.elements import ImageFacts, ImageReference
 from labelbeam.transforms.execution_options import ExecutionOptions
-from labelbeam.transforms.fetch.prefetch import ReadAhead
+from labelbeam.transforms.fetch.prefetch import Prefetch
 from labelbeam.transforms.fetch.read_bytes import read_bytes
 
 from .figures import Figure, arguments, in_own_process, publish
@@ -81,14 +81,14 @@ def ahead(urls: list[str]) -> Iterator[Image]:
             data = read_bytes(ImageReference(url), OPTIONS, ImageFacts())
         return Image(url, hashlib.sha256(data).hexdigest(), data)
 
-    fetching = ReadAhead(
+    fetching = Prefetch(
         fetch,
         _give_up,
         threads=OPTIONS.read_threads,
         max_bytes=OPTIONS.prefetch_bytes,
         read_s=OPTIONS.deadline_s,
         at_once=OPTIONS.handed_on_at_once,
-        lane_of=http_client.host_of,
+        host_key_of=http_client.host_of,
         may_start=lambda host: http_client.admit(host, OPTIONS),
     )
     for url in urls:

@@ -4,9 +4,9 @@
 
 For two label sets that exist already, `labelbeam compare A B` does the same and more.
 
-Detections above 0.3 in float32 look for a partner in bfloat16 (same class, IoU of 0.9 or more, each partner once,
+Detections above 0.3 in float32 are matched with those in bfloat16 (same class, IoU of 0.9 or more, each once,
 greatest overlap first). Prints the share that has one, the same the other way round, and the greatest difference of
-two partners' scores.
+scores of two that match.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from .figures import Figure, arguments, publish
 from .photos import crops
 
 MIN_SCORE, MIN_IOU = 0.3, 0.9
-LOOSER = 0.15  # partners may lie below the threshold
+LOOSER = 0.15  # of the threshold, for what they are matched with
 
 
 def boxes_xywh(found: Detections, size_hw: tuple[int, int]) -> np.ndarray:
@@ -28,8 +28,8 @@ def boxes_xywh(found: Detections, size_hw: tuple[int, int]) -> np.ndarray:
     return np.concatenate([top_left, bottom_right - top_left], axis=1)[:, [1, 0, 3, 2]]
 
 
-def partners(found: Detections, others: Detections, size_hw: tuple[int, int]) -> np.ndarray:
-    """Score differences of the detections above the threshold that have a partner."""
+def score_differences(found: Detections, others: Detections, size_hw: tuple[int, int]) -> np.ndarray:
+    """Score differences of the detections above the threshold that are matched."""
     order = np.argsort(others.class_ids, kind="stable")
     first, second = pairs_of_equal_keys(found.class_ids, others.class_ids[order])
     second = order[second]
@@ -58,7 +58,10 @@ def main() -> None:
     for one, other in (("float32", "bfloat16"), ("bfloat16", "float32")):
         count = sum(int((d.scores >= MIN_SCORE).sum()) for d in found[one])
         differences = np.concatenate(
-            [partners(a, b, image.shape[:2]) for a, b, image in zip(found[one], found[other], images, strict=True)]
+            [
+                score_differences(a, b, image.shape[:2])
+                for a, b, image in zip(found[one], found[other], images, strict=True)
+            ]
         )
         print(
             f"{one}: {count} detections above {MIN_SCORE}; "

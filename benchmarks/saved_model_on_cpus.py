@@ -7,7 +7,7 @@ Every way runs in processes of its own, since TensorFlow's threads are set once 
 the ways, and the median counts. `intra` are threads that share one operation, `inter` those that run operations side
 by side; TensorFlow takes as many as there are cores for both. The last rows let grappler run the whole graph's
 convolutions in bfloat16 (`auto_mixed_precision_onednn_bfloat16`), which labelbeam doesn't offer: they say what it
-would win, and what it does to detections above 0.3 (the share that has a partner of the same class with an IoU of
+would win, and what it does to detections above 0.3 (the share that is matched by one of the same class with an IoU of
 0.9).
 """
 
@@ -21,7 +21,7 @@ from labelbeam.detectors.device_share import processors
 from labelbeam.detectors.protocol import Detections, DetectOptions
 
 from .figures import Figure, arguments, in_own_process, publish
-from .keras_precision import LOOSER, MIN_SCORE, partners
+from .keras_precision import LOOSER, MIN_SCORE, score_differences
 from .photos import crops
 
 
@@ -65,8 +65,10 @@ def ways(cores: int) -> list[Way]:
     return list(dict.fromkeys(found))
 
 
-def share_with_partner(found: list[Detections], others: list[Detections], batch: int) -> float:
-    matched = sum(len(partners(a, b, image.shape[:2])) for a, b, image in zip(found, others, crops(batch), strict=True))
+def share_matched(found: list[Detections], others: list[Detections], batch: int) -> float:
+    matched = sum(
+        len(score_differences(a, b, image.shape[:2])) for a, b, image in zip(found, others, crops(batch), strict=True)
+    )
     return matched / max(1, sum(int((d.scores >= MIN_SCORE).sum()) for d in found))
 
 
@@ -104,10 +106,8 @@ def main() -> None:
     (_, reference), _ = measured[peer][0]
     for way in others:
         (_, found), _ = measured[way][0]
-        share = share_with_partner(reference, found, args.images)
-        print(
-            f"{way}: {share:.1%} of the detections have their partner; {np.mean([len(d) for d in found]):.1f} an image"
-        )
+        share = share_matched(reference, found, args.images)
+        print(f"{way}: {share:.1%} of the detections are matched; {np.mean([len(d) for d in found]):.1f} an image")
 
 
 if __name__ == "__main__":

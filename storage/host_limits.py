@@ -16,7 +16,7 @@ import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 _MAX_REMEMBERED_HOSTS = 10_000
@@ -36,8 +36,8 @@ class HostBusyError(Exception):
 class Slot:
     """One request under way. Any end of it counts as another answer than 429, unless `refused` is called."""
 
-    def __init__(self, remaining_s: float):
-        self.ends_by = time.monotonic() + remaining_s
+    def __init__(self, ends_by: float):
+        self.ends_by = ends_by
         self.refused_for_s: float | None = None
 
     def refused(self, retry_after_s: float) -> None:
@@ -47,6 +47,7 @@ class Slot:
 
 @dataclass
 class _Host:
+    clock: Callable[[], float]
     admitted: int = 0
     slots: list[Slot] = field(default_factory=list)
     waiting: int = 0
@@ -59,51 +60,62 @@ class _Host:
 
     def has_room(self, max_requests: int) -> bool:
         # A request whose time is up hangs where nothing can end it (in the resolver); it must not hold up others for ever.
-        now = time.monotonic()
+        now = self.clock()
         num_active = self.admitted + sum(slot.ends_by > now for slot in self.slots)
         return num_active < max(1, max_requests >> self.refusals)
 
     def rest_s(self) -> float:
-        return max(0.0, self.rests_until - time.monotonic())
+        return max(0.0, self.rests_until - self.clock())
 
-    def is_hopeless(self, patience_s: float) -> bool:
+    def is_hopeless(self, deadline_s: float) -> bool:
         """Whether it rests, and will have refused everything for as long as an image may take."""
-        return self.refusals > 0 and self.rest_s() > 0 and self.rests_until - self.refusing_since >= patience_s
+        return self.refusals > 0 and self.rest_s() > 0 and self.rests_until - self.refusing_since >= deadline_s
 
-    def note(self, slot: Slot, patience_s: float) -> None:
+    def note(self, slot: Slot, deadline_s: float) -> None:
         """Takes notice of how a request has ended."""
         if slot.refused_for_s is None:
             self.refusals = 0  # a rest that others were asked for goes on
             return
-        now = time.monotonic()
+        now = self.clock()
         self.refusals += 1
         if self.refusals == 1:
             self.refusing_since = now
         else:
             # No longer than an image may take: a server that says "tomorrow" in error is asked again in this job.
-            self.rests_until = max(self.rests_until, now + min(slot.refused_for_s, patience_s))
+            self.rests_until = max(self.rests_until, now + min(slot.refused_for_s, deadline_s))
 
 
 class HostLimits:
-    """Slots for requests, by host. Thread-safe."""
+    """Slots for requests, by host. Thread-safe.
 
-    def __init__(self):
+    Args:
+      clock: seconds, as `time.monotonic` has them.
+      max_remembered: hosts that are remembered at most for having answered 429.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, max_remembered: int = _MAX_REMEMBERED_HOSTS):
         self._changed = threading.Condition()
+        self._clock = clock
+        self._max_remembered = max_remembered
         self._hosts: dict[str, _Host] = {}
         self._admitted: contextvars.ContextVar[str | None] = contextvars.ContextVar("admitted", default=None)
 
-    def admit(self, name: str, max_requests: int, patience_s: float) -> bool:
+    def __len__(self) -> int:
+        """Hosts that are remembered: those in use, and those that answered 429 last."""
+        return len(self._hosts)
+
+    def admit(self, name: str, max_requests: int, deadline_s: float) -> bool:
         """Whether a request to this host could be made right now, or would fail at once. If so, its slot is taken: use it
         in `admitted`.
 
         Args:
           name: of the host, with its port.
           max_requests: at once.
-          patience_s: seconds that an image may take.
+          deadline_s: seconds that an image may take.
         """
         with self._changed:
             host = self._host(name)
-            rests = host.rest_s() > 0 and not host.is_hopeless(patience_s)
+            rests = host.rest_s() > 0 and not host.is_hopeless(deadline_s)
             if may := host.has_room(max_requests) and not rests:
                 host.admitted += 1
             self._forget_if_unused(name)
@@ -123,40 +135,40 @@ class HostLimits:
             self._admitted.reset(token)
 
     @contextlib.contextmanager
-    def slot(self, name: str, max_requests: int, patience_s: float, remaining_s: float) -> Iterator[Slot]:
+    def slot(self, name: str, max_requests: int, deadline_s: float, remaining_s: float) -> Iterator[Slot]:
         """Waits until there is room for a request to this host, and counts it while the block lasts.
 
         Args:
           name: of the host, with its port.
           max_requests: at once.
-          patience_s: seconds that any image may take: no rest is longer.
+          deadline_s: seconds that any image may take: no rest is longer.
           remaining_s: seconds that this image has left.
 
         Raises:
           HostRestsError: if the host's rest is longer than the time left, or it has been refusing everything.
           HostBusyError: if no room was found in time.
         """
-        slot = Slot(remaining_s)
+        slot = Slot(self._clock() + remaining_s)
         with self._changed:
             host = self._host(name)
             if self._admitted.get() == name:
                 self._admitted.set(None)
                 host.admitted -= 1  # it takes its slot right away, if nothing has changed
-            self._occupy(host, name, slot, max_requests, patience_s)
+            self._occupy(host, name, slot, max_requests, deadline_s)
         try:
             yield slot
         finally:
             with self._changed:
                 host.slots.remove(slot)
-                host.note(slot, patience_s)
+                host.note(slot, deadline_s)
                 self._let_others(name)
 
-    def _occupy(self, host: _Host, name: str, slot: Slot, max_requests: int, patience_s: float) -> None:
+    def _occupy(self, host: _Host, name: str, slot: Slot, max_requests: int, deadline_s: float) -> None:
         host.waiting += 1
         try:
             while (rest_s := host.rest_s()) > 0 or not host.has_room(max_requests):
-                left_s = slot.ends_by - time.monotonic()
-                if rest_s >= left_s or host.is_hopeless(patience_s):
+                left_s = slot.ends_by - self._clock()
+                if rest_s >= left_s or host.is_hopeless(deadline_s):
                     raise HostRestsError(rest_s) if rest_s > 0 else HostBusyError(name)
                 self._changed.wait(min(rest_s, left_s) if rest_s > 0 else left_s)
             host.slots.append(slot)
@@ -171,9 +183,9 @@ class HostLimits:
     def _host(self, name: str) -> _Host:
         host = self._hosts.get(name)
         if host is None:
-            if len(self._hosts) >= _MAX_REMEMBERED_HOSTS:  # all of them answered 429 last
+            if len(self._hosts) >= self._max_remembered:  # all of them answered 429 last
                 self._hosts = {name: host for name, host in self._hosts.items() if host.is_used()}
-            host = self._hosts[name] = _Host()
+            host = self._hosts[name] = _Host(self._clock)
         return host
 
     def _forget_if_unused(self, name: str) -> None:

@@ -16,7 +16,7 @@ MAX_LINES, MAX_FILES = 400, 16
 # What each room may import of the others. The public names may come from anywhere: they are imported when used.
 MAY_IMPORT = {
     "labelbeam": set(ROOMS),
-    "pipeline": {"results", "transforms", "labelset", "detectors", "storage", "configs"},
+    "pipeline": {"labelbeam", "results", "transforms", "labelset", "detectors", "storage", "configs"},
     "results": {"transforms", "labelset", "detectors", "storage"},
     "transforms": {"labelset", "detectors", "storage"},
     "labelset": {"storage"},

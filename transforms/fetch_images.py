@@ -26,7 +26,7 @@ from .decode.decoding import DecodedImage, open_image
 from .elements import FailedImage, FetchedImage, FetchOutcome, ImageError, ImageFacts, ImageReference
 from .execution_options import ExecutionOptions
 from .fetch.options import DecodeOptions, ReadOptions
-from .fetch.prefetch import ReadAhead, Reserve
+from .fetch.prefetch import Prefetch, Reserve
 from .fetch.read_bytes import read_bytes
 from .workers.in_flight import InFlight, in_flight_of
 from .workers.malloc import keep_large_blocks
@@ -50,7 +50,7 @@ class FetchImages(beam.PTransform):
     Timestamps and windows are kept.
 
     Args:
-      options: limits and patience of reading, and how far ahead to work.
+      options: limits and times of reading, and how far ahead to work.
       decode: how images are decoded.
       read: reads an image's bytes; for tests, or for sources that `read_bytes` doesn't know. Must be picklable.
       output: the output folder below which journals are kept (`workers/in_flight.py`); None keeps none.
@@ -90,16 +90,16 @@ class _FetchDoFn(beam.DoFn):
         self._in_flight = in_flight_of(self._output)
         self._fetcher = ImageFetcher(options, self._decode, self._read, self._in_flight)
         # Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again.
-        self._ahead = ReadAhead(
+        self._ahead = Prefetch(
             self._fetch,
             self._give_up,
             threads=options.read_threads,
-            makers=options.decode_threads or processors(),
+            producers=options.decode_threads or processors(),
             max_bytes=options.prefetch_bytes,
             max_made=options.prefetch_decoded,
             at_once=options.handed_on_at_once,
             read_s=options.deadline_s * _GIVE_UP_FACTOR,
-            lane_of=_host_of,
+            host_key_of=_host_of,
             may_start=self._may_start,
         )
 
@@ -139,7 +139,7 @@ class ImageFetcher:
     """Makes a `FetchedImage` or a `FailedImage` of a reference, in the calling thread; called from many threads at once.
 
     Args:
-      options: limits and patience of reading.
+      options: limits and times of reading.
       decode: how images are decoded.
       read: reads an image's bytes.
       in_flight: is told what is worked on, and knows the images that aren't to be.

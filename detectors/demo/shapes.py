@@ -126,7 +126,7 @@ def _points(corners) -> np.ndarray:
     return np.asarray(corners, np.float32)
 
 
-_MAKERS: dict[str, Callable[[np.random.Generator], Shape]] = {
+_SHAPES: dict[str, Callable[[np.random.Generator], Shape]] = {
     "ball": _ball,
     "block": _block,
     "triangle": _triangle,
@@ -139,4 +139,4 @@ _MAKERS: dict[str, Callable[[np.random.Generator], Shape]] = {
 
 def random_shape(class_name: str, rng: np.random.Generator) -> Shape:
     """A shape of this class with proportions of its own. Raises `KeyError` for a name that is not in `CLASS_NAMES`."""
-    return _MAKERS[class_name](rng)
+    return _SHAPES[class_name](rng)

@@ -89,12 +89,12 @@ def make_train_step(network: keras.Model, optimizer: keras.optimizers.Optimizer)
 
 def _ahead(source: Iterator[Batch], count: int) -> Iterator[Batch]:
     """The first `count` batches of `source`, the next one made while the last one is in use."""
-    with ThreadPoolExecutor(1) as maker:
-        following = maker.submit(next, source)
+    with ThreadPoolExecutor(1) as ahead:
+        following = ahead.submit(next, source)
         for number in range(1, count + 1):
             batch = following.result()
             if number < count:
-                following = maker.submit(next, source)
+                following = ahead.submit(next, source)
             yield batch
 
 

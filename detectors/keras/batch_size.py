@@ -37,9 +37,9 @@ class BatchSize:
             self._rates[size] = size / seconds
             before = self._rates.get(size // 2)
             if before and self._rates[size] < before * LEAST_GAIN:
-                self._settle(size // 2)
+                self._stop_growing_at(size // 2)
             elif size * 2 > self._largest:
-                self._settle(size)
+                self._stop_growing_at(size)
             else:
                 self._size, self._calls = size * 2, 0
 
@@ -53,7 +53,7 @@ class BatchSize:
             raise MemoryError("one image alone doesn't fit into the device's memory")
         with self._lock:
             if size // 2 < self._size:
-                self._settle(size // 2)
+                self._stop_growing_at(size // 2)
 
-    def _settle(self, size: int) -> None:
+    def _stop_growing_at(self, size: int) -> None:
         self._size, self._growing = size, False

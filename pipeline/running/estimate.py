@@ -238,9 +238,9 @@ def describe(estimate: Estimate) -> str:
     an_image = f"{image_ms:,.3g} ms ± {image_ms_uncertainty:,.2g}"
     timed = f"{estimate.sampled:,} of them with {estimate.detector} on this machine"
     lines = [
-        f"{estimate.todo:,} images to label{skipped}; listing takes {_duration(estimate.list_s)}.",
+        f"{estimate.todo:,} images to label{skipped}; listing takes {rounded_duration(estimate.list_s)}.",
         f"  timed       {timed} ({estimate.processors} processors)",
-        f"  an image    {an_image}; before the first, {_duration(estimate.start_s)}",
+        f"  an image    {an_image}; before the first, {rounded_duration(estimate.start_s)}",
         f"  to read     {_size(estimate.read_bytes.value)} ± {_size(estimate.read_bytes.uncertainty)}",
         f"  tables      {_size(estimate.table_bytes)}",
     ]
@@ -261,8 +261,8 @@ def _row(forecast: Forecast) -> list[str]:
     price = [] if forecast.price is None else [f"{forecast.price:,.2f}"]
     return [
         f"{forecast.workers:,}",
-        _duration(forecast.seconds),
-        f"± {_duration(forecast.uncertainty_s)}",
+        rounded_duration(forecast.seconds),
+        f"± {rounded_duration(forecast.uncertainty_s)}",
         f"{forecast.worker_hours:,.3g}" if forecast.worker_hours < 100 else f"{forecast.worker_hours:,.0f}",
         *price,
     ]
@@ -273,7 +273,8 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
-def _duration(seconds: float) -> str:
+def rounded_duration(seconds: float) -> str:
+    """For a person, with as many digits as a forecast is good for: `9.9 s`, `2 min`, `1.9 h`, `12.3 days`."""
     if seconds < 99.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)

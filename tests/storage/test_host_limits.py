@@ -1,23 +1,26 @@
 import threading
 
 import pytest
-from labelbeam.storage import host_limits
 from labelbeam.storage.host_limits import HostBusyError, HostLimits, HostRestsError
 
-PATIENCE_S = 30
+WAIT_S = 30
+
+
+class LimitsWithClock(HostLimits):
+    """Limits whose clock stands still unless a test moves `now`."""
+
+    def __init__(self, **options):
+        super().__init__(clock=lambda: self.now, **options)
+        self.now = 1000.0
 
 
 @pytest.fixture
-def limits(monkeypatch):
-    """Limits whose clock stands still unless a test moves `limits.now`."""
-    limits = HostLimits()
-    limits.now = 1000.0
-    monkeypatch.setattr(host_limits.time, "monotonic", lambda: limits.now)
-    return limits
+def limits():
+    return LimitsWithClock()
 
 
-def slot(limits, name="host", max_requests=2, patience_s=60.0, remaining_s=60.0):
-    return limits.slot(name, max_requests, patience_s, remaining_s)
+def slot(limits, name="host", max_requests=2, deadline_s=60.0, remaining_s=60.0):
+    return limits.slot(name, max_requests, deadline_s, remaining_s)
 
 
 def answer(limits, *retry_after_s):
@@ -28,9 +31,9 @@ def answer(limits, *retry_after_s):
                 taken.refused(seconds)
 
 
-def may_start(limits, name="host", max_requests=2, patience_s=60.0):
+def may_start(limits, name="host", max_requests=2, deadline_s=60.0):
     """Whether a request would be admitted; takes nothing."""
-    if not limits.admit(name, max_requests, patience_s):
+    if not limits.admit(name, max_requests, deadline_s):
         return False
     with limits.admitted(name):
         return True
@@ -58,7 +61,7 @@ def test_who_waits_for_a_slot_gets_the_next_one():
     with slot(limits, max_requests=1):
         thread.start()
         assert not entered.wait(0.05)
-    assert entered.wait(PATIENCE_S)
+    assert entered.wait(WAIT_S)
 
 
 def test_what_is_admitted_has_its_slot_and_gives_it_back_even_if_unused(limits):
@@ -127,13 +130,13 @@ def test_no_rest_is_longer_than_an_image_may_take(limits):
         pass
 
 
-def test_hosts_are_forgotten(limits, monkeypatch):
+def test_hosts_are_forgotten():
+    limits = LimitsWithClock(max_remembered=10)
     for number in range(50):
         with slot(limits, f"host-{number}"):
             pass
-    assert not limits._hosts
-    monkeypatch.setattr(host_limits, "_MAX_REMEMBERED_HOSTS", 10)
+    assert not len(limits)
     for number in range(50):
         with slot(limits, f"host-{number}") as taken:
             taken.refused(1)
-    assert len(limits._hosts) <= 10
+    assert len(limits) <= 10

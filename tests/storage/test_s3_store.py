@@ -4,8 +4,6 @@ import threading
 import uuid
 
 import pytest
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
 from labelbeam.storage import files as output_files
 from labelbeam.storage import object_stores
 from labelbeam.storage.errors import StorageError, UsageError
@@ -28,18 +26,16 @@ def moto():
 
 
 def options(port):
-    return PipelineOptions(
-        [
-            f"--s3_endpoint_url=http://127.0.0.1:{port}",
-            "--s3_access_key_id=a",
-            "--s3_secret_access_key=b",
-            "--s3_region_name=us-east-1",
-        ]
-    )
+    return [
+        f"--s3_endpoint_url=http://127.0.0.1:{port}",
+        "--s3_access_key_id=a",
+        "--s3_secret_access_key=b",
+        "--s3_region_name=us-east-1",
+    ]
 
 
 @pytest.fixture
-def bucket(moto, monkeypatch):
+def bucket(moto, use_store_options):
     """A new bucket's URI; `labelbeam` knows where it is."""
     name = f"bucket-{uuid.uuid4().hex}"
     boto3.client(
@@ -49,7 +45,7 @@ def bucket(moto, monkeypatch):
         aws_secret_access_key="b",
         region_name="us-east-1",
     ).create_bucket(Bucket=name)
-    monkeypatch.setattr(FileSystems, "_pipeline_options", options(moto))
+    use_store_options(options(moto))
     return f"s3://{name}"
 
 
@@ -111,17 +107,14 @@ def test_a_bucket_that_does_not_exist_is_said_at_once(bucket, act):
         act("s3://no-such-bucket/x")
 
 
-def test_a_store_that_comes_back_is_waited_for(bucket, moto, monkeypatch):
+def test_a_store_that_comes_back_is_waited_for(bucket, moto, use_store_options, caplog):
     port = free_port()
-    monkeypatch.setattr(FileSystems, "_pipeline_options", options(port))
-    failed, done = threading.Event(), threading.Event()
-    monkeypatch.setattr(
-        object_stores._log, "warning", lambda *args: (warnings.append(args[0] % args[1:]), failed.set())
-    )
-    warnings = []
+    use_store_options(options(port))
+    done = threading.Event()
 
     def start_late():
-        failed.wait()
+        while not caplog.messages and not done.wait(0.01):
+            pass
         with tcp_proxy(port, moto):
             done.wait()
 
@@ -131,14 +124,14 @@ def test_a_store_that_comes_back_is_waited_for(bucket, moto, monkeypatch):
         object_stores.write(f"{bucket}/late", b"x")
         assert object_stores.read(f"{bucket}/late") == b"x"
     finally:
-        failed.set()
         done.set()
         thread.join()
-    assert len(warnings) == 1 and warnings[0].startswith(f"{bucket}/late can't be written now, trying again for up to")
+    [warning] = caplog.messages
+    assert warning.startswith(f"{bucket}/late can't be written now, trying again for up to")
 
 
-def test_a_store_that_stays_away_ends_in_one_sentence(bucket, monkeypatch):
-    monkeypatch.setattr(FileSystems, "_pipeline_options", options(free_port()))
+def test_a_store_that_stays_away_ends_in_one_sentence(bucket, use_store_options, monkeypatch):
+    use_store_options(options(free_port()))
     monkeypatch.setattr(object_stores, "STORE_POLICY", RetryPolicy(deadline_s=0.5, backoff_s=0.05, retries=100))
     with pytest.raises(
         OSError, match=r"/x can't be written: .*: error sending request \(Connection refused\).* Tried for"

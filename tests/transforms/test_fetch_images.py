@@ -26,7 +26,7 @@ from PIL import Image
 
 from tests.fakes.http_server import MisbehavingServer
 
-PATIENCE_S = 60  # for what must happen; nothing waits as long unless it is broken
+WAIT_S = 60  # for what must happen; nothing waits as long unless it is broken
 
 
 def png(seed=0, size_hw=(6, 8)):
@@ -63,7 +63,7 @@ class Observed:
         self.read = self.reading = self.most_reading = self.taken = self.most_ahead = self.failures = 0
 
     def wait_until(self, condition):
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + WAIT_S
         while not condition():
             assert time.monotonic() < end, "did not happen"
             time.sleep(0.001)
@@ -273,7 +273,7 @@ HANG = threading.Event()
 
 def read_and_hang(reference, options, facts):
     if int(reference.uri) == 3:
-        HANG.wait(PATIENCE_S)
+        HANG.wait(WAIT_S)
     return read_png(reference, options, facts)
 
 

@@ -1,6 +1,6 @@
-"""ReadAhead: work done in threads ahead of the one who takes its results, bounded in count and in bytes.
+"""Prefetch: work done in threads ahead of the one who takes its results, bounded in count and in bytes.
 
-The taker (a DoFn whose outputs run through the model before it gets control back) finds results ready, and the threads
+The consumer (a DoFn whose outputs run through the model before it gets control back) finds results ready, and the threads
 never run away from it. A piece of work whose first part, reading, hangs is given up, and another thread takes the place
 of the one that hangs: Python can't interrupt a thread.
 
@@ -36,7 +36,7 @@ class _GivenUp(BaseException):
 @dataclass(eq=False)
 class _Job(Generic[T]):
     item: T
-    lane: Hashable
+    host_key: Hashable
     read_by: float = 0.0  # moment at which its reading is given up
     given_up: bool = False
     started_at: float = 0.0
@@ -46,7 +46,7 @@ class _Job(Generic[T]):
     error: BaseException | None = None
 
 
-class ReadAhead(Generic[T, R]):
+class Prefetch(Generic[T, R]):
     """Calls `work(item, reserve)` in threads for every item submitted; gives the results in the order they are ready.
 
     `work` first reads, then calls `reserve(num_bytes)` once at most, when it knows how much memory its result takes,
@@ -55,20 +55,20 @@ class ReadAhead(Generic[T, R]):
     Items that may not start yet are passed over for later ones, so threads never wait for them.
 
     There may be far more threads than processors, for reads that wait. Where they don't wait, no more threads are awake than keep
-    the makers busy: others would only take processors, locks and caches from them and from the taker
+    the producers busy: others would only take processors, locks and caches from them and from the consumer
     (`benchmarks/pipeline_overhead.py`).
 
     Args:
-      work: makes a result of an item. What it raises is raised to the taker of results.
+      work: makes a result of an item. What it raises is raised to the consumer of results.
       give_up: makes the result of an item whose reading has taken longer than `read_s`.
       threads: items worked on at once.
-      makers: items that are past `reserve` and not done yet, at once; None for any number.
+      producers: items that are past `reserve` and not done yet, at once; None for any number.
       max_bytes: bytes reserved at once. One item that needs more passes when it is alone.
       max_made: results that reserved room, made or being made, and not taken; None for any number.
-      at_once: results that the taker waits for before it takes the first of them, so that it's woken once for all.
+      at_once: results that the consumer waits for before it takes the first of them, so that it's woken once for all.
       read_s: seconds from when a thread starts on an item until it calls `reserve` or ends.
-      lane_of: what an item has in common with others that may have to wait at the same time, as the host it is read from.
-      may_start: whether an item of a lane may be started now; if it says so, one is. Must not wait.
+      host_key_of: what an item has in common with others that may have to wait at the same time, as the host it is read from.
+      may_start: whether an item of a host key may be started now; if it says so, one is. Must not wait.
     """
 
     def __init__(
@@ -79,18 +79,18 @@ class ReadAhead(Generic[T, R]):
         threads: int,
         max_bytes: int,
         read_s: float,
-        makers: int | None = None,
+        producers: int | None = None,
         max_made: int | None = None,
         at_once: int = 1,
-        lane_of: Callable[[T], Hashable] = lambda item: None,
-        may_start: Callable[[Any], bool] = lambda lane: True,
+        host_key_of: Callable[[T], Hashable] = lambda item: None,
+        may_start: Callable[[Any], bool] = lambda host_key: True,
     ):
         self._work = work
-        self._lane_of = lane_of
+        self._host_key_of = host_key_of
         self._may_start = may_start
         self._give_up = give_up
         self._max_threads = threads
-        self._max_makers = makers or threads
+        self._max_producers = producers or threads
         self._max_bytes = max_bytes
         self._max_made = max_made or sys.maxsize
         self._at_once = at_once
@@ -104,9 +104,9 @@ class ReadAhead(Generic[T, R]):
         self._reserving: deque[tuple[_Job, threading.Condition]] = deque()
         self._ready: deque[_Job] = deque()
         self._outstanding = 0
-        self._to_hand_on = 0  # results that the taker waited for together and hasn't taken yet
-        self._taker_waits_for = 0
-        self._makers = 0
+        self._to_hand_on = 0  # results that the consumer waited for together and hasn't taken yet
+        self._consumer_waits_for = 0
+        self._producers = 0
         self._made = 0
         self._reserved_bytes = 0
         self._usual_read_s = self._usual_make_s = None
@@ -121,14 +121,14 @@ class ReadAhead(Generic[T, R]):
         """Queues an item; never waits."""
         with self._job_waiting:
             self._outstanding += 1
-            self._jobs.append(_Job(item, self._lane_of(item)))
+            self._jobs.append(_Job(item, self._host_key_of(item)))
             self._staff()
 
     def results(self, leave: int = 0) -> Iterator[R]:
         """Yields results, the first ready first, while more than `leave` of the submitted items are left: `at_once` at a time,
         or as many as there is room for; waits for them.
 
-        No more than that, even if they are ready: what a taker takes in one go isn't ahead of it any more, and the
+        No more than that, even if they are ready: what a consumer takes in one go isn't ahead of it any more, and the
         threads have nothing to do while it is busy. A result's bytes are free for others as soon as it is yielded.
 
         Raises:
@@ -139,7 +139,7 @@ class ReadAhead(Generic[T, R]):
             if job.error is not None:
                 raise job.error
             yield job.result
-            del job  # while this waits for the next, the taker alone decides how long an image lives
+            del job  # while this waits for the next, the consumer alone decides how long an image lives
 
     def close(self) -> None:
         """Lets the threads end, without waiting for them; results that nobody has taken are dropped."""
@@ -156,12 +156,12 @@ class ReadAhead(Generic[T, R]):
             if not self._to_hand_on:
                 if self._outstanding <= leave:
                     return None
-                self._taker_waits_for = min(self._at_once, self._outstanding)
+                self._consumer_waits_for = min(self._at_once, self._outstanding)
                 while not self._enough_ready():
                     self._result_ready.wait(self._seconds_to_next_overdue())
                     self._give_up_overdue()
                 self._to_hand_on = min(self._at_once, len(self._ready))
-                self._taker_waits_for = 0
+                self._consumer_waits_for = 0
             job = self._ready.popleft()
             self._to_hand_on -= 1
             self._outstanding -= 1
@@ -172,12 +172,12 @@ class ReadAhead(Generic[T, R]):
             return job
 
     def _enough_ready(self) -> bool:
-        """Whether the taker has what it waits for, or will get no more before it takes some."""
-        all_wait_for_room = bool(self._reserving) and not self._makers
-        return len(self._ready) >= self._taker_waits_for or (bool(self._ready) and all_wait_for_room)
+        """Whether the consumer has what it waits for, or will get no more before it takes some."""
+        all_wait_for_room = bool(self._reserving) and not self._producers
+        return len(self._ready) >= self._consumer_waits_for or (bool(self._ready) and all_wait_for_room)
 
-    def _tell_taker(self) -> None:
-        if self._taker_waits_for and self._enough_ready():
+    def _tell_consumer(self) -> None:
+        if self._consumer_waits_for and self._enough_ready():
             self._result_ready.notify()
 
     def _seconds_to_next_overdue(self) -> float:
@@ -215,10 +215,10 @@ class ReadAhead(Generic[T, R]):
         return self._threads - self._idle_threads
 
     def _threads_wanted(self) -> int:
-        """As many as keep all makers busy, by what reading and making have taken lately."""
+        """As many as keep all producers busy, by what reading and making have taken lately."""
         if self._usual_read_s is None or self._usual_make_s is None:
             return self._max_threads
-        return int(self._max_makers * (1 + self._usual_read_s / self._usual_make_s))
+        return int(self._max_producers * (1 + self._usual_read_s / self._usual_make_s))
 
     def _run(self) -> None:
         while (job := self._take_job()) is not None:
@@ -230,7 +230,7 @@ class ReadAhead(Generic[T, R]):
                 self._reading.pop(job, None)
                 if job.making_since is not None:
                     self._usual_make_s = _usual(self._usual_make_s, time.monotonic() - job.making_since)
-                    self._makers -= 1
+                    self._producers -= 1
                     self._admit()
                 if job.given_up:
                     self._lost_threads -= 1
@@ -239,7 +239,7 @@ class ReadAhead(Generic[T, R]):
                     return
                 job.result, job.error = job_result, error
                 self._ready.append(job)
-                self._tell_taker()
+                self._tell_consumer()
             del job, job_result, error  # an idle thread must not keep an image alive
 
     def _take_job(self) -> _Job | None:
@@ -261,11 +261,11 @@ class ReadAhead(Generic[T, R]):
     def _next_to_start(self) -> _Job | None:
         full = set()
         for place, job in enumerate(self._jobs):
-            if job.lane not in full:
-                if self._may_start(job.lane):
+            if job.host_key not in full:
+                if self._may_start(job.host_key):
                     del self._jobs[place]
                     return job
-                full.add(job.lane)
+                full.add(job.host_key)
         return None
 
     def _wait_for_jobs(self) -> bool:
@@ -292,7 +292,7 @@ class ReadAhead(Generic[T, R]):
             self._admit()
             self._staff()  # what has been read may have made room for one that couldn't start
             if job.making_since is None:
-                self._tell_taker()
+                self._tell_consumer()
             while job.making_since is None and not self._closed:
                 admitted.wait()
             if job.making_since is None:
@@ -300,12 +300,12 @@ class ReadAhead(Generic[T, R]):
 
     def _admit(self) -> None:
         """Lets those that wait go on making their results, as far as there is room."""
-        while self._reserving and self._makers < self._max_makers and self._made < self._max_made:
+        while self._reserving and self._producers < self._max_producers and self._made < self._max_made:
             job, admitted = self._reserving[0]
             if self._reserved_bytes and self._reserved_bytes + job.num_bytes > self._max_bytes:
                 return
             self._reserving.popleft()
-            self._makers += 1
+            self._producers += 1
             self._made += 1
             self._reserved_bytes += job.num_bytes
             job.making_since = time.monotonic()

@@ -32,7 +32,7 @@ def assert_same_detections(
 
     Args:
       found, expected, score_tolerance, box_tolerance: see `matched_rows`.
-      may_differ: bool `[N]`, expected rows that need no partner.
+      may_differ: bool `[N]`, expected rows that need no match.
 
     Returns:
       The pairs of rows.
@@ -43,7 +43,7 @@ def assert_same_detections(
     missing = sorted(set(range(count)) - {j for _, j in pairs} - exempt)
     last = expected["detection_scores"][-1] + score_tolerance
     assert all(expected["detection_scores"][j] <= last for j in missing) and len(missing) <= 1, (
-        f"{len(missing)} of {count} expected rows have no partner: {missing[:10]}"
+        f"{len(missing)} of {count} expected rows have no match: {missing[:10]}"
     )
     return pairs
 

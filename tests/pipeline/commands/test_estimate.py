@@ -113,7 +113,7 @@ class TestUncertainty:
     def sample_run(self, finished_s, steps_s):
         return SampleRun(len(finished_s), 0.0, steps_s, finished_s, [0] * len(finished_s), {}, 0)
 
-    def test_an_even_pace_has_none(self):
+    def test_an_even_rate_has_none(self):
         even = self.sample_run([0.1 * number for number in range(1, 41)], 4.0)
         mean = estimate.seconds_an_image(even, batch_size=10)
         assert mean.value == pytest.approx(0.1) and mean.uncertainty == pytest.approx(0, abs=1e-9)
@@ -148,4 +148,4 @@ class TestUncertainty:
     ],
 )
 def test_durations_for_a_person(seconds, text):
-    assert estimate._duration(seconds) == text
+    assert estimate.rounded_duration(seconds) == text

@@ -27,9 +27,7 @@ def coco_results(labels: Labels, image_ids: dict[str, int]) -> dict[str, list[di
     return results
 
 
-def average_precision(
-    annotations: str, results: dict[str, list[dict]], max_detections: int = 100
-) -> dict[str, float]:
+def average_precision(annotations: str, results: dict[str, list[dict]], max_detections: int = 100) -> dict[str, float]:
     """COCO AP@[.5:.95] of boxes and masks, with so many detections an image."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval

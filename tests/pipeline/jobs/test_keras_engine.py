@@ -1,4 +1,4 @@
-"""Engine native through the command line: published weights in, the same tables as the published graph's out."""
+"""Engine keras through the command line: published weights in, the same tables as the published graph's out."""
 
 import re
 

@@ -28,7 +28,9 @@ def test_entries_of_a_list_have_the_scheme_of_its_first_unless_others_are_allowe
     (tmp_path / "list.txt").write_text(f"{server.url('/files/a.jpg')}\n{image}\nfile://{image}?\n")
     code, printed, labels = label(tmp_path / "list.txt")
     assert code == 0 and "2 forbidden" in printed
-    assert rows(labels)[image]["error_kind"] == "forbidden" and "--allow-schemes" in rows(labels)[image]["error_message"]
+    assert (
+        rows(labels)[image]["error_kind"] == "forbidden" and "--allow-schemes" in rows(labels)[image]["error_message"]
+    )
     assert rows(labels)[server.url("/files/a.jpg")]["status"] == "ok"
     _, _, labels = label(tmp_path / "list.txt", options=["--allow-schemes", "file", "http"], output="all")
     assert rows(labels)[image]["status"] == "ok"

@@ -3,32 +3,32 @@ import threading
 import time
 
 import pytest
-from labelbeam.transforms.fetch.prefetch import ReadAhead, ReadsHangError
+from labelbeam.transforms.fetch.prefetch import Prefetch, ReadsHangError
 
-PATIENCE_S = 60  # for what must happen; nothing waits as long unless it is broken
+WAIT_S = 60  # for what must happen; nothing waits as long unless it is broken
 
 
 @pytest.fixture(autouse=True)
 def threads_end(monkeypatch):
     """Those of a test don't outlive it: other tests count the threads that are left."""
-    made, init = [], ReadAhead.__init__
+    made, init = [], Prefetch.__init__
 
     def noted(self, *args, **kwargs):
         made.append(self)
         init(self, *args, **kwargs)
 
-    monkeypatch.setattr(ReadAhead, "__init__", noted)
+    monkeypatch.setattr(Prefetch, "__init__", noted)
     yield
     for ahead in made:
         ahead.close()
 
 
-def read_ahead(work, give_up=lambda item: ("given up", item), threads=4, max_bytes=1000, read_s=60.0):
-    return ReadAhead(work, give_up, threads=threads, max_bytes=max_bytes, read_s=read_s)
+def prefetch(work, give_up=lambda item: ("given up", item), threads=4, max_bytes=1000, read_s=60.0):
+    return Prefetch(work, give_up, threads=threads, max_bytes=max_bytes, read_s=read_s)
 
 
 def wait_until(condition):
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < end, "did not happen"
         time.sleep(0.002)
@@ -62,10 +62,10 @@ def test_every_item_gives_one_result_in_the_order_they_are_ready():
 
     def work(item, reserve):
         if item == 0:
-            assert slow.wait(PATIENCE_S)
+            assert slow.wait(WAIT_S)
         return item
 
-    ahead = read_ahead(work)
+    ahead = prefetch(work)
     for item in range(50):
         ahead.submit(item)
     results = ahead.results()
@@ -76,15 +76,15 @@ def test_every_item_gives_one_result_in_the_order_they_are_ready():
     assert list(ahead.results()) == []
 
 
-def test_works_ahead_while_the_taker_is_busy_but_no_further_than_it_lets_it():
+def test_works_ahead_while_the_consumer_is_busy_but_no_further_than_it_lets_it():
     work = Counting()
-    ahead = read_ahead(work, threads=3)
+    ahead = prefetch(work, threads=3)
     taken = 0
     for item in range(30):
         ahead.submit(item)
         for _ in ahead.results(leave=9):
             taken += 1
-            # Busy, until all that has been submitted is done: it would never be, if work waited for the taker.
+            # Busy, until all that has been submitted is done: it would never be, if work waited for the consumer.
             wait_until(lambda: work.started == item + 1)
         assert work.started - taken <= 9 + 1
     assert taken >= 20
@@ -94,7 +94,7 @@ def test_works_ahead_while_the_taker_is_busy_but_no_further_than_it_lets_it():
 def test_bytes_are_bounded():
     sizes = {item: 1 + item % 5 for item in range(300)}
     work = Counting(sizes)
-    ahead = read_ahead(work, threads=16, max_bytes=7)
+    ahead = prefetch(work, threads=16, max_bytes=7)
     for item in sizes:
         ahead.submit(item)
         for _, size in ahead.results(leave=40):
@@ -121,7 +121,7 @@ def test_an_item_larger_than_all_bytes_passes_alone():
             inside.discard(item)
         return item
 
-    ahead = read_ahead(work, threads=8, max_bytes=100)
+    ahead = prefetch(work, threads=8, max_bytes=100)
     for item in [*range(20), "large", *range(20, 40)]:
         ahead.submit(item)
     assert len(list(ahead.results())) == 41
@@ -131,19 +131,23 @@ def test_an_item_larger_than_all_bytes_passes_alone():
 def test_a_large_item_is_not_overtaken_for_ever():
     order = []
 
+    asking = []
+
     def work(item, reserve):
         if item == "large":
             wait_until(lambda: order)
         if isinstance(item, int):
-            wait_until(lambda: ahead._reserving or len(order) > 1)  # the large one stands in line
+            wait_until(lambda: "large" in asking)
+            time.sleep(0.05)  # until the large one stands in line
+        asking.append(item)
         reserve({"first": 30, "large": 100}.get(item, 60))
         order.append(item)
         return item
 
-    ahead = read_ahead(work, threads=4, max_bytes=100)
+    ahead = prefetch(work, threads=4, max_bytes=100)
     for item in ("first", "large", 1, 2, 3, 4, 5, 6):
         ahead.submit(item)
-    wait_until(lambda: len(ahead._reserving) == 4 or len(order) > 1)  # there is room for a small one beside the first
+    wait_until(lambda: len(asking) == 5 or len(order) > 1)  # there is room for a small one beside the first
     assert len(list(ahead.results())) == 8
     assert order[:2] == ["first", "large"]
 
@@ -153,7 +157,7 @@ def test_never_stuck(threads, max_bytes):
     rng = random.Random(0)
     sizes = {item: rng.choice([0, 1, 2, 3, 50]) for item in range(400)}
     work = Counting(sizes)
-    ahead = read_ahead(work, threads=threads, max_bytes=max_bytes)
+    ahead = prefetch(work, threads=threads, max_bytes=max_bytes)
     results = []
 
     def take():
@@ -162,18 +166,18 @@ def test_never_stuck(threads, max_bytes):
             results.extend(ahead.results(leave=rng.choice([0, 1, 30])))
         results.extend(ahead.results())
 
-    taker = threading.Thread(target=take, daemon=True)
-    taker.start()
-    taker.join(PATIENCE_S)
-    assert not taker.is_alive(), "stuck"
+    consumer = threading.Thread(target=take, daemon=True)
+    consumer.start()
+    consumer.join(WAIT_S)
+    assert not consumer.is_alive(), "stuck"
     assert sorted(item for item, _ in results) == list(sizes)
 
 
-def test_what_work_raises_is_raised_to_the_taker():
+def test_what_work_raises_is_raised_to_the_consumer():
     def work(item, reserve):
         raise ZeroDivisionError(item)
 
-    ahead = read_ahead(work)
+    ahead = prefetch(work)
     ahead.submit("x")
     with pytest.raises(ZeroDivisionError, match="x"):
         list(ahead.results())
@@ -182,21 +186,22 @@ def test_what_work_raises_is_raised_to_the_taker():
 
 class TestHangingReads:
     def test_are_given_up_and_others_go_on(self):
-        hangs = threading.Event()
+        hangs, late = threading.Event(), []
 
         def work(item, reserve):
             if item % 20 == 0:
-                hangs.wait(PATIENCE_S)
+                hangs.wait(WAIT_S)
+                late.append(item)
             return "done", item
 
-        ahead = read_ahead(work, threads=2, read_s=1)
+        ahead = prefetch(work, threads=2, read_s=1)
         for item in range(30):
             ahead.submit(item)
         results = list(ahead.results())
         assert sorted(results) == sorted(("done" if item % 20 else "given up", item) for item in range(30))
 
         hangs.set()  # what comes too late is dropped, and its thread ends
-        wait_until(lambda: ahead._lost_threads == 0)
+        wait_until(lambda: len(late) == 2)
         ahead.submit(1)
         assert list(ahead.results()) == [("done", 1)]
 
@@ -206,14 +211,14 @@ class TestHangingReads:
             time.sleep(0.15)  # "decoding"
             return item
 
-        ahead = read_ahead(work, threads=8, max_bytes=1000, read_s=1)
+        ahead = prefetch(work, threads=8, max_bytes=1000, read_s=1)
         for item in range(15):
             ahead.submit(item)
         assert sorted(ahead.results()) == list(range(15))
 
     def test_many_at_once_stop_the_job(self):
         hangs = threading.Event()
-        ahead = read_ahead(lambda item, reserve: hangs.wait(PATIENCE_S), threads=2, read_s=0.02)
+        ahead = prefetch(lambda item, reserve: hangs.wait(WAIT_S), threads=2, read_s=0.02)
         for item in range(20):
             ahead.submit(item)
         with pytest.raises(ReadsHangError, match="hanging for more than 0.02 s"):
@@ -223,20 +228,21 @@ class TestHangingReads:
 
     def test_one_that_is_late_at_the_reservation_takes_no_room(self):
         late = threading.Event()
-        reserved = []
+        asked, reserved = [], []
 
         def work(item, reserve):
             if item == "late":
-                late.wait(PATIENCE_S)
+                late.wait(WAIT_S)
+            asked.append(item)
             reserve(1000)
             reserved.append(item)
             return item
 
-        ahead = read_ahead(work, threads=1, max_bytes=1000, read_s=0.05)
+        ahead = prefetch(work, threads=1, max_bytes=1000, read_s=0.05)
         ahead.submit("late")
         assert list(ahead.results()) == [("given up", "late")]
         late.set()
-        wait_until(lambda: ahead._lost_threads == 0)
+        wait_until(lambda: asked == ["late"])
         ahead.submit("next")
         assert list(ahead.results()) == ["next"]
         assert reserved == ["next"]
@@ -244,12 +250,13 @@ class TestHangingReads:
 
 def test_close_ends_all_threads_whatever_they_wait_for():
     before = threading.active_count()
-    ahead = read_ahead(lambda item, reserve: reserve(600), threads=4, max_bytes=1000)
+    asked = []
+    ahead = prefetch(lambda item, reserve: (asked.append(item), reserve(600)), threads=4, max_bytes=1000)
     for item in range(10):
         ahead.submit(item)
-    wait_until(lambda: len(ahead._reserving) == 4)
+    wait_until(lambda: len(asked) == 5)  # one has got room, four wait for it
     ahead.close()
-    idle = read_ahead(lambda item, reserve: item)
+    idle = prefetch(lambda item, reserve: item)
     idle.submit(1)
     assert list(idle.results()) == [1]
     idle.close()
@@ -259,17 +266,17 @@ def test_close_ends_all_threads_whatever_they_wait_for():
 def test_items_that_may_not_start_are_passed_over_and_started_when_they_may():
     opened, asked = threading.Event(), []
 
-    def may_start(lane):
-        asked.append(lane)
-        return lane == "open" or opened.is_set()
+    def may_start(host_key):
+        asked.append(host_key)
+        return host_key == "open" or opened.is_set()
 
-    ahead = ReadAhead(
+    ahead = Prefetch(
         lambda item, reserve: item,
         None,
         threads=2,
         max_bytes=1,
         read_s=60,
-        lane_of=lambda item: item[0],
+        host_key_of=lambda item: item[0],
         may_start=may_start,
     )
     for number in range(20):
@@ -279,13 +286,13 @@ def test_items_that_may_not_start_are_passed_over_and_started_when_they_may():
     results = ahead.results()
     assert [next(results)[0] for _ in range(20)] == ["open"] * 20
     asked_before, _ = len(asked), time.sleep(0.3)
-    assert len(asked) - asked_before < 60, "one thread looks again, and asks once for all of a lane"
+    assert len(asked) - asked_before < 60, "one thread looks again, and asks once for all of a host key"
     opened.set()
     assert sorted(results) == [("shut", number) for number in range(20)]
     ahead.close()
 
 
-class TestMakers:
+class TestProducers:
     def test_no_more_than_allowed_make_at_once_however_many_read(self):
         making, most_making, reading = 0, 0, threading.Barrier(8)
         lock = threading.Lock()
@@ -293,7 +300,7 @@ class TestMakers:
         def work(item, reserve):
             nonlocal making, most_making
             if item < 8:
-                reading.wait(PATIENCE_S)  # all eight threads read together
+                reading.wait(WAIT_S)  # all eight threads read together
             reserve(1)
             with lock:
                 making += 1
@@ -303,7 +310,7 @@ class TestMakers:
                 making -= 1
             return item
 
-        ahead = ReadAhead(work, None, threads=8, makers=2, max_bytes=1000, read_s=60)
+        ahead = Prefetch(work, None, threads=8, producers=2, max_bytes=1000, read_s=60)
         for item in range(40):
             ahead.submit(item)
         assert sorted(ahead.results()) == list(range(40))
@@ -317,7 +324,7 @@ class TestMakers:
             made.append(item)
             return item
 
-        ahead = ReadAhead(work, None, threads=4, max_made=5, max_bytes=1000, read_s=60)
+        ahead = Prefetch(work, None, threads=4, max_made=5, max_bytes=1000, read_s=60)
         for item in range(30):
             ahead.submit(item)
         wait_until(lambda: len(made) == 5)
@@ -337,7 +344,7 @@ class TestMakers:
             workers.append(threading.get_ident())
             return item
 
-        ahead = ReadAhead(work, None, threads=64, makers=2, max_bytes=1000, read_s=60)
+        ahead = Prefetch(work, None, threads=64, producers=2, max_bytes=1000, read_s=60)
         for item in range(300):
             ahead.submit(item)
             list(ahead.results(leave=99))
@@ -350,12 +357,12 @@ class TestMakers:
 
         def work(item, reserve):
             if item == "hangs":
-                assert hangs.wait(PATIENCE_S)
+                assert hangs.wait(WAIT_S)
             reserve(1)
             time.sleep(0.001)
             return item
 
-        ahead = ReadAhead(work, None, threads=8, makers=1, max_bytes=1000, read_s=60)
+        ahead = Prefetch(work, None, threads=8, producers=1, max_bytes=1000, read_s=60)
         for item in [*range(50), *["hangs"] * 7, *range(50, 100)]:
             ahead.submit(item)
         results = ahead.results()
@@ -367,27 +374,29 @@ class TestMakers:
 
 class TestTakenAtOnce:
     def test_waits_for_as_many(self):
-        last = threading.Event()
+        last, done = threading.Event(), []
 
         def work(item, reserve):
             if item == 3:
-                assert last.wait(PATIENCE_S)
+                assert last.wait(WAIT_S)
+            done.append(item)
             return item
 
-        ahead = ReadAhead(work, None, threads=4, max_bytes=1000, read_s=60, at_once=4)
+        ahead = Prefetch(work, None, threads=4, max_bytes=1000, read_s=60, at_once=4)
         for item in range(4):
             ahead.submit(item)
         taken = []
-        taker = threading.Thread(target=lambda: taken.extend(ahead.results(leave=3)), daemon=True)
-        taker.start()
-        wait_until(lambda: len(ahead._ready) == 3)
+        consumer = threading.Thread(target=lambda: taken.extend(ahead.results(leave=3)), daemon=True)
+        consumer.start()
+        wait_until(lambda: len(done) == 3)
+        time.sleep(0.05)  # the consumer could have taken them
         assert not taken
         last.set()
-        taker.join(PATIENCE_S)
+        consumer.join(WAIT_S)
         assert sorted(taken) == [0, 1, 2, 3], "all four, though three might have been left"
 
     def test_takes_fewer_when_there_is_no_room_for_more(self):
-        ahead = ReadAhead(
+        ahead = Prefetch(
             lambda item, reserve: (reserve(60), item)[1], None, threads=4, max_bytes=100, read_s=60, at_once=4
         )
         for item in range(10):

@@ -9,9 +9,7 @@ import time
 
 import pytest
 from apache_beam.io.filesystem import BeamIOError, FileSystem
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
-from apache_beam.options.pipeline_options import PipelineOptions
 from labelbeam.storage import store_clients
 from labelbeam.transforms.elements import ImageError, ImageFacts, ImageReference, MemberLocation
 from labelbeam.transforms.execution_options import ExecutionOptions
@@ -21,10 +19,8 @@ from labelbeam.transforms.fetch.read_bytes import read_bytes
 from tests.fakes.http_server import MisbehavingServer, make_certificate
 
 BODY = bytes(range(256)) * 40
-PATIENCE_S = 30  # for what must happen; nothing takes as long unless it is broken
-QUICK = ReadOptions(
-    connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, deadline_s=PATIENCE_S, retries=2, backoff_s=0.01
-)
+WAIT_S = 30  # for what must happen; nothing takes as long unless it is broken
+QUICK = ReadOptions(connect_timeout_s=WAIT_S, read_timeout_s=WAIT_S, deadline_s=WAIT_S, retries=2, backoff_s=0.01)
 
 
 def read(uri, options=QUICK, location=None):
@@ -193,9 +189,9 @@ class TestS3:
     """Against a server that answers what S3 would: `s3://files/a.jpg` is its route `/files/a.jpg`."""
 
     @pytest.fixture(autouse=True)
-    def s3(self, server, monkeypatch):
+    def s3(self, server, use_store_options):
         pytest.importorskip("boto3")
-        options = PipelineOptions(
+        use_store_options(
             [
                 "--s3_endpoint_url",
                 server.url(""),
@@ -205,7 +201,6 @@ class TestS3:
                 "--s3_disable_ssl",
             ]
         )
-        monkeypatch.setattr(FileSystems, "_pipeline_options", options)
 
     def test_reads_with_one_request_and_signs_it(self, server):
         before = len(server.requests)
@@ -332,7 +327,7 @@ class TestHttp:
     def test_does_not_wait_beyond_the_deadline(self, server):
         started = time.monotonic()
         assert kind_of(server.url("/busy/3600/a.jpg")) == ("unreachable", 1)
-        assert time.monotonic() - started < PATIENCE_S
+        assert time.monotonic() - started < WAIT_S
 
     def test_no_retries_if_none_are_wanted(self, server):
         assert kind_of(server.url("/status/500?once"), ReadOptions(retries=0)) == ("unreachable", 1)
@@ -344,14 +339,14 @@ class TestHttp:
         error, attempts = read(server.url(path), ReadOptions(deadline_s=0.4, retries=3))
         assert (error.kind, attempts) == ("timeout", 1)
         assert "0.4 s" in error.message
-        assert 0.4 <= time.monotonic() - started < PATIENCE_S
+        assert 0.4 <= time.monotonic() - started < WAIT_S
 
     def test_deadline_counts_all_tries_together(self, server):
         started = time.monotonic()
         options = ReadOptions(read_timeout_s=1, deadline_s=3.5, retries=100, backoff_s=0)
         error, attempts = read(server.url("/hang"), options)
         assert error.kind == "timeout" and attempts > 1
-        assert time.monotonic() - started < PATIENCE_S
+        assert time.monotonic() - started < WAIT_S
 
     def test_silence(self, server):
         options = ReadOptions(read_timeout_s=0.1, deadline_s=60, retries=1, backoff_s=0)
@@ -372,7 +367,7 @@ class TestHttp:
 
     @pytest.mark.parametrize("path", ["/declares-huge", "/endless", "/files/a.jpg"])
     def test_limit_of_bytes(self, server, path):
-        assert kind_of(server.url(path), ReadOptions(max_bytes=5000, deadline_s=PATIENCE_S)) == ("too_large", 1)
+        assert kind_of(server.url(path), ReadOptions(max_bytes=5000, deadline_s=WAIT_S)) == ("too_large", 1)
 
     def test_refused(self):
         with socket.socket() as unused:
@@ -487,7 +482,7 @@ class TestCredentials:
         ],
     )
     def test_never_appear_in_messages(self, server, path):
-        options = ReadOptions(read_timeout_s=0.05, deadline_s=PATIENCE_S, retries=1, backoff_s=0)
+        options = ReadOptions(read_timeout_s=0.05, deadline_s=WAIT_S, retries=1, backoff_s=0)
         error, _ = read(self.with_user(server.url(path)), options)
         assert not any(secret in error.message for secret in ("pa%20ss", "pa ss", "user:", "user@"))
 

@@ -11,7 +11,7 @@ from labelbeam.labelset.rows import image_id
 from labelbeam.transforms.workers.in_flight import in_flight_of, journals_folder, remove_journals
 
 A, B, C = map(image_id, "abc")
-PATIENCE_S = 60  # for what must happen
+WAIT_S = 60  # for what must happen
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def journals(output):
 
 def run(script, *arguments):
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), *arguments], capture_output=True, text=True, timeout=PATIENCE_S
+        [sys.executable, "-c", textwrap.dedent(script), *arguments], capture_output=True, text=True, timeout=WAIT_S
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode

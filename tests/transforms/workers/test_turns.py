@@ -2,7 +2,7 @@ import threading
 
 from labelbeam.transforms.workers.turns import Turns
 
-PATIENCE_S = 60  # for what must happen
+WAIT_S = 60  # for what must happen
 
 
 class AtWork(threading.Thread):
@@ -17,27 +17,27 @@ class AtWork(threading.Thread):
     def run(self):
         with self.turns.turn(self.alone):
             self.begun.set()
-            self.told.wait(PATIENCE_S)
+            self.told.wait(WAIT_S)
 
     def end(self):
         self.told.set()
-        self.join(PATIENCE_S)
+        self.join(WAIT_S)
 
 
 def test_one_that_is_to_be_alone_waits_for_others_and_others_for_it():
     turns = Turns()
     first, second = AtWork(turns), AtWork(turns)
-    assert first.begun.wait(PATIENCE_S) and second.begun.wait(PATIENCE_S), "side by side"
+    assert first.begun.wait(WAIT_S) and second.begun.wait(WAIT_S), "side by side"
     alone = AtWork(turns, alone=True)
     assert not alone.begun.wait(0.1)
     first.end()
     later = AtWork(turns)
     assert not later.begun.wait(0.1), "isn't overtaken"
     second.end()
-    assert alone.begun.wait(PATIENCE_S)
+    assert alone.begun.wait(WAIT_S)
     assert not later.begun.wait(0.1)
     alone.end()
-    assert later.begun.wait(PATIENCE_S)
+    assert later.begun.wait(WAIT_S)
     later.end()
 
 
