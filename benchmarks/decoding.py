@@ -137,8 +137,8 @@ def main() -> None:
             )
         )
     for detector, goal in GOALS.items():  # with the last size's files, 12 megapixels
-        for resize in ("published graph's", "engine keras's"):
-            what = f"--decode fast and {resize} resize to {detector}, 12 MP"
+        for resize, whose in (("published graph's", "the published graph's"), ("keras", "engine keras's")):
+            what = f"--decode fast and {whose} resize to {detector}, 12 MP"
             for way in ("exact", "plain Pillow"):
                 figures.append(
                     compare(
