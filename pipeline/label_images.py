@@ -1,7 +1,5 @@
 """LabelImages: labelling as one step of anybody's Beam pipeline; and LabelReferences, the same step of a job."""
 
-import time
-
 import apache_beam as beam
 
 from ..detectors.weights.stores import StoredDetector
@@ -18,8 +16,6 @@ from .label_config import PreparedLabelConfig, prepare_label_config
 from .running.beam_options import processes_per_machine
 from .settings import LabelConfig
 
-_LOOK_EVERY_S = 0.1
-
 
 class LabelReferences(beam.PTransform):
     """ImageReferences in, ImageRows out, one for one: fetch, detect, make rows. One fused stage; pixels are never
@@ -30,7 +26,7 @@ class LabelReferences(beam.PTransform):
       execution: how the work is done.
       output: the output folder below which journals of the images in flight are kept (`workers/in_flight.py`);
         None where none is kept.
-      link: tells when to begin nothing new.
+      link: tells when the job is to stop.
     """
 
     def __init__(
@@ -57,36 +53,20 @@ class LabelReferences(beam.PTransform):
             self._execution.share_model,
             self._output,
             self._execution.model_copies,
+            self._execution.model_timeout_s,
+            self._link,
         )
         return (
             references
-            | beam.Filter(_UntilStopped(self._link)).with_output_types(ImageReference)
             | FetchImages(
                 self._execution,
                 self._label_config.decode_options(self._execution.max_pixels),
                 output=self._output,
+                link=self._link,
             )
             | Detect(handler)
             | ToRows(rows)
         )
-
-
-class _UntilStopped:
-    """True for references until the job is asked to stop: what is under way then ends, and nothing new begins.
-
-    Looks ten times a second: a system call an image makes threads that read wait for each other.
-    """
-
-    def __init__(self, link: DriverLink):
-        self._link = link
-        self._stopping = False
-        self._next_look = 0.0
-
-    def __call__(self, reference: ImageReference) -> bool:
-        now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look, self._stopping = now + _LOOK_EVERY_S, self._link.is_stopping()
-        return not self._stopping
 
 
 class LabelImages(beam.PTransform):

@@ -1,14 +1,33 @@
 """The limit of bytes (`max_bytes`) of what is read whole."""
 
-from collections.abc import Iterable
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
 
 from .errors import StorageError
 
+_of_thread = threading.local()
+
+
+@contextlib.contextmanager
+def announcing(take_room: Callable[[int], None]) -> Iterator[None]:
+    """Within it, `take_room` is called with a size that is known, in the same thread, before so many bytes are read.
+
+    It may wait until there is room for them.
+    """
+    _of_thread.take_room = take_room
+    try:
+        yield
+    finally:
+        del _of_thread.take_room
+
 
 def check_size(num_bytes: int, max_bytes: int) -> None:
-    """Raises StorageError (`too_large`) if a size that is known is above the limit."""
+    """Raises StorageError (`too_large`) if a size that is known is above the limit; else `announcing` tells of it."""
     if num_bytes > max_bytes:
         raise StorageError("too_large", f"{num_bytes:,} bytes, the limit is {max_bytes:,} (max_bytes)")
+    if take_room := getattr(_of_thread, "take_room", None):
+        take_room(num_bytes)
 
 
 def more_than(max_bytes: int) -> StorageError:

@@ -15,14 +15,17 @@ from . import coders  # noqa: F401  registers them
 from .decode.image_area import WHOLE, ImageArea
 from .elements import METRICS_NAMESPACE, DetectOutcome, FailedImage, FetchedImage, FetchOutcome, LabelledImage
 from .workers.batches import Batches, ElementSize
+from .workers.driver_link import DriverLink
 from .workers.in_flight import in_flight_of
-from .workers.loaded_detector import DetectorLoader, DetectorLostError, LoadedDetector
+from .workers.loaded_detector import DetectorLoader, DetectorLostError, LoadedDetector, StoppingError
 
 _UNITS_PER_IMAGE = 1024  # in which a batch's size is counted, so that large images can be more than one
 
 
 class Detect(beam.PTransform):
     """Labelled images of fetched ones, one for one; failed images pass through.
+
+    When the job is to stop, the batch that the model has is finished, and others are dropped.
 
     Args:
       handler: loads and runs the detector.
@@ -50,6 +53,7 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
       output: the output folder below which journals are kept (`workers/in_flight.py`); None keeps none.
       copies: of a detector that is shared: so many a machine, whose calls take turns.
       timeout_s: seconds after which a call of the model that hasn't ended ends the process; None for never.
+      link: tells when the job is to stop.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
         output: str | None = None,
         copies: int = 1,
         timeout_s: float | None = None,
+        link: DriverLink = DriverLink(),
     ):
         super().__init__()
         self._loader = loader
@@ -68,6 +73,7 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
         self._output = output
         self._copies = copies
         self._timeout_s = timeout_s
+        self._is_stopping = link.stop_check()
         self._batches: Batches | None = None  # made on the worker
 
     def load_model(self) -> LoadedDetector:
@@ -79,12 +85,17 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
         if self._batches is None:
             self._batches = Batches(max(1, int(self._batch_size * in_flight_of(self._output).budget_share)))
         decoded = [image for image in batch if isinstance(image, FetchedImage)]
-        results = iter(self._batches.run(decoded, lambda images: self._call(images, model)))
+        try:
+            results = iter(self._batches.run(decoded, lambda images: self._call(images, model)))
+        except StoppingError:
+            return
         _count_load(model)
         yield from (image if isinstance(image, FailedImage) else next(results) for image in batch)
 
     def _call(self, images: Sequence[FetchedImage], model: LoadedDetector) -> list[LabelledImage]:
         """One call of the model."""
+        if self._is_stopping():
+            raise StoppingError("the job was asked to stop")
         Metrics.counter(METRICS_NAMESPACE, "model_images").inc(len(images))
         pixels = [image.pixels for image in images]
         boxes = [_box_prompts(image) for image in images if image.reference.boxes is not None]  # of all, or of none

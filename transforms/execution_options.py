@@ -19,8 +19,8 @@ class ExecutionOptions(ReadOptions):
     """How a job works: batches, threads, limits, parts. `LabelConfig` has what decides the labels.
 
     The numbers of images, threads and bytes hold for one worker process that works on one bundle; a runner that works
-    on several bundles at once in a process has as many. Beside the decoded images, memory holds at most `read_threads`
-    files' bytes, and what Pillow needs for `decode_threads` images.
+    on several bundles at once in a process has as many. Beside them, memory holds what Pillow needs for
+    `decode_threads` images. After a worker process died of lack of memory, they are halved.
 
     Args:
       batch_size: images in a call of the model, at most; `auto` leaves it to the engine, up to 16.
@@ -33,6 +33,10 @@ class ExecutionOptions(ReadOptions):
       prefetch_decoded: decoded images that wait or are being made: enough for the model's next batch, and few enough
         that their memory is used again soon.
       prefetch_bytes: bytes of decoded pixels that wait or are being made; a larger image passes alone.
+      prefetch_encoded_bytes: bytes of files that are read or waiting to be decoded, small ones (4 MiB) aside; a larger
+        file passes alone.
+      model_timeout_s: seconds after which a call of the model that hasn't answered ends the worker process; the next
+        start runs its images alone. None for never.
       max_pixels: images with more pixels fail as `too_large`.
       part_images: a part (one Parquet file a table) is written at so many images: what a killed job loses at most. Much
         smaller parts cost files; small ones are compacted at the end of a job.
@@ -59,6 +63,8 @@ class ExecutionOptions(ReadOptions):
     prefetch_images: int = 128
     prefetch_decoded: int = 32
     prefetch_bytes: int = 256 * MIB
+    prefetch_encoded_bytes: int = 512 * MIB
+    model_timeout_s: float | None = 1800.0
     max_pixels: int = DecodeOptions.max_pixels
     part_images: int = 500
     part_seconds: float = 120.0
@@ -74,13 +80,15 @@ class ExecutionOptions(ReadOptions):
             "prefetch_images",
             "prefetch_decoded",
             "prefetch_bytes",
+            "prefetch_encoded_bytes",
             "max_pixels",
             "part_images",
             "part_seconds",
             "part_bytes",
         )
-        if self.decode_threads is not None:
-            check_positive(self, "decode_threads")
+        for name in ("decode_threads", "model_timeout_s"):
+            if getattr(self, name) is not None:
+                check_positive(self, name)
         if self.batch_size != "auto":
             check_positive(self, "batch_size")
 

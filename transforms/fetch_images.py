@@ -20,14 +20,16 @@ from ..detectors.device_share import processors
 from ..storage import http_client
 from ..storage.errors import ResourcesError
 from ..storage.redaction import redact
+from ..storage.size_limit import announcing
 from ..storage.uris import is_http
 from . import coders  # noqa: F401  registers them
-from .decode.decoding import DecodedImage, open_image
+from .decode.decoding import DecodedImage, OpenedImage, open_image
 from .elements import FailedImage, FetchedImage, FetchOutcome, ImageError, ImageFacts, ImageReference
 from .execution_options import ExecutionOptions
 from .fetch.options import DecodeOptions, ReadOptions
 from .fetch.prefetch import Prefetch, Reserve
 from .fetch.read_bytes import read_bytes
+from .workers.driver_link import DriverLink
 from .workers.in_flight import InFlight, in_flight_of
 from .workers.malloc import keep_large_blocks
 
@@ -47,13 +49,14 @@ class FetchImages(beam.PTransform):
     """PCollection[ImageReference] to PCollection[FetchOutcome], one for one, in the order in which they are ready.
 
     An image that can't be read or decoded becomes a `FailedImage`; nothing about one image fails the job.
-    Timestamps and windows are kept.
+    Timestamps and windows are kept. When the job is to stop, images under way are dropped.
 
     Args:
       options: limits and times of reading, and how far ahead to work.
       decode: how images are decoded.
       read: reads an image's bytes; for tests, or for sources that `read_bytes` doesn't know. Must be picklable.
       output: the output folder below which journals are kept (`workers/in_flight.py`); None keeps none.
+      link: tells when the job is to stop.
     """
 
     def __init__(
@@ -62,9 +65,10 @@ class FetchImages(beam.PTransform):
         decode: DecodeOptions = DecodeOptions(),
         read: ReadBytes = read_bytes,
         output: str | None = None,
+        link: DriverLink = DriverLink(),
     ):
         super().__init__()
-        self._fn = _FetchDoFn(options, decode, read, output)
+        self._fn = _FetchDoFn(options, decode, read, output, link)
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[FetchOutcome]:
         return references | beam.ParDo(self._fn)
@@ -73,10 +77,14 @@ class FetchImages(beam.PTransform):
 @beam.typehints.with_input_types(ImageReference)
 @beam.typehints.with_output_types(FetchOutcome)
 class _FetchDoFn(beam.DoFn):
-    """Keeps up to `prefetch_images` images under way, while the steps behind it are busy with those that it has put out."""
+    """Keeps up to `prefetch_images` images under way, while the steps behind it are busy with those that it has put
+    out."""
 
-    def __init__(self, options: ExecutionOptions, decode: DecodeOptions, read: ReadBytes, output: str | None):
+    def __init__(
+        self, options: ExecutionOptions, decode: DecodeOptions, read: ReadBytes, output: str | None, link: DriverLink
+    ):
         self._options = options
+        self._is_stopping = link.stop_check()
         self._decode = decode
         self._read = read
         self._output = output
@@ -89,14 +97,19 @@ class _FetchDoFn(beam.DoFn):
         options = self._options
         self._in_flight = in_flight_of(self._output)
         self._fetcher = ImageFetcher(options, self._decode, self._read, self._in_flight)
-        # Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again.
-        self._ahead = Prefetch(
+        self._ahead = self._new_ahead()
+
+    def _new_ahead(self) -> Prefetch:
+        """Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again."""
+        options, share = self._options, self._in_flight.budget_share
+        return Prefetch(
             self._fetch,
             self._give_up,
             threads=options.read_threads,
             producers=options.decode_threads or processors(),
-            max_bytes=options.prefetch_bytes,
-            max_made=options.prefetch_decoded,
+            max_bytes=int(options.prefetch_bytes * share),
+            max_encoded_bytes=int(options.prefetch_encoded_bytes * share),
+            max_made=max(1, int(options.prefetch_decoded * share)),
             at_once=options.handed_on_at_once,
             read_s=options.deadline_s * _GIVE_UP_FACTOR,
             host_key_of=_host_of,
@@ -107,12 +120,23 @@ class _FetchDoFn(beam.DoFn):
         self._in_flight.refresh()  # another worker may have died of an image of this bundle, which is now repeated here
 
     def process(self, reference: ImageReference, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
+        if self._is_stopping():
+            return
         self._ahead.submit((reference, timestamp, window))
-        # Nothing comes out until `prefetch_images` are under way: a model that is fed earlier runs while nothing is read.
-        yield from self._ahead.results(leave=self._options.prefetch_images - 1)
+        # Nothing comes out until `prefetch_images` are under way: a model that is fed earlier runs while nothing is
+        # read.
+        yield from self._results(leave=self._options.prefetch_images - 1)
 
     def finish_bundle(self):
-        yield from self._ahead.results()
+        yield from self._results(leave=0)
+
+    def _results(self, leave: int) -> Iterator[WindowedValue]:
+        for outcome in self._ahead.results(leave):
+            if self._is_stopping():
+                self._ahead.close()
+                self._ahead = self._new_ahead()
+                return
+            yield outcome
 
     def teardown(self):
         if self._ahead is not None:
@@ -126,7 +150,8 @@ class _FetchDoFn(beam.DoFn):
         reference, timestamp, window = placed
         host = _host_of(placed)
         with http_client.admitted(host) if host is not None else contextlib.nullcontext():
-            image = self._fetcher.fetch(reference, reserve)
+            with announcing(reserve.encoded):
+                image = self._fetcher.fetch(reference, reserve)
         return WindowedValue(image, timestamp, [window])
 
     def _give_up(self, placed: _Placed) -> WindowedValue:
@@ -136,7 +161,8 @@ class _FetchDoFn(beam.DoFn):
 
 
 class ImageFetcher:
-    """Makes a `FetchedImage` or a `FailedImage` of a reference, in the calling thread; called from many threads at once.
+    """Makes a `FetchedImage` or a `FailedImage` of a reference, in the calling thread; called from many threads at
+    once.
 
     Args:
       options: limits and times of reading.
@@ -158,7 +184,9 @@ class ImageFetcher:
         self._in_flight = in_flight or in_flight_of(None)
         self._warned_of: set[type] = set()
 
-    def fetch(self, reference: ImageReference, reserve: Reserve = lambda num_bytes: None) -> FetchedImage | FailedImage:
+    def fetch(
+        self, reference: ImageReference, reserve: Callable[[int], None] = lambda num_bytes: None
+    ) -> FetchedImage | FailedImage:
         """Reads and decodes an image, or says why it can't be done; raises nothing about the image.
 
         Args:
@@ -187,23 +215,35 @@ class ImageFetcher:
         facts.sha256 = hashlib.sha256(data).hexdigest()
         return data
 
-    def _decode_bytes(self, data: bytes, image_id: str, facts: ImageFacts, reserve: Reserve) -> DecodedImage:
+    def _decode_bytes(
+        self, data: bytes, image_id: str, facts: ImageFacts, reserve: Callable[[int], None]
+    ) -> DecodedImage:
         with self._as_image_errors("decoding"):
             with self._in_flight.work("open", [image_id]):
                 opened = open_image(data, self._decode)
             reserve(opened.num_bytes_decoded)
-            with self._in_flight.work("decode", [image_id]):
-                started = time.monotonic()
-                try:
-                    image = opened.decode()
-                finally:
-                    facts.decode_ms = _ms_since(started)
+            started = time.monotonic()
+            try:
+                image = self._decode_opened(data, image_id, opened)
+            finally:
+                facts.decode_ms = _ms_since(started)
         facts.height, facts.width = image.size_hw
         return image
 
+    def _decode_opened(self, data: bytes, image_id: str, opened: OpenedImage) -> DecodedImage:
+        """Decodes an image; once more with no other if memory didn't suffice, since others may have held it."""
+        try:
+            with self._in_flight.work("decode", [image_id]):
+                return opened.decode()
+        except MemoryError:
+            pass
+        with self._in_flight.work("decode", [image_id], alone=True):
+            return open_image(data, self._decode).decode()
+
     @contextlib.contextmanager
     def _as_image_errors(self, doing: str) -> Iterator[None]:
-        """A fault of our own must not stop a job: the image fails alone, as `internal`, with a traceback once a cause."""
+        """A fault of our own must not stop a job: the image fails alone, as `internal`, with a traceback once a
+        cause."""
         try:
             yield
         except (ImageError, ResourcesError):  # the latter is about this process: the job ends with its message

@@ -99,7 +99,7 @@ def add_field(group, settings: type, name: str, help: str, **options: Any) -> No
     default = field.default if field.default is not MISSING else None
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     if not (shown is None or shown == "" or isinstance(default, bool)):
-        number = f"{shown:,}" if isinstance(shown, int) else f"{shown:.3g}" if isinstance(shown, float) else shown
+        number = f"{shown:,}" if isinstance(shown, int) else f"{shown:g}" if isinstance(shown, float) else shown
         help = f"{help} (default: {number})"
     if isinstance(default, bool):
         options["action"] = "store_true"

@@ -168,6 +168,19 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     add("decode_threads", "images decoded at the same time; one a processor if absent", type=positive, metavar="N")
     add("prefetch_images", "images read, decoded or waiting for the model at once", type=positive, metavar="N")
     add("prefetch_bytes", "of decoded pixels that wait for the model", type=positive, metavar="N")
+    add(
+        "prefetch_encoded_bytes",
+        "of files above 4 MiB that are read or wait to be decoded; a larger one is read alone",
+        type=positive,
+        metavar="N",
+    )
+    add(
+        "model_timeout_s",
+        "end a worker process whose model hasn't answered for so long; the next start runs its images alone, and passes "
+        "over one for which it happens again",
+        type=seconds,
+        metavar="SECONDS",
+    )
     add("max_per_host", "requests to one http(s) host at once, of each worker process", type=positive, metavar="N")
     add("user_agent", "how requests introduce themselves; some archives want an address in it", metavar="TEXT")
     add(

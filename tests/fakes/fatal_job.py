@@ -28,6 +28,7 @@ from PIL import Image, ImageFile
 FATAL = 13  # the number of the image
 BATCH_SIZE = 4
 PART_IMAGES = 3
+MODEL_TIMEOUT_S = 2.0
 
 
 def segfault() -> None:
@@ -45,7 +46,17 @@ def be_killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-ENDS = {"segfault": segfault, "foreign": abort_in_a_foreign_thread, "killed": be_killed, "none": lambda: None}
+def hang() -> None:
+    threading.Event().wait()
+
+
+ENDS = {
+    "segfault": segfault,
+    "foreign": abort_in_a_foreign_thread,
+    "killed": be_killed,
+    "hang": hang,
+    "none": lambda: None,
+}
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,11 @@ def main() -> None:
     )
     share_model = "--share-model" in arguments
     options = parse_beam_options([a for a in arguments if a != "--share-model"], [])
-    execution = ExecutionOptions(batch_size=BATCH_SIZE, share_model=share_model, part_images=PART_IMAGES)
+    execution = ExecutionOptions(
+        batch_size=BATCH_SIZE,
+        share_model=share_model,
+        part_images=PART_IMAGES,
+        model_timeout_s=MODEL_TIMEOUT_S if how == "hang" else None,
+    )
     job = JobSpec([images], output, LabelConfig(spec), execution)
     sys.exit(run_and_report(Job(job, prepare_label_config(job.labels)), options))

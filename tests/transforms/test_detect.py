@@ -6,6 +6,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from labelbeam.transforms.detect import Detect, DetectorHandler
 from labelbeam.transforms.elements import METRICS_NAMESPACE, FailedImage, FetchedImage, ImageFacts, ImageReference
 from labelbeam.transforms.workers import batches
+from labelbeam.transforms.workers.driver_link import DriverLink
 from labelbeam.transforms.workers.loaded_detector import DetectorLostError, LoadedDetector
 
 from tests.fakes.detectors import FakeLoader
@@ -112,6 +113,16 @@ def test_images_that_run_alone_are_given_to_the_model_alone():
     images[1].runs_alone = images[3].runs_alone = True
     sizes, scores = calls(handler, handler.load_model(), *images)
     assert sizes == [1, 1, 3] and scores == [0, 1, 2, 3, 4]
+
+
+def test_a_job_that_is_to_stop_gives_the_model_nothing_more(tmp_path):
+    link = DriverLink(str(tmp_path))
+    handler = DetectorHandler(KeepingLoader(), batch_size=4, link=link)
+    model = handler.load_model()
+    assert calls(handler, model, fetched(0, 0), fetched(1, 1))[0] == [2]
+    link.ask_to_stop()
+    handler = DetectorHandler(KeepingLoader(), batch_size=4, link=link)
+    assert calls(handler, model, fetched(2, 2), fetched(3, None)) == ([], [])
 
 
 @pytest.mark.parametrize("error", [EOFError(), ConnectionRefusedError("gone")])

@@ -22,6 +22,7 @@ from labelbeam.transforms.execution_options import ExecutionOptions
 from labelbeam.transforms.fetch.options import DecodeOptions
 from labelbeam.transforms.fetch_images import FetchImages, ImageFetcher
 from labelbeam.transforms.workers import malloc
+from labelbeam.transforms.workers.driver_link import DriverLink
 from PIL import Image
 
 from tests.fakes.http_server import MisbehavingServer
@@ -359,3 +360,34 @@ def test_large_blocks_are_used_again_instead_of_asking_the_kernel():
 def test_where_there_is_no_glibc_nothing_happens(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert malloc.keep_large_blocks.__wrapped__() is False
+
+
+def test_a_job_that_is_to_stop_drops_what_is_under_way(tmp_path):
+    link = DriverLink(str(tmp_path))
+    read = []
+
+    def read_and_stop(reference, options, facts):
+        read.append(reference)
+        if len(read) == 30:
+            link.ask_to_stop()
+        return png()
+
+    options = ExecutionOptions(read_threads=4, prefetch_images=16)
+    images = fetch_all(numbered(2000), options, read=read_and_stop, link=link)
+    assert 0 < len(images) < 1000
+    assert fetch_all(numbered(10), options, read=read_and_stop, link=link) == []
+
+
+def test_an_image_that_lacks_memory_beside_others_is_decoded_alone(monkeypatch):
+    decode_once = decode.OpenedImage.decode
+    tries = []
+
+    def decode_sometimes(self):
+        tries.append(self)
+        if len(tries) == 1:
+            raise MemoryError
+        return decode_once(self)
+
+    monkeypatch.setattr(decode.OpenedImage, "decode", decode_sometimes)
+    fetcher = ImageFetcher(ExecutionOptions(), DecodeOptions(), read=lambda *_: png())
+    assert isinstance(fetcher.fetch(ImageReference("a")), FetchedImage) and len(tries) == 2

@@ -13,14 +13,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-Reserve = Callable[[int], None]  # ends the reading part; returns when there is room for so many bytes
+
+class Reserve(Protocol):
+    """What a piece of work calls for the memory that it needs, before it takes it."""
+
+    def __call__(self, num_bytes: int) -> None:
+        """Ends the reading part; returns when there is room for so many bytes of a result."""
+
+    def encoded(self, num_bytes: int) -> None:
+        """Returns when there is room for so many bytes to be read. Its first call counts."""
+
 
 _MAX_LOST_THREADS_FACTOR = 4
+_SMALL_BYTES = 4 << 20  # up to here, the number of threads bounds what is read well enough
+_GIVEN_UP = object()
 _LOOK_AGAIN_S = 0.02  # for items that may not start yet, or that nobody starts: nobody tells when it is time
 _USUAL_OF_LAST = 0.1  # weight of the last item in what items usually take
 
@@ -42,6 +53,7 @@ class _Job(Generic[T]):
     started_at: float = 0.0
     making_since: float | None = None  # None before it has room, and for items that reserve none
     num_bytes: int = 0  # of the budget, from `reserve` until the result is taken
+    num_bytes_encoded: int = 0  # of their budget, from `reserve.encoded` until the work ends
     result: Any = None
     error: BaseException | None = None
 
@@ -64,6 +76,8 @@ class Prefetch(Generic[T, R]):
       threads: items worked on at once.
       producers: items that are past `reserve` and not done yet, at once; None for any number.
       max_bytes: bytes reserved at once. One item that needs more passes when it is alone.
+      max_encoded_bytes: bytes read and not yet made a result of, at once, small pieces aside; one larger piece passes
+        alone.
       max_made: results that reserved room, made or being made, and not taken; None for any number.
       at_once: results that the consumer waits for before it takes the first of them, so that it's woken once for all.
       read_s: seconds from when a thread starts on an item until it calls `reserve` or ends.
@@ -79,6 +93,7 @@ class Prefetch(Generic[T, R]):
         threads: int,
         max_bytes: int,
         read_s: float,
+        max_encoded_bytes: int = sys.maxsize,
         producers: int | None = None,
         max_made: int | None = None,
         at_once: int = 1,
@@ -92,6 +107,7 @@ class Prefetch(Generic[T, R]):
         self._max_threads = threads
         self._max_producers = producers or threads
         self._max_bytes = max_bytes
+        self._max_encoded_bytes = max_encoded_bytes
         self._max_made = max_made or sys.maxsize
         self._at_once = at_once
         self._read_s = read_s
@@ -100,8 +116,12 @@ class Prefetch(Generic[T, R]):
         self._result_ready = threading.Condition(lock)
         self._jobs: deque[_Job] = deque()
         self._reading: dict[_Job, None] = {}  # in the order in which they were started: the first is the first overdue
-        # First come, first served: a large image is not overtaken for ever. Each waits by itself: none is woken in vain.
+        # First come, first served: a large image is not overtaken for ever. Each waits by itself: none is woken in
+        # vain.
         self._reserving: deque[tuple[_Job, threading.Condition]] = deque()
+        self._encoded_freed = threading.Condition(lock)
+        self._waiting_to_read: deque[_Job] = deque()  # for room for their bytes
+        self._encoded_bytes = 0
         self._ready: deque[_Job] = deque()
         self._outstanding = 0
         self._to_hand_on = 0  # results that the consumer waited for together and hasn't taken yet
@@ -125,8 +145,8 @@ class Prefetch(Generic[T, R]):
             self._staff()
 
     def results(self, leave: int = 0) -> Iterator[R]:
-        """Yields results, the first ready first, while more than `leave` of the submitted items are left: `at_once` at a time,
-        or as many as there is room for; waits for them.
+        """Yields results, the first ready first, while more than `leave` of the submitted items are left: `at_once` at
+        a time, or as many as there is room for; waits for them.
 
         No more than that, even if they are ready: what a consumer takes in one go isn't ahead of it any more, and the
         threads have nothing to do while it is busy. A result's bytes are free for others as soon as it is yielded.
@@ -148,6 +168,7 @@ class Prefetch(Generic[T, R]):
             self._jobs.clear()
             self._ready.clear()
             self._job_waiting.notify_all()
+            self._encoded_freed.notify_all()
             for _, admitted in self._reserving:
                 admitted.notify()
 
@@ -181,8 +202,8 @@ class Prefetch(Generic[T, R]):
             self._result_ready.notify()
 
     def _seconds_to_next_overdue(self) -> float:
-        for job in self._reading:
-            return max(0.0, job.read_by - time.monotonic())
+        if self._reading:
+            return max(0.0, min(job.read_by for job in self._reading) - time.monotonic())
         # Nobody reads, so a thread is busy with what always ends; or it is about to start reading, and may hang.
         return self._read_s
 
@@ -203,7 +224,8 @@ class Prefetch(Generic[T, R]):
             )
 
     def _staff(self) -> None:
-        """Wakes or starts a thread for what is queued if too few are awake, or else, if none does so yet, to look again."""
+        """Wakes or starts a thread for what is queued if too few are awake, or else, if none does so yet, to look
+        again."""
         if self._jobs and not self._closed and (self._awake() < self._threads_wanted() or not self._looking_again):
             if self._idle_threads > self._looking_again:
                 self._job_waiting.notify()
@@ -223,11 +245,14 @@ class Prefetch(Generic[T, R]):
     def _run(self) -> None:
         while (job := self._take_job()) is not None:
             try:
-                job_result, error = self._work(job.item, lambda num_bytes: self._reserve(job, num_bytes)), None
+                job_result, error = self._work(job.item, _Reservation(self, job)), None
             except BaseException as raised:  # raised again in `results`, or dropped with the rest
                 job_result, error = None, raised
             with self._result_ready:
                 self._reading.pop(job, None)
+                if job.num_bytes_encoded:
+                    self._encoded_bytes -= job.num_bytes_encoded
+                    self._encoded_freed.notify_all()
                 if job.making_since is not None:
                     self._usual_make_s = _usual(self._usual_make_s, time.monotonic() - job.making_since)
                     self._producers -= 1
@@ -269,7 +294,8 @@ class Prefetch(Generic[T, R]):
         return None
 
     def _wait_for_jobs(self) -> bool:
-        """Waits until there may be something to start; True if there was all the while, and no thread started anything."""
+        """Waits until there may be something to start; True if there was all the while, and no thread started
+        anything."""
         look_again = bool(self._jobs) and not self._looking_again  # one thread is enough
         self._looking_again |= look_again
         started = self._started
@@ -279,6 +305,29 @@ class Prefetch(Generic[T, R]):
         if look_again:
             self._looking_again = False
         return look_again and self._started == started
+
+    def _reserve_encoded(self, job: _Job, num_bytes: int) -> None:
+        if num_bytes <= _SMALL_BYTES or job.num_bytes_encoded:
+            return
+        with self._encoded_freed:
+            seconds_left = job.read_by - time.monotonic()
+            if self._reading.pop(job, _GIVEN_UP) is _GIVEN_UP:
+                raise _GivenUp
+            self._waiting_to_read.append(job)
+            while not self._closed and not self._may_read(job, num_bytes):
+                self._encoded_freed.wait()
+            if self._closed:
+                raise _GivenUp
+            self._waiting_to_read.popleft()
+            self._encoded_bytes += num_bytes
+            job.num_bytes_encoded = num_bytes
+            job.read_by = time.monotonic() + seconds_left  # waiting isn't reading
+            self._reading[job] = None
+            self._encoded_freed.notify_all()
+
+    def _may_read(self, job: _Job, num_bytes: int) -> bool:
+        has_room = not self._encoded_bytes or self._encoded_bytes + num_bytes <= self._max_encoded_bytes
+        return self._waiting_to_read[0] is job and has_room
 
     def _reserve(self, job: _Job, num_bytes: int) -> None:
         with self._job_waiting:
@@ -310,6 +359,20 @@ class Prefetch(Generic[T, R]):
             self._reserved_bytes += job.num_bytes
             job.making_since = time.monotonic()
             admitted.notify()
+
+
+class _Reservation:
+    """The `Reserve` of one piece of work."""
+
+    def __init__(self, ahead: Prefetch, job: _Job):
+        self._ahead = ahead
+        self._job = job
+
+    def __call__(self, num_bytes: int) -> None:
+        self._ahead._reserve(self._job, num_bytes)
+
+    def encoded(self, num_bytes: int) -> None:
+        self._ahead._reserve_encoded(self._job, num_bytes)
 
 
 def _usual(seconds: float | None, last: float) -> float:

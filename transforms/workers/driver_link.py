@@ -13,9 +13,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...storage import files
+from ...storage.errors import StorageError
+
 LISTED, LABELLED, FAILED, PASSED_OVER = b"l", b"o", b"f", b"s"  # what one byte of a tally says of one image
 _STOP = "stop"
 _WRITE_EVERY_S = 0.2
+_LOOK_EVERY_S, _LOOK_FAR_EVERY_S = 0.1, 5.0
 
 
 @dataclass(frozen=True)
@@ -24,21 +28,58 @@ class DriverLink:
 
     Attributes:
       folder: made by the driver, or None.
+      stop_file: path or URI of a file that asks workers on other machines to stop, or None; it's in the output folder.
     """
 
     folder: str | None = None
+    stop_file: str | None = None
 
     def ask_to_stop(self) -> None:
-        """Workers take no new images after this."""
+        """Workers begin nothing new after this.
+
+        Raises:
+          OSError: if those on other machines can't be told.
+        """
         if self.folder is not None:
             Path(self.folder, _STOP).touch()
+        if self.stop_file is not None:
+            files.write_atomically(self.stop_file, b"")
 
     def is_stopping(self) -> bool:
-        return self.folder is not None and os.path.exists(os.path.join(self.folder, _STOP))
+        if self.folder is not None and os.path.isdir(self.folder):
+            return os.path.exists(os.path.join(self.folder, _STOP))
+        if self.stop_file is None:
+            return False
+        try:
+            files.read(self.stop_file)
+        except (OSError, StorageError):  # none there; or a store that is down now, and will be asked again
+            return False
+        return True
+
+    def stop_check(self) -> "StopCheck":
+        """For one DoFn instance."""
+        return StopCheck(self)
 
     def tally(self) -> "Tally":
         """For one DoFn instance; to be made on the worker."""
         return Tally(self.folder)
+
+
+class StopCheck:
+    """Whether the job is to stop, asked as often as one likes: it looks a few times a second on the driver's machine,
+    where a look is a system call, and every few seconds elsewhere."""
+
+    def __init__(self, link: DriverLink):
+        self._link = link
+        self._every_s = _LOOK_EVERY_S if link.folder is not None and os.path.isdir(link.folder) else _LOOK_FAR_EVERY_S
+        self._stopping = False
+        self._next_look = 0.0
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now >= self._next_look and not self._stopping:
+            self._next_look, self._stopping = now + self._every_s, self._link.is_stopping()
+        return self._stopping
 
 
 class Tally:

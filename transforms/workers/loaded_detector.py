@@ -29,6 +29,10 @@ class DetectorLostError(WorkerError):
     """The process that runs the shared detector has ended."""
 
 
+class StoppingError(WorkerError):
+    """The job is to stop: nothing new begins."""
+
+
 class DetectorLoader(Protocol):
     """What loads a detector on a worker: `detectors.load.DetectorSpec`, or a fake. Must be picklable."""
 

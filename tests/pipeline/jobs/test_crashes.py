@@ -117,6 +117,14 @@ def test_a_fault_in_a_thread_of_the_models_own(job):
     assert "died 2 times" in message and "SIGABRT in the model" in message
 
 
+def test_a_model_that_never_answers(job):
+    starts = job.start_until_done("hang")
+    assert_found_out_in_two_crashes(starts)
+    assert starts[0].code == starts[1].code == 1
+    assert f"{FATAL}.png" in starts[0].stderr and "hasn't answered for 2 s (--model-timeout-s)" in starts[0].stderr
+    assert "no answer for 2 s in the model" in job.assert_all_labelled_but_one("inference")
+
+
 def test_a_fault_in_a_decoder(job):
     (job.images / f"{FATAL}.png").write_bytes(b"FATAL" * 10)
     starts = job.start_until_done("none")
