@@ -424,9 +424,7 @@ def test_large_pieces_are_read_only_as_far_as_there_is_room_and_a_larger_one_alo
             held.remove(size)
         return item
 
-    ahead = Prefetch(
-        work, lambda item: None, threads=8, max_bytes=1000, max_encoded_bytes=100 * MIB, read_s=PATIENCE_S
-    )
+    ahead = Prefetch(work, lambda item: None, threads=8, max_bytes=1000, max_encoded_bytes=100 * MIB, read_s=60.0)
     for item in range(len(sizes)):
         ahead.submit(item)
     assert sorted(ahead.results()) == list(range(len(sizes)))
