@@ -1,67 +1,68 @@
-"""Settles repeats: one row an image in a whole output folder.
+"""Deduplicates: one row an image among the parts that are to count.
 
 Runners try bundles again, and a part that the first try put in place stays; `--retry-failed` labels images anew that have a
 row. Of an image's rows the one that counts is an `ok` row before a failed one, then the latest; the others, and what belongs
-to them in the other tables, are taken out by replacing their parts. Every step leaves each image with a row, so a death in
-the middle costs nothing but doing it again. Not for jobs whose figures agree: they have no repeats.
+to them in the other tables, are left out of new parts that take the place of the old. Nothing is deleted here.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .parts import count_rows, delete_part, finished_parts, job_of, read_part, replacing_stem, write_part
+from .parts import Part, read_part, replacing_stem, write_part
 
 MAX_ROWS_AT_ONCE = 20_000_000  # ids compared with each other in memory: about 1.5 GB
 
 _log = logging.getLogger(__name__)
 
 
-def settle_repeats(output: str, suspects: Collection[str] | None = None) -> int:
-    """Removes the rows that don't count.
+def deduplicate(
+    output: str, job_id: str, parts: Mapping[str, Part], suspects: Collection[str]
+) -> tuple[dict[str, Part | None], int]:
+    """Writes new parts in place of those that hold rows which don't count.
 
     Args:
       output: the output folder.
-      suspects: stems; only images in these parts can have several rows. None: any can.
+      job_id: of the job that closes, whose the new parts are.
+      parts: by stem.
+      suspects: stems of parts; only images in these can have several rows.
 
     Returns:
-      How many rows of `images` were removed.
+      The new part by the stem of the old, None where no image is left; and how many rows of `images` were left out.
     """
-    parts = finished_parts(output)
-    suspects = set(parts) if suspects is None else set(suspects) & set(parts)
+    suspects = set(suspects) & set(parts)
     losers = defaultdict(list)
-    for repeated in _repeated_ids(output, list(parts), suspects):
+    for repeated in _repeated_ids(output, parts, suspects):
         for stem, image_ids in _losing_rows(output, list(parts), repeated).items():
             losers[stem] += image_ids
-    for stem, image_ids in sorted(losers.items()):
-        _remove(output, stem, parts[stem], image_ids)
+    replaced = {stem: _without(output, job_id, parts[stem], image_ids) for stem, image_ids in losers.items()}
     removed = sum(map(len, losers.values()))
     if removed:
-        _log.warning("%s: removed %d rows of images that had several", output, removed)
-    return removed
+        _log.info("%s: left out %d rows of images that had several", output, removed)
+    return replaced, removed
 
 
-def _repeated_ids(output: str, stems: list[str], suspects: set[str]) -> Iterator[pa.Array]:
+def _repeated_ids(output: str, parts: Mapping[str, Part], suspects: set[str]) -> Iterator[pa.Array]:
     """Ids that have several rows, at least one of them in a suspect; in portions that fit in memory."""
     if not suspects:
         return
-    if len(suspects) < len(stems):
+    if len(suspects) < len(parts):
         own = pa.concat_arrays([_ids(output, stem) for stem in suspects])
         found = [_several(own)] + [
-            ids.filter(pc.is_in(ids, own)) for stem in stems if stem not in suspects for ids in [_ids(output, stem)]
+            ids.filter(pc.is_in(ids, own)) for stem in parts if stem not in suspects for ids in [_ids(output, stem)]
         ]
         yield pc.unique(pa.concat_arrays(found))
         return
-    num_rows = sum(count_rows(output, stem) for stem in stems)
+    num_rows = sum(part.rows["images"] for part in parts.values())
     digits = 0
     while num_rows >> (4 * digits) > MAX_ROWS_AT_ONCE:
         digits += 1
     for prefix in (f"{i:0{digits}x}" if digits else "" for i in range(16**digits)):
-        portions = (_ids(output, stem) for stem in stems)
+        portions = (_ids(output, stem) for stem in parts)
         yield _several(
             pa.concat_arrays([ids.filter(pc.starts_with(ids, prefix)) if prefix else ids for ids in portions])
         )
@@ -82,7 +83,7 @@ def _losing_rows(output: str, stems: list[str], repeated: pa.Array) -> dict[str,
         return {}
     rows = []
     for number, stem in enumerate(stems):
-        table = read_part(output, stem, "images", ["image_id", "status", "labelled_at"])
+        table = read_part(output, stem, "images", ["image_id", "status", "labelled_at"]).replace_schema_metadata(None)
         table = table.filter(pc.is_in(table.column("image_id"), repeated))
         rows.append(table.append_column("part", pa.array(np.full(len(table), number))))
     table = pa.concat_tables(rows)
@@ -92,20 +93,19 @@ def _losing_rows(output: str, stems: list[str], repeated: pa.Array) -> dict[str,
     )
     ids, numbers = table.column("image_id").to_pylist(), table.column("part").to_pylist()
     losers = defaultdict(list)
-    for before, image_id, number in zip([None, *ids], ids, numbers):
+    for before, image_id, number in zip([None, *ids], ids, numbers, strict=False):
         if image_id == before:
             losers[stems[number]].append(image_id)
     return losers
 
 
-def _remove(output: str, stem: str, table_names: Collection[str], image_ids: list[str]) -> None:
-    """Replaces a part by one without these images; takes it away if none is left."""
+def _without(output: str, job_id: str, part: Part, image_ids: list[str]) -> Part | None:
+    """A new part like this one without these images; None if no image is left."""
     gone = pa.array(image_ids)
     tables = {}
-    for name in table_names:
-        table = read_part(output, stem, name)
+    for name in part.rows:
+        table = read_part(output, part.stem, name)
         tables[name] = table.filter(pc.invert(pc.is_in(table.column("image_id"), gone)))
-    if len(tables["images"]):
-        write_part(output, replacing_stem(job_of(stem), [stem, *image_ids]), tables, replaces=[stem])
-    else:
-        delete_part(output, stem)
+    if not len(tables["images"]):
+        return None
+    return write_part(output, replacing_stem(job_id, [part.stem, *image_ids]), tables)

@@ -1,23 +1,22 @@
-"""Records of jobs, `_jobs/<job id>.json`: what a job was asked to do, and what came of it.
+"""Records of jobs, `_jobs/<job id>.json`: what a job was asked to do, and what came of it, for people and their tools.
 
 A record is written when a job starts (`running`), and again when it ends: `complete`, or `incomplete` when rows are missing,
-`failed`, `interrupted`. A job that was killed leaves `running` behind; a later job of the same folder that has settled what it
-left marks it `settled`.
+`failed`, `interrupted`. A job that was killed leaves `running` behind. Which parts count is told by the log, not here.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from ..storage import files as output_files
+from ..storage import files
 from ..storage.uris import join
 
-CLOSED = frozenset({"complete", "settled"})  # nothing more to be looked after
+JOBS_FOLDER = "_jobs"
 
 
 def record_path(output: str, job_id: str) -> str:
-    return join(output, "_jobs", f"{job_id}.json")
+    return join(output, JOBS_FOLDER, f"{job_id}.json")
 
 
 def utc_now() -> str:
@@ -27,7 +26,7 @@ def utc_now() -> str:
 
 def write_record(output: str, record: Mapping[str, Any]) -> None:
     """Writes a record; it must have `job_id`. JSON types."""
-    output_files.write_atomically(
+    files.write_atomically(
         record_path(output, record["job_id"]),
         json.dumps(record, indent=1, ensure_ascii=False).encode("utf-8", "surrogatepass"),
     )
@@ -35,25 +34,17 @@ def write_record(output: str, record: Mapping[str, Any]) -> None:
 
 def read_record(output: str, job_id: str) -> dict[str, Any]:
     """Raises `FileNotFoundError` if there's none."""
-    return json.loads(output_files.read(record_path(output, job_id)))
+    return json.loads(files.read(record_path(output, job_id)))
 
 
 def read_records(output: str) -> Iterator[dict[str, Any]]:
     """Every job's record, oldest first. One that can't be read comes as `{"job_id": …, "status": "unreadable"}`."""
-    for path in output_files.list_files(record_path(output, "*")):
+    for path in files.list_files(record_path(output, "*")):
+        job_id = path.rpartition("/")[2].removesuffix(".json")
         try:
-            yield json.loads(output_files.read(path))
-        except json.JSONDecodeError:
-            yield {"job_id": path.rpartition("/")[2].removesuffix(".json"), "status": "unreadable"}
-
-
-def unclosed_jobs(output: str) -> set[str]:
-    """Ids of the jobs that didn't end in good order, or haven't yet."""
-    return {record["job_id"] for record in read_records(output) if record["status"] not in CLOSED}
-
-
-def mark_settled(output: str, job_ids: Collection[str], settled_by: str) -> None:
-    """Notes in the records of these jobs that what they left behind has been settled, and by which job."""
-    for record in read_records(output):
-        if record["job_id"] in job_ids:
-            write_record(output, {**record, "status": "settled", "settled_by": settled_by})
+            record = json.loads(files.read(path))
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or record.get("job_id") != job_id or not isinstance(record.get("status"), str):
+            record = {"job_id": job_id, "status": "unreadable", "file": path}
+        yield record

@@ -63,15 +63,10 @@ def write_label_set(output: str, label_set: LabelSet) -> None:
     Raises:
       UsageError: as `check_label_set`.
     """
-    if not check_label_set(output, label_set):
-        content = {
-            "version": FORMAT_VERSION,
-            "fingerprint": label_set.fingerprint,
-            "settings": dict(label_set.settings),
-        }
-        files.write_atomically(
-            join(output, LABEL_SET_FILE), json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8")
-        )
+    path = join(output, LABEL_SET_FILE)
+    content = {"version": FORMAT_VERSION, "fingerprint": label_set.fingerprint, "settings": dict(label_set.settings)}
+    if not files.create_exclusive(path, json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8")):
+        check_label_set(output, label_set)
 
 
 def check_label_set(output: str, label_set: LabelSet) -> bool:
@@ -82,11 +77,14 @@ def check_label_set(output: str, label_set: LabelSet) -> bool:
     """
     existing = find_label_set(output)
     if existing is None:
-        if files.list_files(join(output, "images", "*.parquet")):
+        there_are_tables = files.list_files(join(output, "images", "*.parquet"))
+        existing = find_label_set(output)  # which another job may just have written, with its first tables
+        if existing is None and there_are_tables:
             raise UsageError(
                 f"--output {output}: there are tables in images/ but no {LABEL_SET_FILE}, so what made them "
                 "isn't known; give a new folder"
             )
+    if existing is None:
         return False
     if differing := label_set.differences(existing.get("settings", {})):
         raise UsageError(

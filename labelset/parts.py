@@ -1,29 +1,52 @@
 """Parts of an output folder: their names, and how they are put in place, found, read and taken away.
 
-A part is one Parquet file a table with one stem, for the same images. Its `images` file is put in place last and taken away
-first: the part exists while that file exists. A part may take the place of others (when repeats are settled or small parts
-merged): it then names them in its own metadata, so that whatever happens in between, they can be told and taken away later.
+A part is one Parquet file a table with one stem, for the same images. Its `images` file is put in place last: a part is
+finished when that file exists. Whether it counts, the log says (`counting.py`).
 """
 
+import contextlib
 import hashlib
 import io
-import json
 import re
 import uuid
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..storage import files as output_files
+from ..storage import files
+from ..storage.errors import UsageError
 from ..storage.uris import join
-from .schemas import TABLES
+from .schemas import TABLES, promoted
 
-REPLACES_KEY = "labelbeam.replaces"
-_STEM = re.compile(r"part-(.+)-(r?)[0-9a-f]{12}")
+_STEM = re.compile(r"part-(.+)-(c?)[0-9a-f]{12}")
 _TABLES_LAST_FIRST = ("images", *(table for table in TABLES if table != "images"))
+
+
+class DamagedPartError(UsageError):
+    """A part's file is missing, cut short, or not what was written."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part holds.
+
+    Attributes:
+      stem: the common name of its files, `part-<job>-<12 hex digits>`.
+      rows: rows by table.
+      num_bytes: bytes of its files, by table.
+      failures: failed images by error kind; not known of a part that is read from the log.
+      ids_sum: of its image ids, see `ids_sum`; likewise.
+    """
+
+    stem: str
+    rows: Mapping[str, int] = field(default_factory=dict)
+    num_bytes: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
+    ids_sum: int = 0
 
 
 def new_stem(job_id: str) -> str:
@@ -32,13 +55,13 @@ def new_stem(job_id: str) -> str:
 
 
 def replacing_stem(job_id: str, content: Iterable[str]) -> str:
-    """`part-<job id>-r<12 hex digits>` of a part that replaces others; the same for the same content, so that a runner
-    that tries again finds what it did before.
+    """`part-<job id>-c<12 hex digits>` of a part that is made of others when a job closes; the same for the same content, so
+    that a runner that tries again writes the same file.
 
     Args:
-      content: stems of the parts it replaces, and what else decides its rows.
+      content: stems of the parts it is made of, and what else decides its rows.
     """
-    return f"part-{job_id}-r{hashlib.sha256(' '.join(sorted(content)).encode()).hexdigest()[:12]}"
+    return f"part-{job_id}-c{hashlib.sha256(' '.join(sorted(content)).encode()).hexdigest()[:12]}"
 
 
 def job_of(stem: str) -> str:
@@ -47,7 +70,8 @@ def job_of(stem: str) -> str:
     return match[1] if match else ""
 
 
-def replaces_others(stem: str) -> bool:
+def is_replacing(stem: str) -> bool:
+    """Whether a part was made of others when a job closed."""
     match = _STEM.fullmatch(stem)
     return bool(match and match[2])
 
@@ -56,85 +80,172 @@ def part_path(output: str, table: str, stem: str) -> str:
     return join(output, table, f"{stem}.parquet")
 
 
-def write_part(output: str, stem: str, tables: Mapping[str, pa.Table], replaces: Iterable[str] = ()) -> None:
-    """Puts a part in place, all of it or nothing, and takes away those that it replaces.
+def write_part(output: str, stem: str, tables: Mapping[str, pa.Table]) -> Part:
+    """Puts a part in place, all of it or nothing.
 
     Args:
       tables: by name; `images` among them.
-      replaces: stems of the parts whose rows these are.
     """
-    replaces = sorted(replaces)
-    if replaces:
-        images = tables["images"]
-        metadata = {**(images.schema.metadata or {}), REPLACES_KEY: json.dumps(replaces)}
-        tables = {**tables, "images": images.replace_schema_metadata(metadata)}
-    files = []
+    buffers = {}
     for name in reversed(_TABLES_LAST_FIRST):
         if name in tables:
-            buffer = io.BytesIO()
-            pq.write_table(tables[name], buffer, compression="zstd")
-            files.append((part_path(output, name, stem), buffer.getbuffer()))
-    output_files.write_together(files)
-    for replaced in replaces:
-        delete_part(output, replaced)
+            buffers[name] = io.BytesIO()
+            pq.write_table(tables[name], buffers[name], compression="zstd", write_page_checksum=True)
+    files.write_together([(part_path(output, name, stem), buffer.getbuffer()) for name, buffer in buffers.items()])
+    return part_of_tables(stem, tables, {name: buffer.getbuffer().nbytes for name, buffer in buffers.items()})
 
 
-def delete_part(output: str, stem: str) -> None:
-    """Takes a part away: from the moment that its `images` file is gone, it doesn't exist."""
-    output_files.delete(part_path(output, table, stem) for table in _TABLES_LAST_FIRST)
+def part_of_tables(stem: str, tables: Mapping[str, pa.Table], num_bytes: Mapping[str, int]) -> Part:
+    """What a part with these tables holds; of `images`, the columns `image_id` and `error_kind` are looked at."""
+    images = tables["images"]
+    return Part(
+        stem,
+        {name: table.num_rows for name, table in tables.items()},
+        dict(num_bytes),
+        dict(Counter(kind for kind in images.column("error_kind").to_pylist() if kind is not None)),
+        ids_sum(images.column("image_id").to_pylist()),
+    )
 
 
-def list_parts(output: str) -> dict[str, dict[str, int]]:
-    """Stem -> table -> bytes of every file that belongs to a part or would; a part exists if it has `images`."""
+def add_up(parts: Iterable[Part]) -> Part:
+    """What parts hold together; its stem and bytes mean nothing."""
+    rows, failures, total = Counter(), Counter(), 0
+    for part in parts:
+        rows.update(part.rows)
+        failures.update(part.failures)
+        total += part.ids_sum
+    return Part("", dict(rows), {}, dict(sorted(failures.items())), total % (1 << 128))
+
+
+def count_part(output: str, stem: str, num_bytes: Mapping[str, int]) -> Part:
+    """What a part holds, from its files.
+
+    Args:
+      num_bytes: of its files, by table, as `list_parts` has them.
+    """
+    images = read_part(output, stem, "images", ["image_id", "error_kind"])
+    rows = {table: count_rows(output, stem, table) for table in num_bytes}
+    counted = part_of_tables(stem, {"images": images}, num_bytes)
+    return Part(stem, rows, dict(num_bytes), counted.failures, counted.ids_sum)
+
+
+def delete_parts(output: str, stems: Iterable[str]) -> None:
+    """Takes parts away, `images` first: from then on, a part isn't finished."""
+    files.delete(part_path(output, table, stem) for stem in stems for table in _TABLES_LAST_FIRST)
+
+
+def list_parts(output: str, job_id: str | None = None) -> dict[str, dict[str, int]]:
+    """Stem -> table -> bytes of all files that lie where parts' files do and are named like them, by stem.
+
+    Args:
+      job_id: only of this job, which a store tells without listing the others.
+    """
+    prefix = "part-" if job_id is None else f"part-{job_id}-"
     found: dict[str, dict[str, int]] = defaultdict(dict)
     for table in TABLES:
-        for path, num_bytes in output_files.list_sizes(part_path(output, table, "part-*")).items():
+        for path, num_bytes in files.list_sizes(part_path(output, table, f"{prefix}*")).items():
             found[path.rpartition("/")[2].removesuffix(".parquet")][table] = num_bytes
-    return dict(found)
+    return {stem: tables for stem, tables in sorted(found.items()) if job_id is None or job_of(stem) == job_id}
 
 
-def finished_parts(output: str) -> dict[str, dict[str, int]]:
-    """Likewise, of the parts that exist: the rows that count are theirs. By stem."""
-    return only_finished(list_parts(output))
-
-
-def only_finished(parts: Mapping[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-    """Those of `list_parts` that exist, by stem."""
-    return {stem: tables for stem, tables in sorted(parts.items()) if "images" in tables}
-
-
-def replaced_by(output: str, stem: str) -> list[str]:
-    """Stems of the parts that a part took the place of."""
-    with output_files.open_to_read(part_path(output, "images", stem)) as file:
-        metadata = pq.read_schema(file).metadata or {}
-    return json.loads(metadata.get(REPLACES_KEY.encode(), b"[]"))
+def written_parts(output: str, job_id: str) -> dict[str, dict[str, int]]:
+    """Likewise, of the finished parts that a job wrote while it labelled, without those that it made when it closed."""
+    return {
+        stem: tables
+        for stem, tables in list_parts(output, job_id).items()
+        if "images" in tables and not is_replacing(stem)
+    }
 
 
 def read_part(
-    output: str, stem: str, table: str, columns: list[str] | None = None, filters: pc.Expression | None = None
+    output: str,
+    stem: str,
+    table: str,
+    columns: Sequence[str] | None = None,
+    filters: pc.Expression | None = None,
 ) -> pa.Table:
-    """A part's rows of one table; all of them without `filters`."""
-    with output_files.open_to_read(part_path(output, table, stem)) as file:
+    """A part's rows of one table; all of them without `filters`. See `read_file`."""
+    return read_file(part_path(output, table, stem), table, columns, filters)
+
+
+def read_file(
+    path: str, table: str, columns: Sequence[str] | None = None, filters: pc.Expression | None = None
+) -> pa.Table:
+    """The rows of one of a part's files, with today's columns: those that it hasn't got, being older, are null.
+
+    Raises:
+      DamagedPartError: if the file isn't there or can't be read.
+    """
+    with _opened(path) as file:
+        present = _present(file, columns)
         if filters is None:
-            return pq.ParquetFile(file).read(columns)
-        return pq.read_table(file, columns=columns, filters=filters)
+            return promoted(table, pq.ParquetFile(file).read(present), columns)
+        return promoted(table, pq.read_table(file, columns=present, filters=filters), columns)
 
 
-def iter_part(output: str, stem: str, table: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """A part's rows of one table, in portions."""
-    return iter_file(part_path(output, table, stem), columns)
+def iter_part(output: str, stem: str, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """A part's rows of one table, in portions. Raises as `read_file`."""
+    return iter_file(part_path(output, table, stem), table, columns)
 
 
-def iter_file(path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def iter_file(path: str, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Likewise, of one of a part's files."""
-    with output_files.open_to_read(path) as file:
-        yield from pq.ParquetFile(file).iter_batches(columns=columns)
+    with _opened(path) as file:
+        for batch in pq.ParquetFile(file).iter_batches(columns=_present(file, columns)):
+            yield from promoted(table, pa.Table.from_batches([batch]), columns).to_batches()
 
 
-def count_rows(output: str, stem: str) -> int:
-    """Images in a part, from its footer."""
-    with output_files.open_to_read(part_path(output, "images", stem)) as file:
+def count_rows(output: str, stem: str, table: str = "images") -> int:
+    """Rows of a part's table, from its footer. Raises as `read_file`."""
+    with _opened(part_path(output, table, stem)) as file:
         return pq.read_metadata(file).num_rows
+
+
+def verify_part(output: str, part: Part) -> list[str]:
+    """Reads all of a part; returns the paths of the files that are damaged: each with why."""
+    damaged = []
+    for table, rows in part.rows.items():
+        path = part_path(output, table, part.stem)
+        try:
+            with _opened(path) as file:
+                found = pq.ParquetFile(file, page_checksum_verification=True).read().num_rows
+                if found != rows:
+                    damaged.append(f"{path}: {found:,} rows, expected {rows:,}")
+        except DamagedPartError as error:
+            damaged.append(str(error).partition(". `labelbeam repair")[0])
+    return damaged
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator:
+    try:
+        with files.open_to_read(path) as file:
+            yield file
+    except (FileNotFoundError, pa.ArrowException, KeyError) as error:
+        why = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+        raise damaged(path, why) from error
+    except OSError as error:
+        if error.errno is not None:  # of the filesystem; pyarrow's own have no number
+            raise
+        raise damaged(path, " ".join(str(error).split())) from error
+
+
+def damaged(path: str, why: str) -> DamagedPartError:
+    """The error for a part's file that can't be used."""
+    output = path.rsplit("/", 2)[0]
+    return DamagedPartError(
+        f"{path}: damaged ({why}). `labelbeam repair {output}` takes its part out; the next `labelbeam label` labels "
+        "the part's images again"
+    )
+
+
+def _present(file, columns: Sequence[str] | None) -> list[str] | None:
+    """Those of the columns that a Parquet file has."""
+    if columns is None:
+        return None
+    names = set(pq.read_schema(file).names)
+    file.seek(0)
+    return [column for column in columns if column in names]
 
 
 def ids_sum(image_ids: Iterable[str]) -> int:

@@ -1,7 +1,7 @@
 """The tables that a label set consists of: their columns, types and meanings, and Arrow tables made from images' rows.
 
 One source for all who write, read or document the tables: each field carries its description as metadata
-(`schema.field("score").metadata[b"description"]`). Not for writing files: see `write_parts.py`.
+(`schema.field("score").metadata[b"description"]`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -155,3 +155,27 @@ def _array(field: pa.Field, chunks: list) -> pa.Array | pa.ChunkedArray:
     if chunks and all(isinstance(chunk, np.ndarray) for chunk in chunks):
         return pa.array(np.concatenate(chunks), type=field.type)
     return pa.array(list(chain.from_iterable(chunks)), type=field.type)
+
+
+def promoted(name: str, table: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
+    """A table as an older labelbeam may have written it, with today's columns and types.
+
+    Args:
+      name: of the table, a key of `TABLES`.
+      table: its rows. Columns that it hasn't got come out null; columns that today's schema hasn't got are kept.
+      columns: only these, in this order; None for all.
+    """
+    schema = TABLES[name]
+    known = schema.names if columns is None else columns
+    more = [column for column in table.column_names if column not in schema.names] if columns is None else []
+    arrays, fields = [], []
+    for column in [*known, *more]:
+        present = column in table.column_names
+        if column in schema.names:
+            field = schema.field(column)
+        else:
+            field = table.schema.field(column) if present else pa.field(column, pa.string())
+        array = table.column(column) if present else pa.nulls(table.num_rows, field.type)
+        fields.append(field if present else field.with_nullable(True))
+        arrays.append(array if array.type == field.type else array.cast(field.type))
+    return pa.table(arrays, schema=pa.schema(fields, metadata=table.schema.metadata))

@@ -1,10 +1,10 @@
 """A job: one run of `labelbeam label`, from checked settings to the record of what was done.
 
-`build_graph` is the whole pipeline on one screen. Not for use inside another pipeline: see `label_images.py`.
+`build_graph` is the whole pipeline on one screen.
 """
 
-import _thread
 import contextlib
+import logging
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,13 +17,15 @@ import apache_beam as beam
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from ..labelset.clean_up import sweep
-from ..labelset.job_records import read_record, utc_now, write_record
-from ..labelset.label_set_file import write_label_set
-from ..labelset.lease import holding
+from ..labelset.begin import OpenJob, begin_job
+from ..labelset.close import close_early, closed_as
+from ..labelset.heartbeat import DEAD_AFTER_S, Heartbeat, at_work, beating
+from ..labelset.job_records import utc_now, write_record
+from ..labelset.log import JobLostError
 from ..storage import object_stores
+from ..storage.errors import UsageError
 from ..storage.redaction import redact
-from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message, is_incomplete
+from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
 from ..transforms.elements import METRICS_NAMESPACE
 from ..transforms.group_by_chunk import GroupByChunk
 from ..transforms.list_images import ListImages
@@ -33,9 +35,13 @@ from ..transforms.workers.in_flight import remove_journals
 from ..transforms.write_parts import WriteParts
 from .label_config import PreparedLabelConfig
 from .label_images import LabelReferences
+from .running.beam_options import ends_with_driver
+from .running.job_control import JobControl, Phase
 from .running.missing import find_missing
-from .running.progress import following
+from .running.progress import Following, following
 from .settings import JobSpec
+
+_log = logging.getLogger(__name__)
 
 PACKAGES = ("labelbeam", "apache-beam", "tensorflow", "keras", "numpy", "pillow", "pyarrow")
 
@@ -60,7 +66,7 @@ class Job:
 
 
 class JobFailedError(RuntimeError):
-    """A job that had started was stopped by an error, which is the cause of this one."""
+    """A job failed on its way; the message is what a person can do something about."""
 
 
 @dataclass(frozen=True)
@@ -73,27 +79,21 @@ class JobResult:
 
 
 def build_graph(
-    pipeline: beam.Pipeline, job: Job, facts: Mapping[str, Any], link: DriverLink = DriverLink()
+    pipeline: beam.Pipeline, job: Job, begun: OpenJob, facts: Mapping[str, Any], link: DriverLink = DriverLink()
 ) -> beam.PCollection[dict]:
     """The whole flow. `facts` are what the record says of the job beyond its figures; `link` is told of progress."""
+    spec = job.spec
     todo = (
         pipeline
-        | ListImages(job.spec.inputs, job.spec.listing)
-        | SkipLabelled(job.spec.output, job.spec.limit, job.label_config.boxes, job.spec.retry_failed or (), link)
+        | ListImages(spec.inputs, spec.listing)
+        | SkipLabelled(begun, spec.limit, job.label_config.boxes, spec.retry_failed or (), link)
     )
     return (
         todo["references"]
         | GroupByChunk()
-        | LabelReferences(job.label_config, job.spec.execution, job.spec.output, link)
-        | WriteParts(
-            job.spec.output,
-            job.job_id,
-            job.label_config.tables,
-            job.label_config.label_set.metadata,
-            job.spec.execution,
-            link,
-        )
-        | CloseJob(todo["counts"], job.spec.output, facts, link)
+        | LabelReferences(job.label_config, spec.execution, spec.output, link)
+        | WriteParts(begun, job.label_config.tables, spec.execution, link)
+        | CloseJob(begun, todo["counts"], facts, link)
     )
 
 
@@ -102,18 +102,51 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
 
     Raises:
       UsageError: if the output folder holds another label set, or another job is at work on it.
+      JobLostError: if another job has taken over the output folder, or the folder isn't there any more.
       JobIncompleteError: if the figures of what was listed and what was written don't agree.
-      JobFailedError: if anything else stopped the pipeline. What finished parts hold stays; the same command goes on
-        from there.
+      KeyboardInterrupt: if it was stopped before it could close in the pipeline.
+      JobFailedError: if something else stopped it. What finished parts hold stays; the same command goes on from there.
     """
-    with holding(job.spec.output, job.job_id, on_lost=_thread.interrupt_main):
-        write_label_set(job.spec.output, job.label_config.label_set)
-        sweep(job.spec.output)
-        with following(job.spec.output, job.job_id) as link:
-            return _run_with_record(job, options, link)
+    control, output = JobControl(), job.spec.output
+    heartbeat = Heartbeat(output, job.job_id, with_process=ends_with_driver(options))
+    with control.heeding_signals(), at_work(job.job_id):
+        begun = begin_job(
+            output,
+            job.job_id,
+            job.label_config.label_set,
+            may_repeat=job.spec.retry_failed is not None,
+            heartbeat=heartbeat,
+            on_wait=_say_that_it_waits,
+        )
+        with following(output, job.job_id) as follow, beating(lambda: _beat(begun, heartbeat, control, follow)):
+            return _run(job, begun, options, control, follow)
 
 
-def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> JobResult:
+def _say_that_it_waits(content: Mapping[str, Any]) -> None:
+    _log.warning(
+        "job %s has not closed (host %s, pid %s). Watching for up to %.0f s whether it lives",
+        content.get("job_id", "?"),
+        content.get("host", "?"),
+        content.get("pid", "?"),
+        DEAD_AFTER_S,
+    )
+
+
+def _beat(begun: OpenJob, heartbeat: Heartbeat, control: JobControl, follow: Following) -> None:
+    """A sign of life, after a look at whether the job is still the folder's."""
+    try:
+        begun.check_open()
+    except JobLostError:
+        if control.phase in (Phase.RUNNING, Phase.STOPPING):
+            with contextlib.suppress(JobLostError):
+                if closed_as(begun) is not None:
+                    return  # closed by the pipeline, whose end the driver hasn't seen yet
+            control.lose()
+        return
+    heartbeat.beat(follow.facts())
+
+
+def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl, follow: Following) -> JobResult:
     started = time.monotonic()
     facts = {
         "job_id": job.job_id,
@@ -126,46 +159,82 @@ def _run_with_record(job: Job, options: PipelineOptions, link: DriverLink) -> Jo
         "runner": options.view_as(StandardOptions).runner,
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
-    write_record(job.spec.output, facts)
-    pipeline = beam.Pipeline(options=options)
-    build_graph(pipeline, job, facts, link)
+    metrics: dict[str, int] = {}
     try:
+        write_record(job.spec.output, facts)
+        pipeline = beam.Pipeline(options=options)
+        build_graph(pipeline, job, begun, facts, follow.link)
+        control.run(follow.link)
         result = pipeline.run()
         result.wait_until_finish()
-    except KeyboardInterrupt:
-        _note_end(job, {**facts, "status": "interrupted"})
-        raise
-    except Exception as error:
-        if link.is_stopping():  # runners with workers in processes of their own lose them to Ctrl-C
-            _note_end(job, {**facts, "status": "interrupted"})
-            raise KeyboardInterrupt from error
-        # Runners wrap what a DoFn raises in their own words; then the record has more to tell.
-        if is_incomplete(error):
-            record = read_record(job.spec.output, job.job_id)
-            record["missing"] = find_missing(
-                job.spec.inputs, job.spec.listing, job.spec.limit, job.spec.output, job.job_id, options
-            )
-            _note_end(job, record)
-            raise JobIncompleteError(incomplete_message(record)) from error
-        _note_end(job, {**facts, "status": "failed", "error": f"{type(error).__name__}: {error}"[:2000]})
-        raise JobFailedError(f"{type(error).__name__}: {error}") from error
+        metrics = _metrics(result)
+    except BaseException as error:
+        _end(begun, facts, control, error)
+    control.move(Phase.CLOSING)
+    record = dict((closed_as(begun) or {})["record"])
+    if record["status"] == "incomplete":
+        record["missing"] = find_missing(
+            job.spec.inputs, job.spec.listing, job.spec.limit, begun.output, job.job_id, options
+        )
+        _note(begun, record)
+        raise JobIncompleteError(incomplete_message(record))
     remove_journals(job.spec.output)
-    metrics = _metrics(result)
-    record = read_record(job.spec.output, job.job_id)
     if loads := metrics.get("model_loads"):  # known only now: runners tell of metrics when all is done
         record["detector_loads"] = {
             "count": loads,
             "seconds": metrics["model_load_ms"] / 1000,
             "resident_bytes": metrics["model_resident_bytes"],
         }
-        write_record(job.spec.output, record)
+        _note(begun, record)
+    control.move(Phase.CLOSED)
     return JobResult(record, metrics, time.monotonic() - started)
 
 
-def _note_end(job: Job, record: Mapping[str, Any]) -> None:
-    """Writes the record of a job that failed, if that can be done: the disk, or the store, may be what failed."""
+def _end(begun: OpenJob, facts: Mapping[str, Any], control: JobControl, error: BaseException) -> None:
+    """After an error: returns if the job has closed nevertheless, else closes it.
+
+    What a runner raises says little, in each runner's own words: what has become of the job, the log says.
+
+    Raises:
+      JobLostError: if it was lost.
+      KeyboardInterrupt: if it was stopped.
+      JobFailedError: if it failed.
+    """
+    control.move(Phase.CLOSING)
+    stopped = control.was_stopped or isinstance(error, KeyboardInterrupt)
+    record = {**facts, "status": "interrupted" if stopped else "failed", "finished_at": utc_now()}
+    if not stopped:
+        record["error"] = redact(f"{type(error).__name__}: {error}"[:2000])
+    with object_stores.impatient():
+        try:
+            if closed_as(begun) is not None:
+                _log.info("The job has closed; what failed afterwards doesn't matter.", exc_info=error)
+                return
+            close_early(begun, record["status"], {"record": record})
+            _note(begun, record)
+        except JobLostError as lost:
+            raise lost from error
+        except Exception as why:  # the disk, or the store, may be what failed; then the next job takes over
+            _log.warning("%s: job %s couldn't be closed: %s", begun.output, begun.job_id, why)
+    if stopped and not isinstance(error, KeyboardInterrupt):  # runners lose workers of their own to Ctrl-C
+        raise KeyboardInterrupt from error
+    if isinstance(error, Exception):
+        raise JobFailedError(redact(_cause(error))) from error
+    raise error
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost error that says what a person did wrong, else the innermost of all: runners wrap it in several others."""
+    while error.__cause__ is not None and not isinstance(error, UsageError):
+        error = error.__cause__
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[-1] if len(text) > 500 else text
+
+
+def _note(begun: OpenJob, record: Mapping[str, Any]) -> None:
+    """Writes the record of a job that has closed, if that can be done."""
     with contextlib.suppress(OSError), object_stores.impatient():
-        write_record(job.spec.output, {**record, "finished_at": utc_now()})
+        write_record(begun.output, record)
 
 
 def _metrics(result) -> dict[str, int]:

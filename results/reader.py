@@ -21,9 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from ..labelset.counting import counting_parts
 from ..labelset.label_set_file import read_label_set_file
 from ..labelset.masks import decode_rle
-from ..labelset.parts import finished_parts, part_path
+from ..labelset.parts import part_path
 from ..labelset.schemas import TABLES
 from ..storage import files
 from ..storage.errors import UsageError
@@ -55,7 +56,7 @@ def open_label_set(path: str) -> "LabelSet":
     """
     path = path.rstrip("/") or path
     settings = read_label_set_file(path).get("settings", {})
-    return LabelSet(path, settings, finished_parts(path))
+    return LabelSet(path, settings, counting_parts(path))
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,27 @@
-"""CloseJob: after all parts, makes sure that each image has one row, merges small parts, and writes the job's record.
+"""CloseJob: after all parts, makes sure that each image has one row, compacts small parts, and closes the job in the log.
 
 Runners do lose elements in silence, and repeat them: a job is complete only when the images written are those that were
-listed and not skipped, by their number and by the sum of their ids. If they aren't, repeats are settled and the files
-themselves counted; if that doesn't help, the job fails. All of it is part of the pipeline, so that it holds on a cluster when
-the machine that submitted the job is long gone.
+listed and not skipped, by their number and by the sum of their ids. All of it is part of the pipeline, so that it holds on a
+cluster when the machine that submitted the job is long gone.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 
-from ..labelset.compact import merge_parts, plan_merges
-from ..labelset.deduplicate import settle_repeats
-from ..labelset.job_records import mark_settled, unclosed_jobs, utc_now, write_record
-from ..labelset.parts import finished_parts, job_of, read_part
+from ..labelset.begin import OpenJob
+from ..labelset.close import close_job, closed_as, gather, replaced
+from ..labelset.compact import compact_parts, plan_compaction
+from ..labelset.job_records import utc_now, write_record
+from ..labelset.parts import Part, add_up
 from .skip_labelled import ListedCounts
 from .workers.driver_link import DriverLink
-from .write_parts import Part, part_of_tables
 
 _EXPECTED = "rows were expected in images"
+
+_log = logging.getLogger(__name__)
 
 
 class JobIncompleteError(RuntimeError):
@@ -52,156 +53,119 @@ def is_incomplete(error: BaseException | None) -> bool:
 
 
 class CloseJob(beam.PTransform):
-    """Parts in; the job's record out, as a dict, after it has been written to `_jobs/<job id>.json`.
+    """Parts in; the job's record out, as a dict, after the job has closed in the log.
 
     Args:
+      job: the job.
       counts: what was listed and skipped: a collection of one `ListedCounts`.
-      output: the output folder.
-      job: what else the record says: `job_id`, `started_at`, versions, runner, options. JSON types. With
-        `retry_failed`, rows of earlier jobs are expected to be superseded.
+      facts: what else the record says: `job_id`, `started_at`, versions, runner, options. JSON types.
       link: tells whether the job was asked to stop: then missing images are no error, and the record says `interrupted`.
 
     Raises (in the pipeline):
       JobIncompleteError: if the images written aren't those listed less those skipped.
+      JobLostError: if another job has taken over.
     """
 
     def __init__(
         self,
+        job: OpenJob,
         counts: beam.PCollection[ListedCounts],
-        output: str,
-        job: Mapping[str, Any],
+        facts: Mapping[str, Any],
         link: DriverLink = DriverLink(),
     ):
         super().__init__()
-        self._link = link
+        self._job = job
         self._counts = counts
-        self._output = output
-        self._job = dict(job)
+        self._facts = dict(facts)
+        self._link = link
 
     def expand(self, parts: beam.PCollection[Part]) -> beam.PCollection[dict]:
-        totals = parts | "Totals" >> beam.CombineGlobally(_TotalsFn())
         checked = (
             parts.pipeline
-            | "Job" >> beam.Create([self._job], reshuffle=False)
+            | "Facts" >> beam.Create([self._facts], reshuffle=False)
             | "Check"
             >> beam.ParDo(
-                _CheckFn(self._output, self._link),
-                beam.pvalue.AsSingleton(totals),
+                _CheckFn(self._job, self._link),
+                beam.pvalue.AsIter(parts),
                 beam.pvalue.AsSingleton(self._counts),
-            ).with_outputs(_CheckFn.MERGES, main="record")
+            ).with_outputs(_CheckFn.GROUPS, main="gathered")
         )
-        merged = (
-            checked[_CheckFn.MERGES]
-            | "SpreadMerges" >> beam.Reshuffle()
-            | "Merge"
-            >> beam.Map(
-                lambda stems, output, job_id: merge_parts(output, job_id, stems), self._output, self._job["job_id"]
-            )
+        compacted = (
+            checked[_CheckFn.GROUPS]
+            | "SpreadGroups" >> beam.Reshuffle()
+            | "Compact" >> beam.FlatMap(_compact, self._job)
         )
-        return checked.record | "Record" >> beam.ParDo(_RecordFn(self._output), beam.pvalue.AsIter(merged))
-
-
-class _TotalsFn(beam.CombineFn):
-    """Adds parts up to one `Part` with the stems of all."""
-
-    def create_accumulator(self):
-        return [], Counter(), Counter(), 0
-
-    def add_input(self, accumulator, part: Part):
-        stems, rows, failures, ids_sum = accumulator
-        stems.append(part.stem)
-        rows.update(part.rows)
-        failures.update(part.failures)
-        return stems, rows, failures, (ids_sum + part.ids_sum) % (1 << 128)
-
-    def merge_accumulators(self, accumulators: Iterable):
-        stems, rows, failures, ids_sum = self.create_accumulator()
-        for other in accumulators:
-            stems.extend(other[0])
-            rows.update(other[1])
-            failures.update(other[2])
-            ids_sum += other[3]
-        return stems, rows, failures, ids_sum % (1 << 128)
-
-    def extract_output(self, accumulator) -> dict[str, Any]:
-        stems, rows, failures, ids_sum = accumulator
-        return {
-            "stems": sorted(stems),
-            "rows": dict(rows),
-            "failures": dict(sorted(failures.items())),
-            "ids_sum": ids_sum,
-        }
+        return checked.gathered | "Close" >> beam.ParDo(_CloseFn(self._job), beam.pvalue.AsIter(compacted))
 
 
 class _CheckFn(beam.DoFn):
-    """Compares, settles what needs settling; gives the record's content, and groups of parts to merge."""
+    """Compares, and deduplicates where that is needed; gives the record with all parts, and groups of parts to compact."""
 
-    MERGES = "merges"
+    GROUPS = "groups"
 
-    def __init__(self, output: str, link: DriverLink):
-        self._output = output
+    def __init__(self, job: OpenJob, link: DriverLink):
+        self._job = job
         self._link = link
 
-    def process(self, job: dict, totals: dict, counts: ListedCounts):
-        job_id, output = job["job_id"], self._output
-        parts = finished_parts(output)
-        agree = set(totals["stems"]) == _stems_of(parts, {job_id}) and _agree(totals, counts)
-        left_behind = unclosed_jobs(output) - {job_id}
-        repeats = 0
-        if not agree or job.get("retry_failed") is not None or left_behind:
-            repeats = settle_repeats(output, _stems_of(parts, {job_id} | left_behind))
-            parts = finished_parts(output)
-        if not agree:
-            totals = _count(output, {stem: parts[stem] for stem in _stems_of(parts, {job_id})})
-            agree = _agree(totals, counts)
+    def process(self, facts: dict, reported: Iterable[Part], counts: ListedCounts):
+        if (entry := closed_as(self._job)) is not None:  # a runner tries again what is done
+            yield entry["record"], []
+            return
+        reported = list(reported)
+        gathered = gather(self._job, reported, agree=_agree(reported, counts))
+        agree = _agree(gathered.written, counts)
         if agree:
-            yield from (beam.pvalue.TaggedOutput(self.MERGES, group) for group in plan_merges(parts))
-        yield {
-            **job,
+            groups = plan_compaction(gathered.parts)
+            yield from (beam.pvalue.TaggedOutput(self.GROUPS, group) for group in groups)
+        totals = add_up(gathered.written)
+        record = {
+            **facts,
             "status": "complete" if agree else "interrupted" if self._link.is_stopping() else "incomplete",
             "listed": counts.listed,
             "skipped": counts.skipped,
-            "written": totals["rows"].get("images", 0),
-            "rows": totals["rows"],
-            "failures": totals["failures"],
-            "parts": len(totals["stems"]),
-            "repeats_removed": repeats,
-            "settled_jobs": sorted(left_behind) if agree else [],
+            "written": totals.rows.get("images", 0),
+            "rows": dict(totals.rows),
+            "failures": dict(totals.failures),
+            "parts": len(gathered.written),
+            "repeats_removed": gathered.repeats,
         }
+        yield record, list(gathered.parts.values())
 
 
-class _RecordFn(beam.DoFn):
-    """Writes the record, once all merging is done; raises if the job is incomplete."""
+def _compact(group: Sequence[Part], job: OpenJob) -> Iterable[tuple[list[str], Part]]:
+    try:
+        with job.reading():
+            part = compact_parts(job.output, job.job_id, group)
+    except OSError as error:  # such as a full disk: all rows are there, in more files
+        _log.warning("%s: %d small parts couldn't be compacted: %s", job.output, len(group), error)
+        return
+    yield [old.stem for old in group], part
 
-    def __init__(self, output: str):
-        self._output = output
 
-    def process(self, record: dict, merged: Iterable[str]):
-        record = {**record, "merged_parts": len(list(merged)), "finished_at": utc_now()}
-        write_record(self._output, record)
+class _CloseFn(beam.DoFn):
+    """Closes the job in the log and writes its record; raises if the job is incomplete."""
+
+    def __init__(self, job: OpenJob):
+        self._job = job
+
+    def process(self, gathered: tuple[dict, list[Part]], compacted: Iterable[tuple[Sequence[str], Part]]):
+        record, parts = gathered
+        compacted = list(compacted)
+        if closed_as(self._job) is None:
+            record = {
+                **record,
+                "compacted_parts": sum(len(stems) for stems, _ in compacted),
+                "finished_at": utc_now(),
+            }
+            parts = replaced({part.stem: part for part in parts}, compacted)
+            close_job(self._job, record["status"], parts, {"record": record})
+        write_record(self._job.output, record)
         if record["status"] == "incomplete":
             raise JobIncompleteError(incomplete_message(record))
-        mark_settled(self._output, record["settled_jobs"], record["job_id"])
         yield record
 
 
-def _agree(totals: Mapping[str, Any], counts: ListedCounts) -> bool:
+def _agree(parts: Iterable[Part], counts: ListedCounts) -> bool:
     """Whether the images written are those that were to be labelled: as many, and with the same sum of ids."""
-    return (totals["rows"].get("images", 0), totals["ids_sum"]) == (counts.listed - counts.skipped, counts.ids_sum)
-
-
-def _stems_of(parts: Iterable[str], job_ids: set[str]) -> set[str]:
-    """Stems of the parts that were written by these jobs."""
-    return {stem for stem in parts if job_of(stem) in job_ids}
-
-
-def _count(output: str, parts: Mapping[str, Iterable[str]]) -> dict[str, Any]:
-    """What `_TotalsFn` gives, from the files themselves: of these parts with these tables."""
-    adding = _TotalsFn()
-    total = adding.create_accumulator()
-    for stem, names in parts.items():
-        tables = {
-            name: read_part(output, stem, name, ["image_id", *["error_kind"] * (name == "images")]) for name in names
-        }
-        total = adding.add_input(total, part_of_tables(stem, tables))
-    return adding.extract_output(total)
+    totals = add_up(parts)
+    return (totals.rows.get("images", 0), totals.ids_sum) == (counts.listed - counts.skipped, counts.ids_sum)

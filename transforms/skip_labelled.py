@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
-from ..labelset.parts import ids_sum, iter_file, part_path
+from ..labelset.begin import OpenJob
+from ..labelset.counting import counting_parts
+from ..labelset.parts import ids_sum, iter_part
 from ..labelset.rows import ErrorKind
-from ..storage import files as output_files
 from .coders import ImageReferenceCoder
 from .elements import METRICS_NAMESPACE, ImageReference
 from .packs import PackFn, unpack
@@ -44,7 +45,7 @@ class SkipLabelled(beam.PTransform):
     """ImageReferences in; those that are still to be labelled out, and under `counts` one `ListedCounts`.
 
     Args:
-      output: the output folder, whose finished parts are read; None where there's none to compare with.
+      labelled: the job, or the output folder, whose images aren't labelled again; None where there's none to compare with.
       limit: label only so many of the distinct images (those with the smallest image ids: the same ones at each run, and a
         larger limit takes in those of a smaller one).
       retry: error kinds; images that failed with one of them count as not labelled.
@@ -54,7 +55,7 @@ class SkipLabelled(beam.PTransform):
 
     def __init__(
         self,
-        output: str | None = None,
+        labelled: OpenJob | str | None = None,
         limit: int | None = None,
         boxes: BoxTables | None = None,
         retry: Collection[ErrorKind] = (),
@@ -63,14 +64,14 @@ class SkipLabelled(beam.PTransform):
         super().__init__()
         self._link = link
         self._retry = tuple(retry)
-        self._output = output
+        self._known = labelled
         self._limit = limit
         self._boxes = boxes
 
     def expand(self, references: beam.PCollection[ImageReference]):
         if self._limit is not None:
             references |= _SmallestIds(self._limit)
-        labelled = references.pipeline | _LabelledIds(self._output, self._retry)
+        labelled = references.pipeline | _LabelledIds(self._known, self._retry)
         sides = [
             references | "PackListed" >> beam.ParDo(_PackReferencesFn()),
             labelled | "PackLabelled" >> beam.ParDo(_PackIdsFn()),
@@ -144,26 +145,35 @@ class _SmallestIdsFn(beam.CombineFn):
 
 
 class _LabelledIds(beam.PTransform):
-    """The image ids of every finished part of an output folder. A part is finished when its `images` file exists."""
+    """The image ids of a label set: of the parts that counted when the job began, and of those that it took over."""
 
-    def __init__(self, output: str | None, retry: tuple[ErrorKind, ...]):
+    def __init__(self, known: OpenJob | str | None, retry: tuple[ErrorKind, ...]):
         super().__init__()
-        self._output = output
+        self._known = known
         self._retry = retry
 
     def expand(self, pipeline):
-        patterns = [] if self._output is None else [part_path(self._output, "images", "part-*")]
         return (
             pipeline
-            | "Output" >> beam.Create(patterns, reshuffle=False)
-            | "Parts" >> beam.FlatMap(output_files.list_files)
+            | "Known" >> beam.Create([] if self._known is None else [self._known], reshuffle=False)
+            | "Parts" >> beam.FlatMap(_parts_of).with_output_types(tuple[str, str])
             | "SpreadParts" >> beam.Reshuffle()
             | "Ids" >> beam.FlatMap(_read_ids, self._retry).with_output_types(str)
         )
 
 
-def _read_ids(path: str, retry: tuple[ErrorKind, ...] = ()) -> Iterator[str]:
-    for batch in iter_file(path, ["image_id", *["error_kind"] * bool(retry)]):
+def _parts_of(known: OpenJob | str) -> Iterator[tuple[str, str]]:
+    """Output folder and stem of each part."""
+    if isinstance(known, str):
+        yield from ((known, stem) for stem in counting_parts(known))
+        return
+    with known.reading():
+        state = known.state()
+    yield from ((known.output, stem) for stem in [*state.parts, *state.adopted])
+
+
+def _read_ids(part: tuple[str, str], retry: tuple[ErrorKind, ...] = ()) -> Iterator[str]:
+    for batch in iter_part(*part, "images", ["image_id", *["error_kind"] * bool(retry)]):
         if retry:
             batch = batch.filter(pc.invert(pc.is_in(batch.column("error_kind"), pa.array(retry))))
         yield from batch.column(0).to_pylist()

@@ -1,24 +1,21 @@
 """WriteParts: rows become Parquet files while the model works, in a thread of their own.
 
-A part is one file a table with one stem, for the same images. Its `images` file is put in place last and makes the part
-exist: before that moment nothing of it counts, afterwards all of it is durable. So finished work survives whatever happens
-next, on every runner, without a shuffle of rows. Not for collections of rows in somebody's own pipeline: Beam's
-`WriteToParquet` takes the outputs of `LabelImages`.
+A part is one file a table with one stem, for the same images. Its `images` file is put in place last: from then on the part is
+finished and durable. So finished work survives whatever happens next, on every runner, without a shuffle of rows.
 """
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import chain
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 
 from ..labelset import schemas
-from ..labelset.parts import ids_sum, new_stem, write_part
+from ..labelset.begin import OpenJob
+from ..labelset.heartbeat import attend
+from ..labelset.parts import Part, new_stem, write_part
 from ..labelset.rows import ImageRows
 from ..storage import files as output_files
 from ..storage.uris import join
@@ -26,70 +23,45 @@ from .execution_options import ExecutionOptions
 from .workers.driver_link import FAILED, LABELLED, DriverLink
 
 
-@dataclass(frozen=True)
-class Part:
-    """What a part holds.
-
-    Attributes:
-      stem: the common name of its files, `part-<job id>-<random>`.
-      rows: rows by table.
-      failures: failed images by error kind.
-      ids_sum: of its image ids, see `parts.ids_sum`.
-    """
-
-    stem: str
-    rows: Mapping[str, int] = field(default_factory=dict)
-    failures: Mapping[str, int] = field(default_factory=dict)
-    ids_sum: int = 0
-
-
 class WriteParts(beam.PTransform):
-    """ImageRows in, a `Part` out for each part written below `output`.
+    """ImageRows in, a `Part` out for each part that was written.
 
     Args:
-      output: the output folder.
-      job_id: goes into the parts' names.
+      job: into whose output folder they are written, after a look at the log that it is still the folder's job.
       tables: names of the tables that this label set has, of `schemas.TABLES`.
-      metadata: key-value metadata for every file: the label set.
       options: say when a part is closed: at so many images, bytes, or seconds.
       link: is told of every image.
+
+    Raises (in the pipeline):
+      JobLostError: if another job has taken over, or the folder isn't there any more.
     """
 
     def __init__(
         self,
-        output: str,
-        job_id: str,
+        job: OpenJob,
         tables: tuple[str, ...],
-        metadata: Mapping[str, str],
         options: ExecutionOptions = ExecutionOptions(),
         link: DriverLink = DriverLink(),
     ):
         super().__init__()
-        self._fn = _WritePartsFn(output, job_id, tables, metadata, options, link)
+        self._fn = _WritePartsFn(job, tables, options, link)
 
     def expand(self, rows: beam.PCollection[ImageRows]) -> beam.PCollection[Part]:
         return rows | beam.ParDo(self._fn).with_output_types(Part)
 
 
 class _WritePartsFn(beam.DoFn):
-    def __init__(
-        self,
-        output: str,
-        job_id: str,
-        tables: tuple[str, ...],
-        metadata: Mapping[str, str],
-        options: ExecutionOptions,
-        link: DriverLink,
-    ):
-        self._output = output
-        self._job_id = job_id
+    def __init__(self, job: OpenJob, tables: tuple[str, ...], options: ExecutionOptions, link: DriverLink):
+        self._job = job
         self._tables = tables
-        self._metadata = dict(metadata)
+        self._metadata = job.label_set.metadata if job.label_set else {}
         self._options = options
         self._link = link
         self._tally = self._writer = None
+        self._is_bound = False
 
     def setup(self):
+        attend(self._job.output, self._job.job_id, self._job.number)
         self._tally = self._link.tally()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="labelbeam-write")
 
@@ -133,22 +105,12 @@ class _WritePartsFn(beam.DoFn):
             yield writing.result()
 
     def _write(self, rows: list[ImageRows]) -> Part:
+        self._job.check_open()
+        if not self._is_bound:
+            self._job.bind()
+            self._is_bound = True
         for image in rows:
             for path, data in image.files.items():
-                output_files.write_atomically(join(self._output, path), data)
+                output_files.write_atomically(join(self._job.output, path), data)
         tables = {name: schemas.build_table(name, rows, self._metadata) for name in self._tables}
-        stem = new_stem(self._job_id)
-        write_part(self._output, stem, tables)
-        return part_of_tables(stem, tables)
-
-
-def part_of_tables(stem: str, tables: Mapping[str, pa.Table]) -> Part:
-    """What a part with these tables holds."""
-    images = tables["images"]
-    failures = Counter(kind for kind in images.column("error_kind").to_pylist() if kind is not None)
-    return Part(
-        stem,
-        {name: table.num_rows for name, table in tables.items()},
-        dict(failures),
-        ids_sum(images.column("image_id").to_pylist()),
-    )
+        return write_part(self._job.output, new_stem(self._job.job_id), tables)

@@ -5,8 +5,6 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from ...storage.errors import UsageError
-from ...storage.redaction import redact
 from ...transforms.execution_options import ExecutionOptions
 from ..arguments.common import add_field, add_verbose, positive, seconds, share_or_number
 from ..arguments.jobs import add_execution, add_labels, add_lists, add_what, job_spec
@@ -154,40 +152,33 @@ def run_and_report(job: "Job", options, max_failed: float | int | None = None) -
     Raises:
       UsageError: before the job has started, if its output folder can't be used, or another job is at work on it.
     """
+    from ...labelset.log import JobLostError
     from ...transforms.close_job import JobIncompleteError
-    from ..job import run_job
-    from ..running.summary import summarize, too_many_failed
+    from ..job import JobFailedError, run_job
+    from ..running.exit_codes import ExitCode, code_of_record, too_many_failed
+    from ..running.summary import summarize
 
     try:
         result = run_job(job, options)
     except JobIncompleteError as error:
         print(f"labelbeam: the job is incomplete: {error}", file=sys.stderr)
-        return 1
-    except UsageError:
-        raise
-    except Exception as error:  # whatever a runner raises: the traceback is for --verbose, the cause is for everybody
+        return ExitCode.FAILED
+    except JobLostError as error:
+        print(f"labelbeam: the job was lost: {error}", file=sys.stderr)
+        return ExitCode.FAILED
+    except JobFailedError as error:  # the traceback is for --verbose, the cause is for everybody
         logging.getLogger(__name__).info("The job failed.", exc_info=True)
         print(
-            f"labelbeam: the job failed: {redact(_cause(error))}\nWhat finished parts hold is kept; the same command "
+            f"labelbeam: the job failed: {error}\nWhat finished parts hold is kept; the same command "
             "goes on from there. --verbose shows the whole story.",
             file=sys.stderr,
         )
-        return 1
+        return ExitCode.FAILED
     say(summarize(job, result))
     if result.record["status"] == "interrupted":
         print(
             "labelbeam: interrupted; the open parts were finished. The same command goes on from here.", file=sys.stderr
         )
-        return 130
     if sentence := too_many_failed(result.record, max_failed):
         print(f"labelbeam: {sentence}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost error that says what a person did wrong, else the innermost of all: runners wrap it in others."""
-    while error.__cause__ is not None and not isinstance(error, UsageError):
-        error = error.__cause__
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[-1] if len(text) > 500 else text
+    return code_of_record(result.record, max_failed)

@@ -93,6 +93,13 @@ def direct_workers(options: PipelineOptions) -> int | None:
     return 1 if direct.direct_running_mode == "in_memory" else direct.direct_num_workers or os.cpu_count()
 
 
+def ends_with_driver(options: PipelineOptions) -> bool:
+    """Whether a job ends with the process that started it, as a runner in that process has it; clusters go on without."""
+    runner = options.view_as(StandardOptions).runner.rpartition(".")[2]
+    loopback = options.view_as(PortableOptions).environment_type == "LOOPBACK"
+    return loopback or runner in ("FnApiRunner", "DirectRunner", "PrismRunner", "SwitchingDirectRunner")
+
+
 def _runner_of(options: Sequence[str]) -> str:
     """The runner that these options name last."""
     runner = ""

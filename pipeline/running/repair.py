@@ -1,35 +1,44 @@
-"""`labelbeam repair OUT`: tidies up what dead jobs left in an output folder, without labelling anything."""
+"""What `labelbeam repair OUT` does: takes over from dead jobs, takes out damaged parts, compacts and cleans up. Labels nothing."""
 
-import _thread
-
-from ...labelset.clean_up import sweep
-from ...labelset.compact import merge_parts, plan_merges
-from ...labelset.deduplicate import settle_repeats
-from ...labelset.job_records import mark_settled, unclosed_jobs
+from ...labelset.begin import begin_job
+from ...labelset.close import close_job, gather, replaced
+from ...labelset.compact import compact_parts, plan_compaction
+from ...labelset.heartbeat import Heartbeat, at_work, beating
 from ...labelset.label_set_file import read_label_set_file
-from ...labelset.lease import holding
-from ...labelset.parts import finished_parts
+from ...labelset.parts import verify_part
 from ..job import new_job_id
 
 
 def repair(output: str) -> str:
-    """Sweeps unfinished parts, settles repeats in the whole folder, merges small parts; says what was done.
+    """Repairs a label set; says what was done. All files of the parts that count are read.
 
     Raises:
       UsageError: if `output` is no folder of a label set, or a job is at work on it.
     """
     read_label_set_file(output)
     job_id = new_job_id()
-    with holding(output, job_id, on_lost=_thread.interrupt_main):
-        swept = sweep(output)
-        repeats = settle_repeats(output)
-        groups = plan_merges(finished_parts(output))
-        for group in groups:
-            merge_parts(output, job_id, group)
-        mark_settled(output, unclosed_jobs(output), job_id)
-    if not (swept or repeats or groups):
-        return f"{output}: nothing to tidy up"
-    return (
-        f"{output}: took away {swept:,} parts and files that didn't count, removed {repeats:,} repeated rows, merged "
-        f"{sum(map(len, groups)):,} parts into {len(groups):,}"
-    )
+    heartbeat = Heartbeat(output, job_id)
+    with at_work(job_id), beating(heartbeat.beat):
+        job = begin_job(output, job_id, heartbeat=heartbeat, facts={"command": "repair"}, mend=True)
+        state = job.state()
+        checked = {**state.parts, **state.adopted}
+        damage = {stem: why for stem, part in checked.items() if (why := verify_part(output, part))}
+        gathered = gather(job, (), agree=True, without=damage)
+        groups = plan_compaction(gathered.parts)
+        compacted = [([part.stem for part in group], compact_parts(output, job_id, group)) for group in groups]
+        parts = replaced(gathered.parts, compacted)
+        deleted = close_job(job, "repaired", parts, {"damaged": sorted(damage)})
+    done = []
+    if damage:
+        lost = sum(checked[stem].rows["images"] for stem in damage)
+        done.append(
+            f"took out {len(damage):,} damaged parts with {lost:,} images, which the next `labelbeam label` labels again"
+        )
+    if gathered.repeats:
+        done.append(f"removed {gathered.repeats:,} repeated rows")
+    if compacted:
+        done.append(f"made {len(compacted):,} parts of {sum(len(stems) for stems, _ in compacted):,}")
+    if deleted:
+        done.append(f"deleted {deleted:,} parts and temporary files that didn't count")
+    lines = [line for lines in damage.values() for line in lines]
+    return "\n".join([*lines, f"{output}: {'; '.join(done) or 'nothing to repair'}"])

@@ -22,6 +22,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from ...detectors.load import DetectorSpec
 from ...detectors.protocol import Detector
+from ...labelset.begin import begin_job
 from ...transforms.elements import ImageReference
 from ...transforms.group_by_chunk import GroupByChunk
 from ...transforms.write_parts import WriteParts
@@ -86,6 +87,7 @@ def run_sample(job: Job, references: Sequence[ImageReference], options: Pipeline
     """
     with tempfile.TemporaryDirectory(prefix="labelbeam-estimate-") as folder:
         output, began, written = (os.path.join(folder, name) for name in ("out", "began", "written"))
+        begun = begin_job(output, job.job_id, job.label_config.label_set)
         started = time.monotonic()
         with beam.Pipeline(options=options) as pipeline:
             _ = (
@@ -95,9 +97,7 @@ def run_sample(job: Job, references: Sequence[ImageReference], options: Pipeline
                 | GroupByChunk()
                 | "Began" >> beam.ParDo(_NoteTimes(began)).with_output_types(ImageReference)
                 | LabelReferences(job.label_config, job.spec.execution, output)
-                | WriteParts(
-                    output, job.job_id, job.label_config.tables, job.label_config.label_set.metadata, job.spec.execution
-                )
+                | WriteParts(begun, job.label_config.tables, job.spec.execution)
                 | "Written" >> beam.ParDo(_NoteTimes(written))
             )
         total_s = time.monotonic() - started

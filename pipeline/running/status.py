@@ -1,14 +1,17 @@
-"""`labelbeam status OUT`: what a label set holds, what its jobs did, and what an interrupted one left behind. Reads
-only."""
+"""`labelbeam status OUT`: what a label set holds, what its jobs did, and what an interrupted one left behind. Reads only."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ...labelset.job_records import CLOSED, read_records
-from ...labelset.label_set_file import read_label_set_file
-from ...labelset.lease import current_holder
-from ...labelset.parts import iter_part, list_parts, only_finished
+from ...labelset.counting import find_damage
+from ...labelset.heartbeat import find_death, read_heartbeat
+from ...labelset.job_records import read_records
+from ...labelset.label_set_file import find_label_set, read_label_set_file
+from ...labelset.log import LogState, read_log
+from ...labelset.parts import DamagedPartError, Part, iter_part, list_parts
+from .progress import describe_rate, duration
 
 MAX_EXAMPLES = 3  # a kind of failure
 _NEEDED = ["status", "error_kind", "error_message", "uri", "num_detections"]
@@ -20,44 +23,73 @@ def collect_status(output: str) -> dict[str, Any]:
     Raises:
       UsageError: if `output` is no folder of a label set.
     """
-    label_config = read_label_set_file(output)
-    parts = list_parts(output)
-    existing = only_finished(parts)
-    kinds, examples, images, detections = Counter(), defaultdict(list), Counter(), 0
-    for stem in existing:
-        for batch in iter_part(output, stem, "images", _NEEDED):
-            images.update(batch.column("status").to_pylist())
-            detections += sum(n or 0 for n in batch.column("num_detections").to_pylist())
-            for row in batch.filter(batch.column("error_kind").is_valid()).to_pylist():
-                kinds[row["error_kind"]] += 1
-                if len(examples[row["error_kind"]]) < MAX_EXAMPLES:
-                    examples[row["error_kind"]].append({"uri": row["uri"], "error_message": row["error_message"]})
-    holder = current_holder(output)
+    state = read_log(output)
+    label_set = find_label_set(output)
+    if label_set is None and state.open_job is None:
+        read_label_set_file(output)  # says so
+    listed = list_parts(output)
+    parts = state.parts
+    if state.number < 0:  # such as a copy of some tables
+        parts = {stem: Part(stem, {}, tables) for stem, tables in listed.items() if "images" in tables}
+    damage = {d.path: d.why for d in find_damage(output, state.parts, listed)}
+    open_job = _open_job(output, state)
     jobs = list(read_records(output))
     return {
         "output": output,
-        "labelling": label_config,
-        "parts": len(existing),
-        "num_bytes": sum(sum(tables.values()) for tables in existing.values()),
+        "label_set": label_set,
+        "parts": len(parts),
+        "num_bytes": sum(sum(part.num_bytes.values()) for part in parts.values()),
+        **_count_rows(output, parts, damage),
+        "damaged": damage,
+        "jobs": jobs,
+        "open_job": open_job,
+        "parts_that_do_not_count": len(listed.keys() - parts.keys()),
+    }
+
+
+def _count_rows(output: str, parts: Mapping[str, Part], damage: dict[str, str]) -> dict[str, Any]:
+    """Figures of the rows; adds to `damage` what can't be read."""
+    kinds, examples, images, detections = Counter(), defaultdict(list), Counter(), 0
+    for stem in parts:
+        try:
+            for batch in iter_part(output, stem, "images", _NEEDED):
+                images.update(batch.column("status").to_pylist())
+                detections += sum(n or 0 for n in batch.column("num_detections").to_pylist())
+                for row in batch.filter(batch.column("error_kind").is_valid()).to_pylist():
+                    kinds[row["error_kind"]] += 1
+                    if len(examples[row["error_kind"]]) < MAX_EXAMPLES:
+                        examples[row["error_kind"]].append({"uri": row["uri"], "error_message": row["error_message"]})
+        except DamagedPartError as error:
+            path, _, why = str(error).partition(": damaged (")
+            damage.setdefault(path, why.partition("). `labelbeam repair")[0])
+    return {
         "images": {"ok": images["ok"], "failed": images["failed"]},
         "failures": {kind: {"images": n, "examples": examples[kind]} for kind, n in kinds.most_common()},
         "detections": detections,
-        "jobs": jobs,
-        "at_work": holder and {key: holder.get(key) for key in ("job_id", "host", "pid")},
-        "unfinished_parts": len(parts) - len(existing),
-        "unsettled_jobs": [
-            job["job_id"]
-            for job in jobs
-            if job["status"] not in CLOSED and job["job_id"] != (holder or {}).get("job_id")
-        ],
+    }
+
+
+def _open_job(output: str, state: LogState) -> dict[str, Any] | None:
+    """The job that has begun and not closed: its last sign of life, and whether it is known to be dead."""
+    if state.open_job is None:
+        return None
+    content = read_heartbeat(output, state.open_job)
+    return {
+        "job_id": state.open_job,
+        "dead": find_death(content) if content else None,
+        **{key: content.get(key) for key in ("host", "pid", "at", "done", "failed", "total", "images_per_s")},
     }
 
 
 def describe_status(status: dict[str, Any]) -> str:
     """`collect_status` for a person."""
-    settings, images = status["labelling"]["settings"], status["images"]
+    images, label_set = status["images"], status["label_set"]
+    what = "no label set yet: no job has finished a part"
+    if label_set is not None:
+        settings = label_set.get("settings", {})
+        what = "labels by {} (engine {}, {})".format(*(settings.get(k, "?") for k in ("detector", "engine", "precision")))
     lines = [
-        f"{status['output']}: labels by {settings['detector']} (engine {settings['engine']}, {settings['precision']})",
+        f"{status['output']}: {what}",
         f"  images      {sum(images.values()):,}: {images['ok']:,} ok, {images['failed']:,} failed",
         f"  detections  {status['detections']:,}",
         f"  parts       {status['parts']:,}, {status['num_bytes'] / 1e6:,.1f} MB",
@@ -71,33 +103,53 @@ def describe_status(status: dict[str, Any]) -> str:
         lines += [f"                {example['uri']}: {example['error_message']}" for example in failures["examples"]]
     if status["failures"]:
         lines.append("              `labelbeam label … --retry-failed [KIND …]` labels them again")
-    lines += [f"  job         {_describe_job(job, status)}" for job in status["jobs"]]
-    if status["unfinished_parts"] or status["unsettled_jobs"]:
+    lines += [f"  damaged     {path}: {why}" for path, why in status["damaged"].items()]
+    if status["damaged"]:
         lines.append(
-            f"  left behind {status['unfinished_parts']:,} unfinished parts, {len(status['unsettled_jobs'])} jobs that "
-            "didn't end in good order: the same `labelbeam label` goes on from there, `labelbeam repair` only tidies up"
+            f"              `labelbeam repair {status['output']}` takes their parts out; the next `labelbeam label` "
+            "labels the images again"
+        )
+    lines += [f"  job         {_describe_job(job, status['open_job'])}" for job in status["jobs"]]
+    is_dead = status["open_job"] is not None and status["open_job"]["dead"]
+    if is_dead or (status["open_job"] is None and status["parts_that_do_not_count"]):
+        lines.append(
+            f"  left behind {status['parts_that_do_not_count']:,} parts that don't count yet or any more: the same "
+            "`labelbeam label` goes on from there, `labelbeam repair` only takes over and cleans up"
         )
     return "\n".join(lines)
 
 
-def _describe_job(job: dict[str, Any], status: dict[str, Any]) -> str:
-    state = job["status"]
-    if state == "running":
-        at_work = status["at_work"] or {}
-        state = (
-            f"running (host {at_work['host']}, pid {at_work['pid']})"
-            if at_work.get("job_id") == job["job_id"]
-            else "killed"
-        )
-    text = f"{job['job_id']}  {state}"
-    if "written" in job:
-        seconds = (
-            datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["started_at"])
-        ).total_seconds()
+def _describe_job(job: dict[str, Any], open_job: dict[str, Any] | None) -> str:
+    if job["status"] == "unreadable":
+        return f"{job['file']}: can't be read as a job's record"
+    if job["status"] == "running":
+        if open_job is None or open_job["job_id"] != job["job_id"] or open_job["dead"]:
+            return f"{job['job_id']}  killed"
+        return f"{job['job_id']}  {_describe_running(open_job)}"
+    text = f"{job['job_id']}  {job['status']}"
+    if "written" in job and "finished_at" in job:
+        ended, started = (datetime.fromisoformat(job[key]) for key in ("finished_at", "started_at"))
+        seconds = (ended - started).total_seconds()
         text += (
             f": {job['written']:,} images written, {job['skipped']:,} skipped, in {seconds:,.0f} s"
             f" ({job['written'] / max(seconds, 1e-3):.1f} images/s)"
         )
     if "error" in job:
-        text += f": {job['error'].splitlines()[0][:120]}"
+        text += f": {(job['error'].splitlines() or [''])[0][:120]}"
     return text
+
+
+def _describe_running(job: dict[str, Any]) -> str:
+    """What the last sign of life of a running job said."""
+    state = "running" if job["dead"] is False else f"running, as far as is known: last sign of life at {job['at']}"
+    text = f"{state} (host {job['host']}, pid {job['pid']})"
+    if job["done"] is None:
+        return text
+    text += f": {job['done']:,} images"
+    if job["total"]:
+        text += f" of {job['total']:,} ({job['done'] / job['total']:.0%})"
+    if rate := job["images_per_s"]:
+        text += f", {describe_rate(rate)}"
+        if job["total"]:
+            text += f", {duration((job['total'] - job['done']) / rate)} left"
+    return f"{text}, {job['failed']:,} failed"

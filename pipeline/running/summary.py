@@ -1,8 +1,5 @@
 """What a person reads when a job has ended: a few lines, each a figure or the next thing to type."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from ..job import Job, JobResult
 
 
@@ -41,20 +38,3 @@ def summarize(job: Job, result: JobResult) -> str:
         ".groupby('class_name').score.describe())\""
     )
     return "\n".join(lines)
-
-
-def too_many_failed(record: Mapping[str, Any], max_failed: float | int | None) -> str | None:
-    """A sentence, if more images failed than may; None if not.
-
-    Args:
-      record: of the job.
-      max_failed: a number, or a share of the images tried if it's a float. None: all may fail but one.
-    """
-    tried, failed = record["written"], sum(record["failures"].values())
-    if max_failed is None:
-        return f"none of {tried:,} images could be labelled" if tried and failed == tried else None
-    most = max_failed * tried if isinstance(max_failed, float) else max_failed
-    if failed <= most:
-        return None
-    allowed = f"{max_failed:.2%}" if isinstance(max_failed, float) else f"{max_failed:,}"
-    return f"{failed:,} of {tried:,} images failed, and --max-failed is {allowed}"

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 from labelbeam.detectors.protocol import Detections
 from labelbeam.labelset import schemas
-from labelbeam.labelset.parts import new_stem, write_part
+from labelbeam.labelset.counting import counting_parts
+from labelbeam.labelset.parts import new_stem, read_part, write_part
 from labelbeam.transforms.elements import FailedImage, ImageFacts, ImageReference, LabelledImage
 from labelbeam.transforms.to_rows import RowOptions, image_rows
 
@@ -42,3 +43,12 @@ def put_part(folder, names, job="job", **options) -> str:
     stem = new_stem(job)
     write_part(str(folder), stem, part_tables(names, **options))
     return stem
+
+
+def labelled_names(output, status=None) -> list[str]:
+    """Names of the images that count, or of those with this status."""
+    rows = []
+    for stem in counting_parts(str(output)):
+        rows += read_part(str(output), stem, "images", ["uri", "status"]).to_pylist()
+    names = [row["uri"].removeprefix("/images/").removesuffix(".jpg") for row in rows if status in (None, row["status"])]
+    return sorted(names)

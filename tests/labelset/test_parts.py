@@ -1,49 +1,73 @@
-"""Parts on disk: put in place, replaced, merged, settled, swept."""
+"""Parts: their names, how they are read, deduplicated and compacted."""
 
-import os
-
-import pyarrow.dataset as ds
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from labelbeam.labelset.clean_up import sweep
-from labelbeam.labelset.compact import merge_parts, plan_merges
-from labelbeam.labelset.deduplicate import settle_repeats
+from labelbeam.labelset import deduplicate as deduplicate_module
+from labelbeam.labelset.compact import compact_parts, plan_compaction
+from labelbeam.labelset.deduplicate import deduplicate
 from labelbeam.labelset.parts import (
+    DamagedPartError,
+    Part,
+    count_part,
     ids_sum,
+    is_replacing,
+    iter_part,
     job_of,
     list_parts,
     new_stem,
     part_path,
-    replaced_by,
-    replaces_others,
+    read_part,
     replacing_stem,
+    verify_part,
+    written_parts,
 )
 
 from tests.fakes.folders_of_parts import part_tables, put_part, reference
 
 
-def rows(folder, table="images"):
-    return ds.dataset(folder / table, format="parquet").to_table().to_pylist() if (folder / table).exists() else []
+@pytest.fixture
+def out(tmp_path):
+    return str(tmp_path)
 
 
-def names(folder):
-    return sorted(row["uri"].split("/")[-1][0] for row in rows(folder))
+def parts_of(out, stems=None):
+    return {stem: count_part(out, stem, sizes) for stem, sizes in list_parts(out).items() if stems in (None, stem)}
 
 
-def assert_whole(folder):
-    """Each image has one row, and as many detections as it says."""
-    images, detections = rows(folder), rows(folder, "detections")
-    assert len({row["image_id"] for row in images}) == len(images)
-    counted = [sum(d["image_id"] == row["image_id"] for d in detections) for row in images]
-    assert counted == [row["num_detections"] or 0 for row in images]
+def rows(out, table, stems):
+    return [row for stem in stems for row in read_part(out, stem, table).to_pylist()]
 
 
-def test_names_tell_the_job_and_whether_others_are_replaced():
+def name_of(row):
+    return row["uri"].split("/")[-1][0]
+
+
+def one_row_an_image(out, suspects=None):
+    """Deduplicates a folder's parts; (rows of images by name, rows left out)."""
+    parts = parts_of(out)
+    replaced, removed = deduplicate(out, "closing", parts, parts if suspects is None else suspects)
+    stems = [stem for stem in parts if stem not in replaced] + [part.stem for part in replaced.values() if part]
+    for stem in stems:
+        held = [row["image_id"] for row in rows(out, "detections", [stem])]
+        for row in rows(out, "images", [stem]):
+            assert held.count(row["image_id"]) == (row["num_detections"] or 0)
+    return rows(out, "images", stems), removed
+
+
+def test_names_tell_the_job_and_whether_a_part_is_made_of_others():
     stem = new_stem("20260101T000000-abcdef")
-    assert job_of(stem) == "20260101T000000-abcdef" and not replaces_others(stem)
-    merged = replacing_stem("j-1", [stem, "other"])
-    assert merged == replacing_stem("j-1", ["other", stem]) and job_of(merged) == "j-1" and replaces_others(merged)
-    assert job_of("part-00000-of-00010") == "" and not replaces_others("anything")
+    assert job_of(stem) == "20260101T000000-abcdef" and not is_replacing(stem)
+    made = replacing_stem("j-1", [stem, "other"])
+    assert made == replacing_stem("j-1", ["other", stem]) and job_of(made) == "j-1" and is_replacing(made)
+    assert job_of("part-00000-of-00010") == "" and not is_replacing("anything")
+
+
+def test_a_jobs_parts_are_those_it_wrote_while_it_labelled(out):
+    stem = put_part(out, "a", job="j")
+    put_part(out, "b", job="j-1")
+    compact_parts(out, "j", list(parts_of(out).values()))
+    assert list(written_parts(out, "j")) == [stem] and len(list_parts(out)) == 3
 
 
 def test_the_sum_of_ids_tells_sets_apart():
@@ -52,112 +76,104 @@ def test_the_sum_of_ids_tells_sets_apart():
     assert ids_sum(ids) != ids_sum([*ids[:2], ids[1]])
 
 
-def test_small_parts_are_merged_and_sorted(tmp_path):
-    stems = [put_part(tmp_path, name * 1) for name in "dacb"]
-    before = sorted(map(str, rows(tmp_path, "detections")))
-    merged = merge_parts(str(tmp_path), "job", stems)
-    assert list(list_parts(str(tmp_path))) == [merged]
-    assert [row["image_id"] for row in rows(tmp_path)] == sorted(reference(name).image_id for name in "abcd")
-    assert sorted(map(str, rows(tmp_path, "detections"))) == before
-    assert [row["rank"] for row in rows(tmp_path, "detections")] == [0, 1] * 4
-    assert pq.read_schema(part_path(str(tmp_path), "images", merged)).metadata[b"labelbeam.label_set"] == b"{}"
-    assert merge_parts(str(tmp_path), "job", stems) == merged  # tried again by a runner
-    assert_whole(tmp_path)
+def test_small_parts_are_compacted_and_sorted(out):
+    stems = [put_part(out, name) for name in "dacb"]
+    before = sorted(map(str, rows(out, "detections", stems)))
+    made = compact_parts(out, "j", list(parts_of(out).values()))
+    assert made.rows == {"images": 4, "detections": 8} and job_of(made.stem) == "j"
+    assert [row["image_id"] for row in rows(out, "images", [made.stem])] == sorted(
+        reference(n).image_id for n in "abcd"
+    )
+    assert sorted(map(str, rows(out, "detections", [made.stem]))) == before
+    assert [row["rank"] for row in rows(out, "detections", [made.stem])] == [0, 1] * 4
+    assert pq.read_schema(part_path(out, "images", made.stem)).metadata[b"labelbeam.label_set"] == b"{}"
+    again = compact_parts(out, "j", [part for part in parts_of(out).values() if part.stem in stems])
+    assert again == made and set(stems) < set(list_parts(out))  # deleted only after the job has closed
 
 
-def test_what_is_merged_is_decided_by_size():
-    sizes = {f"part-{i:02d}": {"images": 10, "detections": 20} for i in range(10)}
-    threes = [[f"part-{i:02d}" for i in three] for three in ((0, 1, 2), (3, 4, 5), (6, 7, 8))]
-    assert plan_merges(sizes, target_bytes=90, min_parts=8) == threes
-    assert plan_merges(sizes, target_bytes=1000, min_parts=8) == [sorted(sizes)]
-    assert plan_merges(sizes, target_bytes=1000, min_parts=11) == []
-    assert plan_merges(sizes, target_bytes=50, min_parts=1) == []  # none is small
-    assert plan_merges({**sizes, "part-99": {"detections": 1}}, 1000, 8) == [
-        sorted(sizes)
-    ]  # an unfinished one doesn't count
+def test_what_is_compacted_is_decided_by_size():
+    parts = {f"part-{i:02d}": Part(f"part-{i:02d}", {}, {"images": 10, "detections": 20}) for i in range(10)}
+
+    def plan(*limits):
+        return [[part.stem for part in group] for group in plan_compaction(parts, *limits)]
+
+    assert plan(90, 8) == [[f"part-{i:02d}" for i in three] for three in ((0, 1, 2), (3, 4, 5), (6, 7, 8))]
+    assert plan(1000, 8) == [sorted(parts)]
+    assert plan(1000, 11) == []
+    assert plan(50, 1) == []  # none is small
 
 
-@pytest.mark.parametrize("deleted_before_death", range(3))
-def test_a_death_while_merging_is_cleaned_up(tmp_path, monkeypatch, deleted_before_death):
-    stems, count, unlink = [put_part(tmp_path, name) for name in "abc"], [], os.unlink
-
-    def dies(path):
-        if path.endswith(".parquet"):
-            if len(count) == deleted_before_death:
-                raise KeyboardInterrupt
-            count.append(path)
-        unlink(path)
-
-    monkeypatch.setattr(os, "unlink", dies)
-    with pytest.raises(KeyboardInterrupt):
-        merge_parts(str(tmp_path), "job", stems)
-    monkeypatch.undo()
-    [merged] = set(list_parts(str(tmp_path))) - set(stems)
-    assert replaced_by(str(tmp_path), merged) == sorted(stems)
-    sweep(str(tmp_path))
-    assert list(list_parts(str(tmp_path))) == [merged] and names(tmp_path) == ["a", "b", "c"]
-    assert_whole(tmp_path)
-
-
-def test_sweeping_takes_what_does_not_count_and_nothing_else(tmp_path):
-    kept = put_part(tmp_path, "ab")
-    unfinished = put_part(tmp_path, "cd")
-    os.unlink(part_path(str(tmp_path), "images", unfinished))
-    (tmp_path / "images" / ".part-1.parquet.1234.tmp").write_bytes(b"half")
-    (tmp_path / "masks_png" / "00").mkdir(parents=True)
-    (tmp_path / "masks_png" / "00" / ".0.png.1234.tmp").write_bytes(b"half")
-    (tmp_path / "images" / "notes.txt").write_text("somebody's")
-    assert sweep(str(tmp_path)) == 3
-    assert list(list_parts(str(tmp_path))) == [kept]
-    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == [
-        "notes.txt",
-        f"{kept}.parquet",
-        f"{kept}.parquet",
-    ]
-    assert sweep(str(tmp_path)) == 0
-
-
-def test_of_repeats_an_ok_row_beats_a_failed_one_and_else_the_latest_counts(tmp_path):
-    put_part(tmp_path, "ab", job="one", minute=0)
-    put_part(tmp_path, "bcd", job="two", minute=1, failed="bc", num_detections=3)
-    put_part(tmp_path, "cde", job="three", minute=2, failed="c", num_detections=1)
-    assert settle_repeats(str(tmp_path)) == 3
-    found = {
-        row["uri"].split("/")[-1][0]: (row["status"], row["labelled_at"].minute, row["num_detections"])
-        for row in rows(tmp_path)
-    }
-    assert found == {
+def test_of_repeats_an_ok_row_beats_a_failed_one_and_else_the_latest_counts(out):
+    put_part(out, "ab", job="one", minute=0)
+    put_part(out, "bcd", job="two", minute=1, failed="bc", num_detections=3)
+    put_part(out, "cde", job="three", minute=2, failed="c", num_detections=1)
+    before = list_parts(out)
+    images, removed = one_row_an_image(out)
+    assert removed == 3 and before.items() <= list_parts(out).items()
+    assert {name_of(row): (row["status"], row["labelled_at"].minute, row["num_detections"]) for row in images} == {
         "a": ("ok", 0, 2),
         "b": ("ok", 0, 2),
         "c": ("failed", 2, None),
         "d": ("ok", 2, 1),
         "e": ("ok", 2, 1),
     }
-    assert_whole(tmp_path)
-    assert {job_of(stem) for stem in list_parts(str(tmp_path))} == {"one", "three"}  # nothing was left of the second
-    assert settle_repeats(str(tmp_path)) == 0
 
 
-def test_only_repeats_of_suspects_are_looked_for(tmp_path):
-    put_part(tmp_path, "ab", minute=0)
-    put_part(tmp_path, "bc", minute=1)
-    late = put_part(tmp_path, "cd", minute=2)
-    assert settle_repeats(str(tmp_path), suspects=[late]) == 1
-    assert names(tmp_path) == ["a", "b", "b", "c", "d"]
-    assert settle_repeats(str(tmp_path)) == 1
-    assert_whole(tmp_path)
+def test_only_repeats_of_suspects_are_looked_for(out):
+    put_part(out, "ab", minute=0)
+    put_part(out, "bc", minute=1)
+    late = put_part(out, "cd", minute=2)
+    images, removed = one_row_an_image(out, suspects=[late])
+    assert removed == 1 and sorted(map(name_of, images)) == ["a", "b", "b", "c", "d"]
 
 
-def test_ids_are_compared_in_portions(tmp_path, monkeypatch):
-    from labelbeam.labelset import deduplicate as module
-
-    monkeypatch.setattr(module, "MAX_ROWS_AT_ONCE", 3)
+def test_ids_are_compared_in_portions(out, monkeypatch):
+    monkeypatch.setattr(deduplicate_module, "MAX_ROWS_AT_ONCE", 3)
     for minute in range(3):
-        put_part(tmp_path, "abcdefgh", minute=minute)
-    assert settle_repeats(str(tmp_path)) == 16
-    assert_whole(tmp_path)
+        put_part(out, "abcdefgh", minute=minute)
+    images, removed = one_row_an_image(out)
+    assert removed == 16 and sorted(map(name_of, images)) == list("abcdefgh")
 
 
-def test_a_table_must_be_whole(tmp_path):
-    stem = put_part(tmp_path, "ab")
-    assert list_parts(str(tmp_path))[stem].keys() == {"images", "detections"} == part_tables("a").keys()
+def test_parts_of_an_older_labelbeam_get_todays_columns(out):
+    """Such as lack a column that can be null, and have a narrower type."""
+    older, newer = put_part(out, "a"), put_part(out, "b")
+    path = part_path(out, "images", older)
+    table = pq.read_table(path).drop_columns(["decode_ms"])
+    table = table.set_column(
+        table.column_names.index("num_detections"), "num_detections", table["num_detections"].cast("int8")
+    )
+    pq.write_table(table, path)
+    assert read_part(out, older, "images", ["decode_ms", "uri"]).column_names == ["decode_ms", "uri"]
+    assert [batch.num_rows for batch in iter_part(out, older, "images", ["decode_ms"])] == [1]
+    made = compact_parts(out, "j", list(parts_of(out).values()))
+    found = read_part(out, made.stem, "images")
+    assert found.schema.equals(read_part(out, newer, "images").schema) and found.num_rows == 2
+    assert found.schema.field("num_detections").type == pa.int32()
+
+
+@pytest.mark.parametrize("how", ["gone", "cut", "foreign", "a bit"])
+def test_a_damaged_file_is_named(out, how):
+    stem = put_part(out, "abc")
+    part, path = parts_of(out)[stem], part_path(out, "detections", stem)
+    with open(path, "rb") as file:
+        data = bytearray(file.read())
+    if how == "foreign":
+        pq.write_table(pa.table({"a": [1]}), path)
+    else:
+        data[40] ^= 1
+        with open(path, "wb") as file:
+            file.write(data if how == "a bit" else data[:100] if how == "cut" else b"")
+    [said] = verify_part(out, part)
+    assert said.startswith(path)
+    if how in ("gone", "cut"):
+        with pytest.raises(DamagedPartError, match=f"{stem}.parquet: damaged .*labelbeam repair {out}"):
+            read_part(out, stem, "detections")
+
+
+def test_a_part_is_whole(out):
+    stem = put_part(out, "ab")
+    part = parts_of(out)[stem]
+    assert verify_part(out, part) == []
+    assert list_parts(out)[stem].keys() == {"images", "detections"} == part_tables("a").keys()
+    assert part.rows == {"images": 2, "detections": 4} and part.num_bytes == list_parts(out)[stem]

@@ -87,7 +87,7 @@ def test_a_folder_that_is_none(folder, command, capsys):
     "command, expected_code, words",
     [
         ("status", 0, EMPTY),
-        ("repair", 0, "nothing to tidy up"),
+        ("repair", 0, "nothing to repair"),
         ("report", 2, EMPTY),
         ("show", 2, EMPTY),
         ("evaluate", 2, EMPTY),
@@ -104,7 +104,7 @@ def test_an_empty_label_set(folder, command, expected_code, words, capsys):
     "command, expected_code, words",
     [
         ("status", 0, "1 truncated"),
-        ("repair", 0, "nothing to tidy up"),
+        ("repair", 0, "nothing to repair"),
         ("report", 0, "Report of 1 images"),
         ("show", 2, "has no labels, since it failed: truncated: cut short"),
         ("compare", 2, "1 failed in both"),
@@ -121,7 +121,7 @@ def test_one_where_everything_failed(folder, command, expected_code, words, caps
     "command, expected_code, words",
     [
         ("status", 0, "detections  2"),
-        ("repair", 0, "nothing to tidy up"),
+        ("repair", 0, "nothing to repair"),
         ("report", 0, "Report of 1 images"),
         ("show", 0, "detections  2, by demo"),
         ("evaluate", 0, "1 annotated, 1 with labels"),

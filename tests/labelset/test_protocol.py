@@ -1,0 +1,130 @@
+"""What counts is never wrong, in whatever order jobs take their steps, and wherever they die: see `interleaving.py`."""
+
+import itertools
+import random
+
+import pytest
+from labelbeam.labelset import begin, clean_up, close, log, parts
+
+from tests.labelset.interleaving import IMAGES, MemoryStore, Play, Violation, job, stray
+
+ACTORS = {"first": 0, "second": 1, "stray": 2, "last": 3}
+MAX_STEPS = 75  # that a job takes, about
+
+
+def play(monkeypatch, schedule):
+    """Runs (actor, steps) one after the other, then a last job that finds what is left; returns how many steps that were.
+
+    The first job writes each image twice, as a runner does that tries again.
+    """
+    with monkeypatch.context() as patch:
+        told = []
+        first = job("j1", twice=True, on_begin=lambda *what: told.append(what))
+        actors = first, job("j2"), stray(told), job("j4")
+        stage = Play(patch, *actors)
+        try:
+            for actor, steps in schedule:
+                stage.run(ACTORS[actor], steps)
+            stage.run(ACTORS["last"])
+            stems, entry = stage.store.counting()
+            assert entry["entry"] == "close" and entry["job_id"] == "j4"
+            assert sorted(name for stem in stems for name in stage.store.images[stem]) == sorted(IMAGES)
+            return sum(stage.steps.values())
+        finally:
+            stage.close()
+
+
+def two_pauses(every, firsts=None, seconds=None):
+    """The first job pauses or dies at a step, the second one runs for a while, the first goes on, and the second ends."""
+    for first in firsts or range(1, MAX_STEPS, every):
+        for second in seconds or range(1, MAX_STEPS, every):
+            yield [("first", first), ("second", second), ("first", MAX_STEPS * 9), ("second", MAX_STEPS * 9)]
+            yield [("first", first), ("second", second), ("stray", 9), ("first", 2 * every)]
+
+
+def at_random(number, seed=0):
+    rng = random.Random(seed)
+    for _ in range(number):
+        yield [(rng.choice(("first", "second", "second", "first", "stray")), rng.randint(1, 40)) for _ in range(12)]
+
+
+def test_one_pause_or_death_anywhere(monkeypatch):
+    for steps in range(1, MAX_STEPS, 5):
+        play(monkeypatch, [("first", steps), ("second", 999), ("first", 999)])
+        play(monkeypatch, [("first", steps)])
+
+
+def test_orders_drawn_at_random(monkeypatch):
+    for schedule in at_random(30):
+        play(monkeypatch, schedule)
+
+
+@pytest.mark.heavy
+def test_two_pauses_anywhere_and_many_orders(monkeypatch):
+    orders = steps = 0
+    one_pause = ([("first", n), ("second", 999), ("first", 999)] for n in range(1, MAX_STEPS))
+    for schedule in itertools.chain(one_pause, two_pauses(every=4), at_random(1500, seed=1)):
+        steps += play(monkeypatch, schedule)
+        orders += 1
+    print({"orders": orders, "steps": steps})
+
+
+def overwrites_an_entry(patch):
+    def create(store, path, data):
+        store.write_atomically(path, data)
+        return True
+
+    patch.setattr(MemoryStore, "create_exclusive", create)
+
+
+def closes_without_a_look(patch):
+    def append(output, number, *args):
+        return log.append(output, log.last_number(output) + 1, *args)
+
+    patch.setattr(close, "append", append)
+    patch.setattr(close, "find_entry", lambda output, number: None)
+    patch.setattr(begin.OpenJob, "check_open", lambda job: None)
+
+
+def deletes_before_the_close(patch):
+    def append(output, number, entry, counting=(), *args):
+        counting = list(counting)
+        parts.delete_parts(output, parts.list_parts(output).keys() - {part.stem for part in counting})
+        return log.append(output, number, entry, counting, *args)
+
+    patch.setattr(close, "append", append)
+
+
+def cleans_up_by_name(patch):
+    patch.setattr(clean_up, "find_jobs", lambda output, job_ids: set(job_ids))
+    patch.setattr(clean_up, "job_of", lambda stem: "anybody")
+
+
+def takes_over_what_repeats(patch):
+    taken_over = begin._taken_over
+
+    def all_of_it(*args):
+        kept, adopted = taken_over(*args)
+        return kept + adopted, []
+
+    patch.setattr(begin, "_taken_over", all_of_it)
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        overwrites_an_entry,
+        closes_without_a_look,
+        deletes_before_the_close,
+        cleans_up_by_name,
+        takes_over_what_repeats,
+    ],
+)
+def test_mutations_of_the_code_are_caught(monkeypatch, mutation):
+    with pytest.raises(Violation), monkeypatch.context() as patch:
+        mutation(patch)
+        # The latter: the first has just closed and is about to clean up, the second is about to close.
+        for schedule in itertools.chain(
+            two_pauses(every=7, seconds=(10, 40)), two_pauses(every=1, firsts=range(43, 49), seconds=range(22, 29))
+        ):
+            play(patch, schedule)
