@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from ..storage.errors import UsageError
 from .counting import find_damage
-from .heartbeat import DEAD_AFTER_S, Heartbeat, watch
+from .heartbeat import Heartbeat, watch
 from .label_set_file import LabelSet, check_label_set, write_label_set
 from .log import BEGIN, CLOSE, JobLostError, LogState, append, find_entry, last_number, read_log
 from .parts import DamagedPartError, Part, count_part, damaged, job_of, list_parts, read_part, written_parts
@@ -97,7 +97,7 @@ def begin_job(
     may_repeat: bool = False,
     facts: Mapping[str, Any] | None = None,
     heartbeat: Heartbeat | None = None,
-    dead_after_s: float = DEAD_AFTER_S,
+    dead_after_s: float | None = None,
     on_wait: Callable[[dict[str, Any]], None] = lambda content: None,
     mend: bool = False,
 ) -> OpenJob:
@@ -110,7 +110,7 @@ def begin_job(
       may_repeat: whether it labels images anew that have a row.
       facts: what else the log says of it, JSON types.
       heartbeat: gives a first sign of life; None gives none.
-      dead_after_s: how long another job must have given no sign of life.
+      dead_after_s: how long another job must have given no sign of life; `DEAD_AFTER_S` if None.
       on_wait: called once with another job's last sign of life, if it has to be watched for a while.
       mend: begin although parts are damaged.
 

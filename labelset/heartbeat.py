@@ -157,7 +157,7 @@ def watch(
     output: str,
     job_id: str,
     on_wait: Callable[[dict[str, Any]], None] = lambda content: None,
-    dead_after_s: float = DEAD_AFTER_S,
+    dead_after_s: float | None = None,
     look_every_s: float = _LOOK_EVERY_S,
 ) -> dict[str, Any] | None:
     """Watches a job until it is known whether it lives.
@@ -172,7 +172,7 @@ def watch(
     if (dead := find_death(content)) is not None:
         return None if dead else content
     on_wait(content)
-    give_up_at = time.monotonic() + dead_after_s
+    give_up_at = time.monotonic() + (DEAD_AFTER_S if dead_after_s is None else dead_after_s)
     while time.monotonic() < give_up_at:
         time.sleep(look_every_s)
         now = read_heartbeat(output, job_id)

@@ -1,8 +1,8 @@
 """A job's life on the machine that started it: which phase it is in, and what signals and losses make of that.
 
-    starting ─ running ─ closing ─ closed
-                  ├─ stopping ─┘
-                  └─ lost
+starting ─ running ─ closing ─ closed
+              ├─ stopping ─┘
+              └─ lost
 """
 
 import _thread

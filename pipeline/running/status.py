@@ -87,7 +87,9 @@ def describe_status(status: dict[str, Any]) -> str:
     what = "no label set yet: no job has finished a part"
     if label_set is not None:
         settings = label_set.get("settings", {})
-        what = "labels by {} (engine {}, {})".format(*(settings.get(k, "?") for k in ("detector", "engine", "precision")))
+        what = "labels by {} (engine {}, {})".format(
+            *(settings.get(k, "?") for k in ("detector", "engine", "precision"))
+        )
     lines = [
         f"{status['output']}: {what}",
         f"  images      {sum(images.values()):,}: {images['ok']:,} ok, {images['failed']:,} failed",

@@ -13,6 +13,9 @@ import time
 import apache_beam as beam
 import pyarrow.dataset as ds
 import pytest
+from labelbeam.labelset import heartbeat
+from labelbeam.labelset.begin import begin_job
+from labelbeam.labelset.counting import counting_parts
 from labelbeam.labelset.parts import list_parts
 from labelbeam.pipeline.cli import main
 from labelbeam.transforms.write_parts import WriteParts
@@ -94,7 +97,7 @@ def test_two_jobs_at_once_on_one_folder(many_images, tmp_path, slow_detector):
     out = tmp_path / "out"
     process = start(many_images, out, slow_detector)
     try:
-        wait_until((out / "_lease.json").exists, process)
+        wait_until((out / "_log" / "00000000.json").exists, process)
         process.send_signal(signal.SIGSTOP)  # stopped, but not dead
         second = start(many_images, out, slow_detector)
         printed = "".join(second.communicate(timeout=120))
@@ -171,29 +174,82 @@ def test_status_and_repair(label, image_folder, tmp_path, capsys):
     (image_folder / "broken.jpg").write_bytes(b"no image")
     _, _, labels = label(image_folder)
     [stem] = list_parts(str(labels.folder))
-    (labels.folder / "detections" / "part-dead-0123456789ab.parquet").write_bytes(b"of a part that never came to exist")
+    dead = begin_job(str(labels.folder), "dead")  # and killed: nobody is at work on it
     (labels.folder / "_jobs" / "dead.json").write_text('{"job_id": "dead", "status": "running"}')
+    (labels.folder / "_jobs" / "x.json").write_text("{}")
+    unfinished = f"part-{dead.job_id}-0123456789ab"
+    (labels.folder / "detections" / f"{unfinished}.parquet").write_bytes(b"of a part that never was finished")
     assert main(["status", str(labels.folder)]) == 0
     printed = capsys.readouterr().out
     for expected in (
         "images      7: 6 ok, 1 failed",
         "failed      1 not_an_image",
         "broken.jpg: ",
-        "dead  killed",
-        "left behind 1 unfinished parts, 1 jobs",
+        "dead  running, as far as is known",
+        "x.json: can't be read as a job's record",
         "complete: 7 images written",
     ):
         assert expected in printed
     assert main(["status", str(labels.folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == {"ok": 6, "failed": 1}
-    assert main(["repair", str(labels.folder)]) == 0
-    assert "took away 1 parts and files" in capsys.readouterr().out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heartbeat, "DEAD_AFTER_S", 0)
+        assert main(["repair", str(labels.folder)]) == 0
+    assert "deleted 1 parts" in capsys.readouterr().out
     assert list(list_parts(str(labels.folder))) == [stem]
     main(["status", str(labels.folder)])
-    assert "left behind" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "left behind" not in printed and "dead  killed" in printed
     for command in ("status", "repair"):
         assert main([command, str(tmp_path)]) == 2
         assert "not the output folder of a label set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["gone", "cut"])
+def test_a_damaged_file_is_named_by_every_command_and_repaired(label, image_folder, capsys, how):
+    _, _, labels = label(image_folder, options=["--part-images", "3"])
+    [path, _] = labels.parts("detections")
+    path.unlink() if how == "gone" else path.write_bytes(b"")
+    code, printed, _ = label(image_folder)
+    assert code == 2 and f"{path}: damaged" in printed and "labelbeam repair" in printed
+    for command, expected in (("status", 0), ("report", 2), ("repair", 0)):
+        assert main([command, str(labels.folder)]) == expected
+        printed = "".join(capsys.readouterr())
+        assert str(path) in printed and "Traceback" not in printed, printed
+    assert len(labels.frame("images")) == 3
+    code, printed, labels = label(image_folder)
+    assert code == 0 and "Labelled 3 of 6" in printed, printed
+    assert len(labels.frame("detections")) == labels.frame("images").num_detections.sum() == 24
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_end_a_job_as_ctrl_c_does(many_images, tmp_path, slow_detector, number):
+    out = tmp_path / "out"
+    process = start(many_images, out, slow_detector)
+    wait_until(lambda: num_parts(out), process)
+    process.send_signal(number)
+    printed = "".join(process.communicate(timeout=120))
+    assert process.returncode == 130 and "finishing what is under way" in printed, printed
+    [record] = [json.loads(path.read_text()) for path in (out / "_jobs").glob("*.json")]
+    assert record["status"] == "interrupted" and record["written"] == len(rows(out, "images")) < 301
+    assert counting_parts(str(out)).keys() == list_parts(str(out)).keys()
+
+
+@pytest.mark.heavy
+def test_an_output_that_is_moved_away_ends_the_job_with_one_true_sentence(many_images, tmp_path, slow_detector):
+    out = tmp_path / "out"
+    process = start(many_images, out, slow_detector)
+    wait_until(lambda: num_parts(out), process)
+    out.rename(tmp_path / "moved")
+    printed = "".join(process.communicate(timeout=120))
+    assert process.returncode == 1 and "the job was lost" in printed and "moved or deleted while job" in printed, (
+        printed
+    )
+    assert not list(out.glob("images/*")) and "Traceback" not in printed
+    done = start(many_images, tmp_path / "moved", slow_detector)
+    printed = "".join(done.communicate(timeout=200))
+    assert done.returncode == 0 and len(rows(tmp_path / "moved", "images")) == 301, printed
 
 
 def test_a_disk_that_fills_up_fails_the_job_and_the_rerun_completes(label, image_folder, monkeypatch):
@@ -211,7 +267,7 @@ def test_a_disk_that_fills_up_fails_the_job_and_the_rerun_completes(label, image
     monkeypatch.undo()
     code, printed, labels = label(image_folder)
     assert code == 0 and len(labels.frame("images")) == 6
-    assert [r["status"] for r in labels.records()] == ["settled", "complete"]
+    assert [r["status"] for r in labels.records()] == ["failed", "complete"]
 
 
 @pytest.fixture
@@ -258,10 +314,14 @@ def test_twenty_kills_change_nothing(tmp_path_factory, tmp_path, counting_detect
     assert process.returncode == 0, printed
     undisturbed_calls = calls()
     rng, survived = random.Random(1), 0
+
+    def begun():
+        return len(list((tmp_path / "out" / "_log").glob("0*.json")))
+
     for kill in range(kills):
         process = start(folder, tmp_path / "out", detector, images_in_part=part_size)
-        before = calls()
-        wait_until((tmp_path / "out" / "_lease.json").exists if kill % 5 == 4 else lambda: calls() > before, process)
+        before, jobs = calls(), kill
+        wait_until((lambda: begun() > jobs) if kill % 5 == 4 else (lambda: calls() > before), process)
         time.sleep(rng.uniform(0, labelling_s / 15))
         survived += process.poll() is not None
         process.kill()
