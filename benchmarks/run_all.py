@@ -35,7 +35,7 @@ class Script:
     """A benchmark.
 
     Attributes:
-      name: of the module in `benchmarks/`.
+      name: of the module below `benchmarks`, as `jobs.estimate`.
       arguments: besides `--quick` and `--json`; `{saved_models}` and `{img2dataset}` stand for what `run_all`
         was given.
       needs: what it can't do without, a key of `MISSING`; None if nothing.
@@ -61,34 +61,36 @@ MISSING = {
 }
 
 SCRIPTS = (
-    Script("pipeline_overhead"),
-    Script("pipeline_vs_bare_loop"),
+    Script("jobs.pipeline_overhead"),
+    Script("jobs.pipeline_vs_bare_loop"),
     Script(
-        "pipeline_vs_bare_loop",
+        "jobs.pipeline_vs_bare_loop",
         ("{saved_models}/centernet", "--detector", CENTERNET),
         needs="saved_models",
         variant="centernet",
     ),
-    Script("busy_device"),
-    Script("beams_own_way"),
-    Script("beams_own_way", ("--free",), variant="free"),
-    Script("multi_process", ("{saved_models}/centernet",), needs="saved_models"),
-    Script("fetching", wants=("img2dataset", ("--img2dataset-python", "{img2dataset}"))),
-    Script("s3_reads"),
-    Script("http_faults"),
-    Script("reading_at_scale"),
-    Script("listing_at_scale"),
-    Script("decoding"),
-    Script("masks"),
-    Script("tables"),
-    Script("many_small_images"),
-    Script("memory_against_images"),
-    Script("estimate"),
-    Script("keras_costs"),
-    Script("saved_model_on_cpus", ("{saved_models}/centernet",), needs="saved_models"),
-    Script("keras_vs_saved_model", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models"),
-    Script("keras_precision", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models"),
-    Script("keras_on_accelerator", (CENTERNET,), needs="accelerator"),
+    Script("jobs.busy_device"),
+    Script("jobs.beams_own_way"),
+    Script("jobs.beams_own_way", ("--free",), variant="free"),
+    Script("jobs.multi_process", ("{saved_models}/centernet",), needs="saved_models"),
+    Script("reading.fetching", wants=("img2dataset", ("--img2dataset-python", "{img2dataset}"))),
+    Script("reading.s3_reads"),
+    Script("reading.http_faults"),
+    Script("labels.reading_at_scale"),
+    Script("jobs.listing_at_scale"),
+    Script("reading.decoding"),
+    Script("labels.masks"),
+    Script("labels.tables"),
+    Script("jobs.many_small_images"),
+    Script("jobs.memory_against_images"),
+    Script("jobs.estimate"),
+    Script("detectors.keras_costs"),
+    Script("detectors.saved_model_on_cpus", ("{saved_models}/centernet",), needs="saved_models"),
+    Script(
+        "detectors.keras_vs_saved_model", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models"
+    ),
+    Script("detectors.keras_precision", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models"),
+    Script("detectors.keras_on_accelerator", (CENTERNET,), needs="accelerator"),
 )
 
 

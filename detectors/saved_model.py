@@ -16,7 +16,7 @@ from .protocol import Detections, DetectOptions, InvalidDetections
 from .signature import MASKS_OUTPUT, RANKS, REQUIRED_OUTPUTS, SIGNATURE, check_outputs, read_signature
 
 # While one call is in its serial parts, another one computes. More gain nothing, and each keeps an image's activations
-# (`benchmarks/saved_model_on_cpus.py`).
+# (`benchmarks/detectors/saved_model_on_cpus.py`).
 CONCURRENT_CALLS = 2
 
 _PROBE_SIDE = 64  # of the images with which a model is asked for the batch axis of its outputs

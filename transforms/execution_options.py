@@ -100,5 +100,5 @@ class ExecutionOptions(ReadOptions):
     @property
     def handed_on_at_once(self) -> int:
         """Images that the consumer waits for together. One by one, it and the threads that decode would wait for each
-        other all the time (`benchmarks/pipeline_overhead.py`)."""
+        other all the time (`benchmarks/jobs/pipeline_overhead.py`)."""
         return max(1, self.prefetch_images // _HAND_OVERS)

@@ -24,21 +24,23 @@ def run(tmp_path, monkeypatch):
 
 def test_scripts_that_fail_or_lack_something_are_named(run, tmp_path):
     code, found, page = run(
-        Script("no_such_script"), Script("figures"), Script("saved_model_on_cpus", needs="saved_models")
+        Script("no_such_script"), Script("figures"), Script("detectors.saved_model_on_cpus", needs="saved_models")
     )
     assert code == 1 and [script["figures"] for script in found["scripts"]] == [[], [], []]
     assert "`no_such_script`: exit code 1" in page and "`figures`: gave no figures" in page
-    assert page.index("Left out") < page.index("`saved_model_on_cpus`: needs SavedModels") < page.index("Failed")
+    assert (
+        page.index("Left out") < page.index("`detectors.saved_model_on_cpus`: needs SavedModels") < page.index("Failed")
+    )
     assert "No module named" in (tmp_path / "no_such_script.log").read_text()
 
 
 def test_what_is_left_out_is_no_failure(run):
-    assert run(Script("keras_on_accelerator", needs="accelerator"))[0] == 0
+    assert run(Script("detectors.keras_on_accelerator", needs="accelerator"))[0] == 0
 
 
 @pytest.mark.heavy
 def test_figures_of_the_others_are_kept(run, tmp_path):
-    code, found, page = run(Script("keras_costs"), Script("no_such_script"))
+    code, found, page = run(Script("detectors.keras_costs"), Script("no_such_script"))
     assert code == 1 and len(found["scripts"][0]["figures"]) == 3 and "CenterNet" in page and "GMAC" in page
     assert (tmp_path / "figures.png").stat().st_size > 10_000 and "CenterNet" in (tmp_path / "figures.svg").read_text()
 

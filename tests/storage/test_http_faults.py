@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.http_faults import IMAGES, measure, wrong_ends
+from benchmarks.reading.http_faults import IMAGES, measure, wrong_ends
 
 
 @pytest.mark.heavy

@@ -68,7 +68,7 @@ class Prefetch(Generic[T, R]):
 
     There may be far more threads than processors, for reads that wait. Where they don't wait, no more threads are awake than keep
     the producers busy: others would only take processors, locks and caches from them and from the consumer
-    (`benchmarks/pipeline_overhead.py`).
+    (`benchmarks/jobs/pipeline_overhead.py`).
 
     Args:
       work: makes a result of an item. What it raises is raised to the consumer of results.

@@ -2,7 +2,7 @@ import numpy as np
 from labelbeam.detectors.keras import boxes as keras
 from labelbeam.detectors.keras.anchors import grid_anchors
 
-from tests.detectors.keras.formulas import iou_of_two
+from tests.detectors.keras.support.formulas import iou_of_two
 
 
 def random_boxes(rng, *shape):

@@ -18,7 +18,7 @@ def test_centernet(centernet):
 def test_mask_rcnn():
     from labelbeam.detectors.keras.networks import build_network
 
-    from tests.detectors.keras.filled_networks import MASK_RCNN
+    from tests.detectors.keras.support.filled_networks import MASK_RCNN
 
     network = build_network(MASK_RCNN)
     parts = costs.mask_rcnn_parts(network, num_masks=10)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from labelbeam.detectors.keras import crop_and_resize as module
 
-from tests.detectors.keras import formulas
+from tests.detectors.keras.support import formulas
 
 ZERO_LAST_ROW = (0.011, 0.025, 0.039, 0.053, 0.066, 0.08)  # ymin of boxes to 1 whose last sample falls outside
 

@@ -7,10 +7,10 @@ from labelbeam.detectors.keras.mask_rcnn.preprocess import preprocess as mask_rc
 from labelbeam.detectors.signature import read_signature
 from labelbeam.storage.errors import UsageError
 
-from tests.detectors.keras.comparison import assert_same_detections, rows
-from tests.detectors.keras.filled_networks import CENTERNET
-from tests.detectors.keras.golden_weights import golden_tensors
-from tests.detectors.keras.photos import photo
+from tests.detectors.keras.support.comparison import assert_same_detections, rows
+from tests.detectors.keras.support.filled_networks import CENTERNET
+from tests.detectors.keras.support.golden_weights import golden_tensors
+from tests.detectors.keras.support.photos import photo
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports SavedModels")
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from labelbeam.detectors.keras.compiled import compiled
 
-from tests.detectors.keras.comparison import assert_same_detections, greatest_difference, rows
-from tests.detectors.keras.golden_weights import golden_tensors
-from tests.detectors.keras.make_golden import PHOTOS, SAMPLES, sample
-from tests.detectors.keras.photos import photo
+from tests.detectors.keras.support.comparison import assert_same_detections, greatest_difference, rows
+from tests.detectors.keras.support.golden_weights import golden_tensors
+from tests.detectors.keras.support.make_golden import PHOTOS, SAMPLES, sample
+from tests.detectors.keras.support.photos import photo
 
 CENTERNET_TOLERANCES = {
     "conv1_conv": 2e-5,

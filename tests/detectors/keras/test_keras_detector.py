@@ -6,11 +6,11 @@ from labelbeam.detectors.keras.detector import KerasDetector, image_share, padde
 from labelbeam.detectors.protocol import DetectOptions, Detector
 from labelbeam.storage.errors import UsageError
 
-from tests.detectors.keras.comparison import assert_same_detections, rows
-from tests.detectors.keras.filled_networks import CENTERNET
-from tests.detectors.keras.golden_weights import golden_tensors
-from tests.detectors.keras.make_golden import PHOTOS
-from tests.detectors.keras.photos import photo
+from tests.detectors.keras.support.comparison import assert_same_detections, rows
+from tests.detectors.keras.support.filled_networks import CENTERNET
+from tests.detectors.keras.support.golden_weights import golden_tensors
+from tests.detectors.keras.support.make_golden import PHOTOS
+from tests.detectors.keras.support.photos import photo
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +155,8 @@ def centres(found):
 def test_mask_rcnn_makes_masks_of_the_kept_detections_only(mask_rcnn, tmp_path, precision):
     from labelbeam.detectors.keras import weights
 
-    from tests.detectors.keras.checkpoints import mask_rcnn_zoo_keys, write_checkpoint
-    from tests.detectors.keras.filled_networks import MASK_RCNN
+    from tests.detectors.keras.support.checkpoints import mask_rcnn_zoo_keys, write_checkpoint
+    from tests.detectors.keras.support.filled_networks import MASK_RCNN
 
     write_checkpoint(tmp_path / "ckpt-0", mask_rcnn.variables, mask_rcnn_zoo_keys())
     file = str(tmp_path / "mask_rcnn.weights.h5")

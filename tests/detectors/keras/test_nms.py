@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from labelbeam.detectors.keras.nms import greedy_nms
 
-from tests.detectors.keras import formulas
+from tests.detectors.keras.support import formulas
 
 
 def scene(rng, n):

@@ -14,11 +14,11 @@ from labelbeam.detectors.keras.compiled import compiled
 from labelbeam.detectors.keras.mask_rcnn import box_classifier, network, region_proposal
 from labelbeam.detectors.keras.nms import greedy_nms
 
-from tests.detectors.keras.comparison import assert_same_detections, greatest_difference, rows
-from tests.detectors.keras.filled_networks import CENTERNET, MASK_RCNN, standin_network
-from tests.detectors.keras.formulas import crop_positions
-from tests.detectors.keras.photos import CENTERNET_PHOTOS, MASK_RCNN_PHOTOS, photo
-from tests.detectors.keras.reference import CENTERNET_TENSORS, MASK_RCNN_LARGE_TENSORS, MASK_RCNN_TENSORS, fetch
+from tests.detectors.keras.support.comparison import assert_same_detections, greatest_difference, rows
+from tests.detectors.keras.support.filled_networks import CENTERNET, MASK_RCNN, standin_network
+from tests.detectors.keras.support.formulas import crop_positions
+from tests.detectors.keras.support.photos import CENTERNET_PHOTOS, MASK_RCNN_PHOTOS, photo
+from tests.detectors.keras.support.reference import CENTERNET_TENSORS, MASK_RCNN_LARGE_TENSORS, MASK_RCNN_TENSORS, fetch
 
 pytestmark = pytest.mark.heavy
 

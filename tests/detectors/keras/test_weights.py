@@ -7,8 +7,8 @@ import pytest
 from labelbeam.detectors.keras import networks, published, weights
 from labelbeam.storage.errors import UsageError, WeightsError
 
-from tests.detectors.keras.checkpoints import centernet_zoo_keys, mask_rcnn_zoo_keys, write_checkpoint
-from tests.detectors.keras.filled_networks import CENTERNET, MASK_RCNN
+from tests.detectors.keras.support.checkpoints import centernet_zoo_keys, mask_rcnn_zoo_keys, write_checkpoint
+from tests.detectors.keras.support.filled_networks import CENTERNET, MASK_RCNN
 from tests.standins import standin
 
 

@@ -1,5 +1,5 @@
 """`labelbeam estimate`, through the command line: what it counts, what it says, what it refuses. Whether its
-forecasts come true is for `benchmarks/estimate.py`."""
+forecasts come true is for `benchmarks/jobs/estimate.py`."""
 
 import json
 

@@ -9,7 +9,7 @@ import pytest
 from labelbeam.pipeline.cli import main
 from PIL import Image
 
-from tests.detectors.keras.comparison import assert_same_detections, rows
+from tests.detectors.keras.support.comparison import assert_same_detections, rows
 from tests.standins import photos, standin
 
 CENTERNET, MASK_RCNN = "centernet_resnet50v2_512x512", "mask_rcnn_inception_resnet_v2_1024x1024"
@@ -33,7 +33,7 @@ def table_rows(detections, uri):
 
 
 def test_a_checkpoint_labels_as_the_published_graph_does(label, cache, centernet, centernet_checkpoint):
-    from tests.detectors.keras.golden_weights import golden_tensors
+    from tests.detectors.keras.support.golden_weights import golden_tensors
 
     image_folder = photos(*PHOTOS)
     options = ("--engine", "keras", "--weights", centernet_checkpoint, "--min-score", "0.4", "--keep", "num_detections")

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.memory_against_images import measure
+from benchmarks.jobs.memory_against_images import measure
 
 
 @pytest.mark.heavy

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def hashed_uniform(seed: int, key: str, shape: tuple[int, ...], scale: float) -> np.ndarray:

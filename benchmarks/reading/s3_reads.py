@@ -1,4 +1,4 @@
-"""What does reading images from S3 cost, against Beam's own filesystem?  python -m benchmarks.s3_reads
+"""What does reading images from S3 cost, against Beam's own filesystem?  python -m benchmarks.reading.s3_reads
 
 Reads the same objects of 100 KB through our client and through `FileSystems.open`, each in a process of its own, from
 a moto server on this machine, with as many threads as a job has; prints images/s, peak memory and both ratios. Peer:

@@ -1,6 +1,6 @@
 """What do faulty servers cost a job? 10,000 images over HTTP with 5 % faults in all, against the same without faults.
 
-    python -m benchmarks.http_faults
+    python -m benchmarks.reading.http_faults
 
 Runs FetchImages in a pipeline without a detector, with its own defaults but for the deadline, against a real server
 in another process; checks that each image ends as it must, and exits with 1 if one doesn't. Peer: the job without

@@ -1,4 +1,4 @@
-"""What does the pipeline cost an image, on top of decoding it?  python -m benchmarks.pipeline_overhead
+"""What does the pipeline cost an image, on top of decoding it?  python -m benchmarks.jobs.pipeline_overhead
 
 Labels 640×480 JPEGs end to end, as `labelbeam label` does, with a detector that costs nothing, on the FnApiRunner.
 Peer: reading and decoding the same files, by the same decoder in as many threads, and nothing else. Each size runs in
@@ -19,9 +19,9 @@ from labelbeam.transforms.decode.decoding import decode
 from labelbeam.transforms.fetch.options import DecodeOptions
 from labelbeam.transforms.workers.malloc import keep_large_blocks
 
-from .figures import Figure, arguments, in_own_process, publish
-from .free_detector import run_free_job
-from .photos import write_jpegs
+from ..figures import Figure, arguments, in_own_process, publish
+from ..free_detector import run_free_job
+from ..photos import write_jpegs
 
 SIZES = (1000, 2000, 4000)
 IMAGE_WH = (640, 480)

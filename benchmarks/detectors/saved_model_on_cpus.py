@@ -1,7 +1,7 @@
 """How should engine saved_model keep a CPU's cores busy: with several calls of the published graph at once, or one
 with all threads?
 
-    python -m benchmarks.saved_model_on_cpus SAVED_MODEL [--images 24] [--rounds 3] [--quick] [--json FILE]
+    python -m benchmarks.detectors.saved_model_on_cpus SAVED_MODEL [--images 24] [--rounds 3] [--quick] [--json FILE]
 
 Every way runs in processes of its own, since TensorFlow's threads are set once a process; rounds alternate between
 the ways, and the median counts. `intra` are threads that share one operation, `inter` those that run operations side
@@ -20,9 +20,9 @@ import numpy as np
 from labelbeam.detectors.device_share import processors
 from labelbeam.detectors.protocol import Detections, DetectOptions
 
-from .figures import Figure, arguments, in_own_process, publish
+from ..figures import Figure, arguments, in_own_process, publish
+from ..photos import crops
 from .keras_precision import LOOSER, MIN_SCORE, score_differences
-from .photos import crops
 
 
 class Way(NamedTuple):

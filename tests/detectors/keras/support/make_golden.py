@@ -1,6 +1,6 @@
 """Makes the golden files anew from the published graphs with stand-in weights; only where the stand-ins are unpacked.
 
-    LABELBEAM_STANDINS=FOLDER python -m tests.detectors.keras.make_golden PACKED_STANDINS
+    LABELBEAM_STANDINS=FOLDER python -m tests.detectors.keras.support.make_golden PACKED_STANDINS
 
 PACKED_STANDINS is the folder with the recipes (NAME/kernels.json) that the stand-ins were unpacked from.
 """
@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from labelbeam.detectors.keras import networks, published, weights
 
-from tests.detectors.keras.filled_networks import FILES, standin_variables
-from tests.detectors.keras.golden_weights import GOLDEN, golden_variables
-from tests.detectors.keras.photos import photo
-from tests.detectors.keras.reference import CENTERNET_TENSORS, MASK_RCNN_TENSORS, fetch
+from tests.detectors.keras.support.filled_networks import FILES, standin_variables
+from tests.detectors.keras.support.golden_weights import GOLDEN, golden_variables
+from tests.detectors.keras.support.photos import photo
+from tests.detectors.keras.support.reference import CENTERNET_TENSORS, MASK_RCNN_TENSORS, fetch
 from tests.standins import standin
 
 PHOTOS = {"centernet": ("coffee", "portrait", "panorama"), "mask_rcnn": ("coffee",)}

@@ -1,4 +1,4 @@
-"""How fast are small images fetched over HTTP?  python -m benchmarks.fetching [--img2dataset-python PYTHON]
+"""How fast are small images fetched over HTTP?  python -m benchmarks.reading.fetching [--img2dataset-python PYTHON]
 
 5,000 JPEGs of about 10 KB from a server on this machine that answers each request after 20 ms; one process, 64
 threads, and `--max-per-host 64`, as one sets it for a host of one's own (the default of 16 is for other people's).
@@ -36,8 +36,8 @@ from labelbeam.transforms.execution_options import ExecutionOptions
 from labelbeam.transforms.fetch.prefetch import Prefetch
 from labelbeam.transforms.fetch.read_bytes import read_bytes
 
-from .figures import Figure, arguments, in_own_process, publish
-from .free_detector import run_free_job
+from ..figures import Figure, arguments, in_own_process, publish
+from ..free_detector import run_free_job
 from .image_server import image_server
 
 IMAGES = 5_000

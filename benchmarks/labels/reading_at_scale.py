@@ -1,4 +1,4 @@
-"""What does looking at a million labelled images cost?  python -m benchmarks.reading_at_scale
+"""What does looking at a million labelled images cost?  python -m benchmarks.labels.reading_at_scale
 
 Generates a label set of 1,000,000 images with 7 detections each, in merged parts of 64 MiB, and a second one of the
 same images with other scores; then runs each command that reads output folders in a process of its own: seconds and

@@ -1,4 +1,4 @@
-"""What does finding out what is still to be labelled cost?  python -m benchmarks.listing_at_scale
+"""What does finding out what is still to be labelled cost?  python -m benchmarks.jobs.listing_at_scale
 
 Lists 1,000,000 URIs, from a `.txt` and from a `.parquet` list, and leaves out 900,000 that finished parts hold, as
 the first steps of a job do, on the FnApiRunner; prints seconds and peak memory, and how much memory a URI more takes
@@ -23,7 +23,7 @@ from labelbeam.transforms.skip_labelled import SkipLabelled
 from labelbeam.transforms.sources.inputs import ListOptions
 from labelbeam.transforms.sources.uri_lists import read_entries
 
-from .figures import Figure, arguments, in_own_process, peak_mib, publish
+from ..figures import Figure, arguments, in_own_process, peak_mib, publish
 
 IMAGES_A_PART = 50_000
 OF_TEN_LABELLED = 9

@@ -1,4 +1,4 @@
-"""What does decoding JPEGs cost?  python -m benchmarks.decoding
+"""What does decoding JPEGs cost?  python -m benchmarks.reading.decoding
 
 Photos at 0.3, 2 and 12 megapixels (enlarged, with grain, so that they take as many bytes as a camera's), quality 90,
 one thread, each side in a process of its own.
@@ -24,8 +24,8 @@ from labelbeam.transforms.fetch.options import DecodeOptions, ModelInput
 from labelbeam.transforms.workers.malloc import keep_large_blocks
 from PIL import Image
 
-from .figures import Figure, arguments, in_own_process, publish
-from .photos import photos
+from ..figures import Figure, arguments, in_own_process, publish
+from ..photos import photos
 
 SIZES_HW = {"0.3 MP": (480, 640), "2 MP": (1200, 1600), "12 MP": (3000, 4000)}
 DETECTORS = {

@@ -1,4 +1,4 @@
-"""What does labelbeam itself cost an image, and does that grow?  python -m benchmarks.many_small_images
+"""What does labelbeam itself cost an image, and does that grow?  python -m benchmarks.jobs.many_small_images
 
 Labels 100,000 small JPEGs end to end, as `labelbeam label` does, with a detector that costs nothing, on the
 FnApiRunner; prints images/s and peak memory in each tenth of the way. Peer: a bare loop that reads and decodes the

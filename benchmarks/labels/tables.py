@@ -1,4 +1,4 @@
-"""What does writing labels cost, and how large are they?  python -m benchmarks.tables
+"""What does writing labels cost, and how large are they?  python -m benchmarks.labels.tables
 
 Writes the rows of some thousand images with 20 detections each, with and without masks (COCO's encodings in every
 format), each side in a process of its own: labelbeam's parts of 500 images (Arrow tables, Parquet files with zstd,
@@ -26,7 +26,7 @@ from labelbeam.transforms.elements import ImageFacts, ImageReference, LabelledIm
 from labelbeam.transforms.execution_options import ExecutionOptions
 from labelbeam.transforms.to_rows import RowOptions, image_rows, rows_as_dicts
 
-from .figures import Figure, arguments, in_own_process, publish
+from ..figures import Figure, arguments, in_own_process, publish
 from .masks import detections
 
 SIZE_HW = (480, 640)

@@ -1,6 +1,6 @@
 """How much do batches and bfloat16 win on an accelerator? Engine keras's network under JAX or PyTorch, jitted.
 
-    KERAS_BACKEND=jax python -m benchmarks.keras_on_accelerator mask_rcnn_inception_resnet_v2_1024x1024 \\
+    KERAS_BACKEND=jax python -m benchmarks.detectors.keras_on_accelerator mask_rcnn_inception_resnet_v2_1024x1024 \\
         [--weights FILE.weights.h5] [--batch 1 2 4 8 16 32] [--precision float32 bfloat16] [--seconds 5]
 
 Prints images/s of each batch size and precision, the ratio to batch 1 in float32 (as the published graph is bound to
@@ -15,8 +15,8 @@ import numpy as np
 from labelbeam.detectors.keras.compiled import compiled
 from labelbeam.detectors.keras.networks import NETWORKS, build_network
 
-from .figures import Figure, arguments, publish
-from .photos import photos
+from ..figures import Figure, arguments, publish
+from ..photos import photos
 
 KEPT = 10  # masks an image
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 from labelbeam.detectors.keras import networks, published, weights
 
-from tests.detectors.keras.golden_weights import GOLDEN, golden_variables
+from tests.detectors.keras.support.golden_weights import GOLDEN, golden_variables
 from tests.standins import standin
 
 CENTERNET, MASK_RCNN = "centernet_resnet50v2_512x512", "mask_rcnn_inception_resnet_v2_1024x1024"

@@ -1,7 +1,7 @@
-"""The other side of `benchmarks.fetching`: img2dataset downloads a list of URLs into Parquet, in an environment of
-its own.
+"""The other side of `benchmarks.reading.fetching`: img2dataset downloads a list of URLs into Parquet, in an environment
+of its own.
 
-    PYTHON_WITH_IMG2DATASET benchmarks/img2dataset_side.py URLS.txt OUTPUT_FOLDER THREADS
+    PYTHON_WITH_IMG2DATASET benchmarks/reading/img2dataset_side.py URLS.txt OUTPUT_FOLDER THREADS
 
 Ends by printing a line of JSON: images downloaded, seconds that its worker says it took for them (without the start
 of the program and of its worker process), and peak memory of the larger of the two processes in MiB.

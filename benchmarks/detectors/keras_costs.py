@@ -1,6 +1,6 @@
 """What do the Keras networks cost, part by part, before and after the rearrangements that save work?
 
-    python -m benchmarks.keras_costs          # a minute; no weights needed
+    python -m benchmarks.detectors.keras_costs          # a minute; no weights needed
 
 Prints a Markdown table of parameters and GMAC an image, counted from the layers' shapes. Peer: the published graphs.
 """
@@ -8,7 +8,7 @@ Prints a Markdown table of parameters and GMAC an image, counted from the layers
 from labelbeam.detectors.keras.costs import centernet_parts, mask_rcnn_parts, parameters
 from labelbeam.detectors.keras.networks import build_network
 
-from .figures import Figure, arguments, publish
+from ..figures import Figure, arguments, publish
 
 
 def print_table(title, network, parts) -> Figure:

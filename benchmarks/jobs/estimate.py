@@ -1,4 +1,4 @@
-"""Is `labelbeam estimate` right?  python -m benchmarks.estimate [--saved-models FOLDER]
+"""Is `labelbeam estimate` right?  python -m benchmarks.jobs.estimate [--saved-models FOLDER]
 
 Estimates a job, then runs it, through the command line, in processes of their own, over crops of photos: 2,000 with
 the demo detector and, where there are SavedModels of the published detectors, 100 with CenterNet. Prints what was
@@ -16,8 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from .figures import Figure, arguments, publish
-from .photos import write_crops
+from ..figures import Figure, arguments, publish
+from ..photos import write_crops
 
 CENTERNET = "centernet_resnet50v2_512x512"
 

@@ -1,4 +1,4 @@
-"""Does a device wait for labelbeam?  python -m benchmarks.busy_device
+"""Does a device wait for labelbeam?  python -m benchmarks.jobs.busy_device
 
 A stand-in for a GPU: each image keeps it busy for 20 ms, which cost no processor, and gives 20 masks. Photos of 1.2
 megapixels are read, decoded, labelled, their masks encoded, and rows and masks written. Peers: the device's time
@@ -31,9 +31,9 @@ from labelbeam.transforms.fetch.options import DecodeOptions
 from labelbeam.transforms.fetch_images import ImageFetcher
 from labelbeam.transforms.to_rows import RowOptions, image_rows, rows_as_dicts
 
-from .figures import Figure, arguments, in_own_process, publish
-from .free_detector import free_label_config
-from .photos import write_jpegs
+from ..figures import Figure, arguments, in_own_process, publish
+from ..free_detector import free_label_config
+from ..photos import write_jpegs
 
 OPTIONS = ["--runner=FnApiRunner"]
 IMAGE_WH = (1280, 960)

@@ -1,6 +1,6 @@
 """What do two processes cost, or gain, against one process with the same processors?
 
-    python -m benchmarks.multi_process SAVED_MODEL_FOLDER [--detector centernet_resnet50v2_512x512] [--few 32]
+    python -m benchmarks.jobs.multi_process SAVED_MODEL_FOLDER [--detector centernet_resnet50v2_512x512] [--few 32]
     [--many 160]
 
 Labels photos with `--runner-config multi_process --direct_num_workers 2` and with the in-process runner, by the
@@ -19,8 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from .figures import Figure, arguments, publish
-from .photos import write_crops
+from ..figures import Figure, arguments, publish
+from ..photos import write_crops
 
 SIDES = {"two processes": ("--runner-config", "multi_process", "--direct_num_workers", "2"), "one process": ()}
 

@@ -1,4 +1,4 @@
-"""What does `--decode fast` change in the labels?  python -m benchmarks.fast_decoding_labels [--images 120]
+"""What does `--decode fast` change in the labels?  python -m benchmarks.reading.fast_decoding_labels [--images 120]
 
 Draws scenes of 2 to 12 megapixels with the demo detector's own script, some of them stored turned, labels them twice
 with the demo detector, and has `labelbeam compare` match their detections. Peer: exact decoding of the same files.

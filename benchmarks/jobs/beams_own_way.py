@@ -1,6 +1,6 @@
 """What does labelbeam win over the ways that Beam and the OD API show?
 
-    python -m benchmarks.beams_own_way [SAVED_MODEL]
+    python -m benchmarks.jobs.beams_own_way [SAVED_MODEL]
 
 The same photos, the same SavedModel, the same runner (FnApiRunner), each way in a process of its own:
 
@@ -37,9 +37,9 @@ from labelbeam.pipeline.prepare_job import prepare_job
 from labelbeam.pipeline.settings import JobSpec, LabelConfig
 from PIL import Image
 
-from .figures import Figure, arguments, in_own_process, publish
-from .free_detector import FreeDetector, free_label_config
-from .photos import write_crops
+from ..figures import Figure, arguments, in_own_process, publish
+from ..free_detector import FreeDetector, free_label_config
+from ..photos import write_crops
 
 OPTIONS = ["--runner=FnApiRunner"]
 MIN_SCORE = 0.3

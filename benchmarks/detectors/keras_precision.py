@@ -1,6 +1,7 @@
 """What does bfloat16 change in the labels? Engine keras against itself, in float32 and in bfloat16, on the same images.
 
-    python -m benchmarks.keras_precision SAVED_MODEL_FOLDER --detector centernet_resnet50v2_512x512 [--images 100]
+    python -m benchmarks.detectors.keras_precision SAVED_MODEL_FOLDER --detector centernet_resnet50v2_512x512 \
+        [--images 100]
 
 For two label sets that exist already, `labelbeam compare A B` does the same and more.
 
@@ -15,8 +16,8 @@ from labelbeam.detectors.keras.weights import find_weights_file
 from labelbeam.detectors.protocol import Detections, DetectOptions
 from labelbeam.results.matching import box_iou, match_greedily, pairs_of_equal_keys
 
-from .figures import Figure, arguments, publish
-from .photos import crops
+from ..figures import Figure, arguments, publish
+from ..photos import crops
 
 MIN_SCORE, MIN_IOU = 0.3, 0.9
 LOOSER = 0.15  # of the threshold, for what they are matched with

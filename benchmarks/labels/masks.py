@@ -1,4 +1,6 @@
-"""What do masks cost, from the detector's grid to a run-length encoding of the image?  python -m benchmarks.masks
+"""What do masks cost, from the detector's grid to a run-length encoding of the image?
+
+    python -m benchmarks.labels.masks
 
 Pastes and encodes 10 and 100 masks of 33 × 33 in images of 0.3, 2 and 12 megapixels: boxes of all sizes as photos
 have them, and the worst case, boxes that cover the whole image. Each side in a process of its own, warm; the runs
@@ -15,7 +17,7 @@ import numpy as np
 from labelbeam.labelset.masks import MIN_EXTENT, encode_box_masks
 from labelbeam.transforms.workers.malloc import keep_large_blocks
 
-from .figures import Figure, arguments, in_own_process, peak_mib, publish
+from ..figures import Figure, arguments, in_own_process, peak_mib, publish
 
 SIZES_HW = {"0.3 MP": (480, 640), "2 MP": (1200, 1600), "12 MP": (3000, 4000)}
 GOALS = {"0.3 MP": 5, "12 MP": 10}

@@ -1,6 +1,6 @@
 """How close does the whole pipeline come to its detector alone?
 
-    python -m benchmarks.pipeline_vs_bare_loop [SAVED_MODEL] [--detector demo] [--images 200] [--concurrent-calls 2]
+    python -m benchmarks.jobs.pipeline_vs_bare_loop [SAVED_MODEL] [--detector demo] [--images 200] …
 
 Both sides label the same photos with the same SavedModel, each in a process of its own. Peers: a bare loop
 (`tf.saved_model.load`, then read, decode and call, one image after the other), of which once the model's calls alone
@@ -30,8 +30,8 @@ from labelbeam.pipeline.prepare_job import prepare_job
 from labelbeam.pipeline.settings import JobSpec, LabelConfig
 from PIL import Image
 
-from .figures import Figure, arguments, in_own_process, publish
-from .photos import write_crops
+from ..figures import Figure, arguments, in_own_process, publish
+from ..photos import write_crops
 
 CONCURRENT_CALLS = 2
 GOALS = {"centernet_resnet50v2_512x512": 1 / 1.05, "mask_rcnn_inception_resnet_v2_1024x1024": 1 / 1.02}

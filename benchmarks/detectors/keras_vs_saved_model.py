@@ -1,6 +1,6 @@
 """How much faster is engine keras than engine saved_model, with the same weights, images and machine?
 
-    python -m benchmarks.keras_vs_saved_model SAVED_MODEL_FOLDER --detector centernet_resnet50v2_512x512 \\
+    python -m benchmarks.detectors.keras_vs_saved_model SAVED_MODEL_FOLDER --detector centernet_resnet50v2_512x512 \\
         [--precision float32 bfloat16] [--batch 1 4] [--kept 10 100] [--rounds 3] [--images 4]
 
 Each engine runs in a process of its own (so that peak memory is its own), one after the other, round by round; a row
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from labelbeam.detectors.protocol import DetectOptions
 
-from .figures import Figure, arguments, peak_mib, processor_name, publish
-from .photos import photos
+from ..figures import Figure, arguments, peak_mib, processor_name, publish
+from ..photos import photos
 
 
 def serve(engine, precision, batch, kept, args, weights_file, connection):

@@ -1,4 +1,4 @@
-"""Does memory grow with the number of images?  python -m benchmarks.memory_against_images
+"""Does memory grow with the number of images?  python -m benchmarks.jobs.memory_against_images
 
 Labels 200 and then 2,000 generated JPEGs of 12 megapixels with the demo detector, each in a process of its own, and
 prints the peak memory of both and their ratio, with the time beside it. Peer: the smaller job of the same run.
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from .figures import Figure, arguments, publish
+from ..figures import Figure, arguments, publish
 
 SIZE_HW = (3000, 4000)
 DISTINCT = 10  # images really drawn; the rest are links to them under names of their own

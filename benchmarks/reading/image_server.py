@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from PIL import Image
 
-from .photos import crops
+from ..photos import crops
 
 DISTINCT = 50
 
