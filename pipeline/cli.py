@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from ..storage.errors import StorageError, UsageError
 from ..storage.redaction import redact
+from ..storage.store_options import configure
 from .arguments.common import Parser
 from .arguments.job_file import save_job, with_job_file
 from .commands import (
@@ -131,15 +132,25 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     args.beam_arguments = rest
     if rest and not hasattr(args, "beam_options"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest and args.beam_options == "stores":
+    if getattr(args, "beam_options", None) == "stores":
+        _set_up_stores(args)
+    if getattr(args, "save_job", None) is not None:
+        save_job(args.save_job, args, defaults)
+    return args
+
+
+def _set_up_stores(args: argparse.Namespace) -> None:
+    """Takes the options of stores that a command without a pipeline was given."""
+    beam = {}
+    if args.beam_arguments:
         from apache_beam.io.filesystems import FileSystems
 
         from .running.beam_options import parse_store_options
 
-        FileSystems.set_options(parse_store_options(rest, args.own_options))
-    if getattr(args, "save_job", None) is not None:
-        save_job(args.save_job, args, defaults)
-    return args
+        options = parse_store_options(args.beam_arguments, args.own_options)
+        FileSystems.set_options(options)
+        beam = options.get_all_options()
+    configure(args.storage_option, **beam)
 
 
 def _set_up_logging(verbose: bool) -> None:

@@ -17,6 +17,7 @@ from ..transforms.list_images import NamedSchemes, check_inputs
 from .job import Job
 from .label_config import prepare_label_config
 from .running.beam_options import direct_workers, processes_per_machine
+from .running.output_place import check_output_place
 from .running.preflight import check_runner, check_visible
 from .settings import JobSpec
 
@@ -32,6 +33,7 @@ def prepare_job(spec: JobSpec, options: PipelineOptions) -> Job:
       UsageError: names what can't be used, what was expected and what to do.
     """
     FileSystems.set_options(options)  # object stores: inputs are looked at before there's a pipeline
+    check_output_place(spec.output)
     check_runner(options)
     _check_copies(spec.execution, options)
     processes = processes_per_machine(options)

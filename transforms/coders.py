@@ -6,6 +6,7 @@ from typing import Any
 import apache_beam as beam
 
 from ..labelset.rows import ImageRows
+from . import pipeline_options  # noqa: F401  registers labelbeam's own, wherever its elements travel
 from .elements import BoxPrompts, DetectOutcome, FetchOutcome, ImageReference, MemberLocation
 
 

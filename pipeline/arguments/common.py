@@ -117,6 +117,16 @@ def settings_of(make: Callable[..., T], args: argparse.Namespace) -> T:
     )
 
 
+def add_storage_option(parser) -> None:
+    parser.add_argument(
+        "--storage-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="how a store is reached (endpoint=…, region=…, skip_signature=true), see docs/stores.md; may be repeated",
+    )
+
+
 def add_verbose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="log what Beam and TensorFlow say, and tracebacks")
 
@@ -129,6 +139,7 @@ def add_label_set(parser: argparse.ArgumentParser) -> None:
 
 def add_stores(parser: argparse.ArgumentParser) -> None:
     """Lets Beam's options for stores follow a command's own."""
+    add_storage_option(parser)
     parser.set_defaults(beam_options="stores")
     parser.epilog = "\n".join(
         filter(None, [parser.epilog, "Beam's options for stores (--s3_endpoint_url, --gcs_…, --azure_…) may follow."])

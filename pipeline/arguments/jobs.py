@@ -13,6 +13,7 @@ from ..settings import JobSpec, LabelConfig
 from .common import (
     add_detector,
     add_field,
+    add_storage_option,
     add_weights_options,
     auto_or_positive,
     positive,
@@ -142,6 +143,7 @@ def add_lists(parser: argparse.ArgumentParser) -> None:
     """The fields of `ListOptions`."""
     lists = parser.add_argument_group("inputs", INPUTS_HELP)
     add_field(lists, ListOptions, "uri_column", "column of .csv, .jsonl and .parquet lists", metavar="NAME")
+    add_storage_option(lists)
     add_field(
         lists, ListOptions, "image_column", "column of a .parquet file that holds the images' bytes", metavar="NAME"
     )
@@ -214,3 +216,8 @@ def job_spec(args: argparse.Namespace) -> JobSpec:
         limit=args.limit,
         retry_failed=ERROR_KINDS if args.retry_failed == [] else args.retry_failed,
     )
+
+
+def store_arguments(args: argparse.Namespace) -> list[str]:
+    """`--storage-option` as options of Beam, which hands them to each worker."""
+    return [f"--storage_option={option}" for option in args.storage_option]

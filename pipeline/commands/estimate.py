@@ -4,7 +4,8 @@ import argparse
 
 from ...storage.errors import UsageError
 from ..arguments.common import add_verbose, positive, price
-from ..arguments.jobs import add_execution, add_labels, add_lists, add_what, job_spec
+from ..arguments.jobs import add_execution, add_labels, add_lists, add_what, job_spec, store_arguments
+from ..standard_input import with_standard_input
 
 
 def add_parser(commands) -> None:
@@ -66,12 +67,15 @@ def run(args: argparse.Namespace) -> int:
     from ..running.estimate import RUNNER, describe, make_estimate
 
     check_result_file("--json", args.json)
-    options = parse_beam_options(args.beam_arguments, args.own_options)
+    options = parse_beam_options([*store_arguments(args), *args.beam_arguments], args.own_options)
     if options.view_as(StandardOptions).runner != RUNNER:
         raise UsageError(
             "--runner: an estimate is made in this process, for workers like this machine; leave the option out"
         )
-    with tempfile.TemporaryDirectory(prefix="labelbeam-estimate-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="labelbeam-estimate-") as folder,
+        with_standard_input(args.input) as args.input,
+    ):
         if args.output is None:
             args.output = str(Path(folder, "nothing-labelled-yet"))
         job = prepare_job(job_spec(args), options)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ...transforms.execution_options import ExecutionOptions
 from ..arguments.common import add_field, add_verbose, positive, seconds, share_or_number
-from ..arguments.jobs import add_execution, add_labels, add_lists, add_what, job_spec
+from ..arguments.jobs import add_execution, add_labels, add_lists, add_what, job_spec, store_arguments
+from ..standard_input import with_standard_input
 from ..streams import say
 
 if TYPE_CHECKING:
@@ -131,14 +132,17 @@ def run(args: argparse.Namespace) -> int:
     from ..prepare_job import prepare_job
     from ..running.beam_options import parse_beam_options
 
-    options = parse_beam_options([*args.beam_of_job, *args.beam_arguments], args.own_options, args.runner_config)
-    job = prepare_job(job_spec(args), options)
-    if args.dry_run:
+    options = parse_beam_options(
+        [*store_arguments(args), *args.beam_of_job, *args.beam_arguments], args.own_options, args.runner_config
+    )
+    with with_standard_input(args.input) as args.input:
+        job = prepare_job(job_spec(args), options)
+        if not args.dry_run:
+            return run_and_report(job, options, args.max_failed)
         from ..running.dry_run import describe_dry_run
 
         say(describe_dry_run(job, options))
         return 0
-    return run_and_report(job, options, args.max_failed)
 
 
 def run_and_report(job: "Job", options, max_failed: float | int | None = None) -> int:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 from apache_beam.options import pipeline_options
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from ...transforms.pipeline_options import StorageOptions  # noqa: F401  one of those that are found below
+
 _IN_PROCESS = {"fnapi", "direct", "bundlebaseddirect", "switchingdirect", "testdirect", "interactive"}
 
 # Option classes of Beam's own by what uses them. Dataflow, and runners that aren't named here, may use all.

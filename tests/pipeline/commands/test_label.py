@@ -1,0 +1,53 @@
+"""`labelbeam label` beyond the job: --dry-run, lists on standard input, --max-failed and other exit codes."""
+
+import io
+import sys
+
+import pytest
+from labelbeam.pipeline.cli import main
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(label, image_folder, tmp_path):
+    code, printed, labels = label(image_folder, options=["--dry-run"])
+    assert code == 0 and not labels.folder.exists()
+    assert "6 images would be labelled" in printed and "fake (engine saved_model" in printed and "masks" in printed
+    assert label(image_folder, options=["--limit", "2"])[0] == 0
+    before = sorted((path, path.stat().st_mtime_ns) for path in labels.folder.rglob("*"))
+    code, printed, labels = label(image_folder, options=["--dry-run"])
+    assert code == 0 and "4 images would be labelled; 2 of 6 have rows already" in printed
+    assert before == sorted((path, path.stat().st_mtime_ns) for path in labels.folder.rglob("*"))
+
+
+def test_a_dry_run_refuses_what_the_job_would(label, image_folder):
+    assert label(image_folder, options=["--dry-run", "--keep", "no_such_output"])[0] == 2
+
+
+def test_a_list_on_standard_input(fake_detector, image_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(image_folder)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"0.jpg\n\n{image_folder / '1.jpg'}\n"))
+    assert main(["label", "-", "-o", str(tmp_path / "out"), "--detector", fake_detector]) == 0
+    from labelbeam.results.reader import open_label_set
+
+    uris = open_label_set(str(tmp_path / "out")).arrow("images", ["uri"])["uri"].to_pylist()
+    assert sorted(uris) == [str(image_folder / "0.jpg"), str(image_folder / "1.jpg")]
+
+
+class TestFailures:
+    @pytest.fixture
+    def mixed(self, image_folder):
+        (image_folder / "bad.jpg").write_bytes(b"no image")
+        return image_folder
+
+    @pytest.mark.parametrize(
+        "most, code", [([], 0), (["--max-failed", "1"], 0), (["--max-failed", "0"], 1), (["--max-failed", "10%"], 1)]
+    )
+    def test_more_than_allowed_are_exit_code_1(self, most, code, label, mixed):
+        found, printed, labels = label(mixed, options=most)
+        assert found == code and ("1 of 7 images failed, and --max-failed is" in printed) == bool(code)
+        assert len(labels.table("images")) == 7, "all is written, whatever the exit code"
+
+    def test_nothing_but_failures_is_exit_code_1(self, label, tmp_path):
+        (tmp_path / "images").mkdir()
+        (tmp_path / "images" / "bad.jpg").write_bytes(b"no image")
+        code, printed, _ = label(tmp_path / "images")
+        assert code == 1 and "none of 1 images could be labelled" in printed

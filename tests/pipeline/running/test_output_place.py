@@ -1,0 +1,46 @@
+"""Places that can't hold labels are refused before anything is done."""
+
+import pytest
+from labelbeam.pipeline.cli import main
+from labelbeam.pipeline.running.output_place import check_output_place
+from labelbeam.storage.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    "output, named",
+    [
+        ("", "empty"),
+        (" ", "empty"),
+        ("{tmp}/file", "file is a file"),
+        ("{tmp}/file/out", "file is a file"),
+        ("/proc/out", "can't be written to"),
+        ("nosuch://x/y", "no such scheme"),
+        ("http://127.0.0.1/x", "over http"),
+        ("s3://", "no bucket"),
+        ("gs:///", "no bucket"),
+        ("file://{tmp}/out", "give the path itself, as {tmp}/out"),
+    ],
+)
+def test_refused(output, named, tmp_path, image_folder, capsys):
+    (tmp_path / "file").write_text("x")
+    output, named = output.format(tmp=tmp_path), named.format(tmp=tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["label", str(image_folder), f"--output={output}", "--detector", "demo"]) == 2
+    said = capsys.readouterr().err
+    assert named in said and "--output" in said and said.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("output", ["{tmp}", "{tmp}/new/folder", "s3://bucket/labels", "gs://bucket"])
+def test_taken(output, tmp_path):
+    check_output_place(output.format(tmp=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_others_may_not_write_to(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    with pytest.raises(UsageError, match="can't be written to .Permission denied"):
+        check_output_place(str(tmp_path / "out"))
