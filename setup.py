@@ -79,7 +79,7 @@ setup(
     ],
     extras_require={
         "aws": ["apache-beam[aws]>=2.77,<3", "boto3>=1.36"],
-        "evaluate": ["pycocotools>=2.0.8"],
+        "evaluate": ["hotcoco>=1.3,<2"],
         "export": ["scikit-image>=0.24"],
         "gcp": ["apache-beam[gcp]>=2.77,<3", "google-auth>=2", "google-cloud-storage>=3,<4"],
         "completion": ["shtab>=1.7"],
@@ -96,6 +96,7 @@ setup(
             "google-auth-httplib2>=0.1",
             "google-cloud-dataflow-client>=0.8.6",
             "google-cloud-storage>=3,<4",
+            "hotcoco>=1.3,<2",
             "jax>=0.6",
             "matplotlib>=3.9",
             "moto[server]>=5",

@@ -9,7 +9,7 @@ def add_parser(commands) -> None:
     evaluate = commands.add_parser(
         "evaluate",
         help="average precision of a label set, given annotations",
-        description="COCO's average precision and recall of a label set, by pycocotools (extra `evaluate`). Annotated\n"
+        description="COCO's average precision and recall of a label set, by hotcoco (extra `evaluate`). Annotated\n"
         "images that failed or are missing count, and are named.",
         epilog="example:\n  labelbeam evaluate out --annotations instances_val2017.json --per-class",
     )
@@ -45,7 +45,8 @@ def add_iou_and_json(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...results.evaluate.evaluation import describe_evaluation, evaluate
+    from ...results.evaluate.description import describe_evaluation
+    from ...results.evaluate.evaluation import evaluate
     from ...results.result_files import check_result_file, write_json
 
     check_result_file("--json", args.json)

@@ -4,52 +4,34 @@ Annotated images without labels count, as COCO has it: what is annotated in them
 them.
 """
 
-import contextlib
-import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
 from ...storage.errors import UsageError
-from ..label_columns import no_masks, repeated_images
+from ..label_columns import repeated_images
 from ..reader import LabelSet, open_label_set
 from ..stored_labels import StoredLabels, iter_labels
 from ..text import few
-from .coco_annotations import FileNames, ImageId, ImageIdTable, IouType, read_annotations
+from .coco_annotations import Annotations, FileNames, ImageIdTable, IouType, read_annotations
+from .scoring import Scorer, unscored
 
-FIGURES = (
-    "AP",
-    "AP50",
-    "AP75",
-    "AP_small",
-    "AP_medium",
-    "AP_large",
-    "AR_1",
-    "AR_10",
-    "AR_100",
-    "AR_small",
-    "AR_medium",
-    "AR_large",
-)  # in the order of COCOeval.stats
-MAX_NAMED = 5  # images of a kind that the text names; the JSON file has all
+_MAX_EXAMPLES = 5
 _LOW_SCORE = 0.05  # the thresholds with which detectors' published figures are made are lower
 _COCO_DETECTIONS = 100  # an image that COCO's figures count
 
 
 @dataclass
 class _Found:
-    """What a label set has for the annotated images."""
+    """What a label set has for the annotated images, by their numbers."""
 
-    results: list[dict[str, Any]] = field(default_factory=list)
-    scored: set[ImageId] = field(default_factory=set)
-    failed: dict[ImageId, str] = field(default_factory=dict)  # kind of the error
-    resized: set[ImageId] = field(default_factory=set)
+    scored: set[int] = field(default_factory=set)
+    failed: dict[int, str] = field(default_factory=dict)  # kind of the error
+    resized: set[int] = field(default_factory=set)
     not_annotated: int = 0
     not_annotated_examples: list[str] = field(default_factory=list)
-    unknown_classes: Counter = field(default_factory=Counter)
+    unknown_classes: Counter[str] = field(default_factory=Counter)
 
 
 def evaluate(
@@ -77,24 +59,29 @@ def evaluate(
       with what.
 
     Raises:
-      UsageError: if something can't be used, pycocotools is missing, or no annotated image has labels.
+      UsageError: if something can't be used, hotcoco is missing, or no annotated image has labels.
     """
-    try:
-        import pycocotools.cocoeval  # noqa: F401 - says at once whether it's there
-    except ImportError as error:
-        raise UsageError("labelbeam evaluate needs pycocotools: pip install 'labelbeam[evaluate]'") from error
     label_set = open_label_set(output)
     label_set.check_not_empty()
     settings = label_set.settings
     truth = read_annotations(annotations, iou)
-    finder = ImageIdTable(image_ids, truth["images"]) if image_ids else FileNames(truth["images"])
-    found = _collect(label_set, truth, finder, iou, match_classes, _class_lookup(truth, settings, match_classes))
+    scorer = Scorer(truth, iou)
+    finder = ImageIdTable(image_ids, truth) if image_ids else FileNames(truth)
+    categories = _class_lookup(truth, settings, match_classes)
+    found = _Found()
+    for image, labels in _annotated_labels(label_set, truth, finder, iou == "segm", found):
+        classes = labels.class_names if match_classes == "name" else labels.class_ids.tolist()
+        ranks = [rank for rank, name in enumerate(classes) if name in categories]
+        found.unknown_classes.update(labels.class_names[rank] for rank in set(range(len(classes))) - set(ranks))
+        scorer.add(image, labels, ranks, [categories[classes[rank]] for rank in ranks])
     if not found.scored:
         raise UsageError(_nothing_to_score(output, annotations, truth, found))
-    chosen = found.scored if only_labelled else {image["id"] for image in truth["images"]}
-    figures, classes = _score(truth, found.results, iou, sorted(chosen))
-    names = {image["id"]: image["file_name"] for image in truth["images"]}
-    unlabelled = names.keys() - found.scored - found.failed.keys() - found.resized
+    without = unscored(len(truth.image_ids), found.scored)
+    if not only_labelled:
+        for image in without:
+            scorer.add(image, None, (), ())
+    figures, classes = scorer.result()
+    names = truth.file_names
     return {
         "output": output,
         "annotations": annotations,
@@ -103,12 +90,14 @@ def evaluate(
         "settings": settings,
         "figures": figures,
         "classes": classes,
-        "detections": len(found.results),
+        "detections": scorer.num_detections,
         "images": {
             "annotated": len(names),
             "scored": len(found.scored),
             "failed": {names[image]: kind for image, kind in sorted(found.failed.items())},
-            "missing": sorted(names[image] for image in unlabelled),
+            "missing": sorted(
+                names[image] for image in without if image not in found.failed and image not in found.resized
+            ),
             "of_another_size": sorted(names[image] for image in found.resized),
             "not_annotated": found.not_annotated,
             "not_annotated_examples": found.not_annotated_examples,
@@ -117,14 +106,43 @@ def evaluate(
     }
 
 
-def _class_lookup(truth: dict[str, Any], settings: dict[str, Any], by: str) -> dict[Any, int]:
-    """From `class_id` or `class_name` to the category's id.
+def _annotated_labels(
+    label_set: LabelSet, truth: Annotations, finder: FileNames | ImageIdTable, with_masks: bool, found: _Found
+) -> Iterator[tuple[int, StoredLabels]]:
+    """(number, labels) of the annotated images that have labels; the others are noted by what became of them."""
+    uris: dict[int, str] = {}
+    for labels in iter_labels(label_set, with_masks):
+        image = finder.find(labels.uri)
+        if image is None:
+            found.not_annotated += 1
+            if len(found.not_annotated_examples) < _MAX_EXAMPLES:
+                found.not_annotated_examples.append(labels.uri)
+            continue
+        if uris.get(image) == labels.uri:
+            raise repeated_images(label_set.path)
+        if image in uris:
+            raise UsageError(
+                f"{uris[image]} and {labels.uri} both seem to be image {truth.image_ids[image]!r} of the annotations; "
+                "say which URI is which image with --image-ids (a CSV file with the columns uri and id)"
+            )
+        uris[image] = labels.uri
+        if labels.failure:
+            found.failed[image] = labels.failure.kind
+        elif None not in truth.sizes_hw[image] and labels.size_hw != truth.sizes_hw[image]:
+            found.resized.add(image)
+        else:
+            found.scored.add(image)
+            yield image, labels
+
+
+def _class_lookup(truth: Annotations, settings: Mapping[str, Any], by: str) -> dict[Any, int]:
+    """From `class_id` or `class_name` to the category's number.
 
     Raises:
       UsageError: if the classes are plainly not those of the annotations.
     """
-    lookup = {category[by]: category["id"] for category in truth["categories"]}
-    names = {category["id"]: category["name"] for category in truth["categories"]}
+    names = dict(truth.categories)
+    lookup = {name if by == "name" else id: number for number, (id, name) in enumerate(truth.categories)}
     labels = {int(i): name for i, name in settings.get("labels", {}).items()}
     if by == "name" and labels and not lookup.keys() & set(labels.values()):
         raise UsageError(
@@ -141,121 +159,7 @@ def _class_lookup(truth: dict[str, Any], settings: dict[str, Any], by: str) -> d
     return lookup
 
 
-def _collect(
-    label_set: LabelSet,
-    truth: dict[str, Any],
-    finder: FileNames | ImageIdTable,
-    iou: IouType,
-    match_classes: str,
-    categories: dict[Any, int],
-) -> _Found:
-    sizes_hw = {image["id"]: (image.get("height"), image.get("width")) for image in truth["images"]}
-    found, uris = _Found(), {}
-    for labels in iter_labels(label_set, with_masks=iou == "segm"):
-        image = finder.find(labels.uri)
-        if image is None:
-            found.not_annotated += 1
-            if len(found.not_annotated_examples) < MAX_NAMED:
-                found.not_annotated_examples.append(labels.uri)
-            continue
-        if uris.get(image) == labels.uri:
-            raise repeated_images(label_set.path)
-        if image in uris:
-            raise UsageError(
-                f"{uris[image]} and {labels.uri} both seem to be image {image!r} of the annotations; say which "
-                "URI is which image with --image-ids (a CSV file with the columns uri and id)"
-            )
-        uris[image] = labels.uri
-        if labels.failure:
-            found.failed[image] = labels.failure.kind
-        elif None not in sizes_hw[image] and labels.size_hw != sizes_hw[image]:
-            found.resized.add(image)
-        else:
-            found.scored.add(image)
-            classes = labels.class_names if match_classes == "name" else labels.class_ids.tolist()
-            for rank, class_ in enumerate(classes):
-                if class_ in categories:
-                    found.results.append(_coco_result(labels, rank, iou, image, categories[class_]))
-                else:
-                    found.unknown_classes[labels.class_names[rank]] += 1
-    return found
-
-
-def _coco_result(labels: StoredLabels, rank: int, iou: IouType, image: ImageId, category: int) -> dict[str, Any]:
-    shape = {"bbox": labels.boxes_xywh[rank].tolist()} if iou == "bbox" else {"segmentation": _coco_mask(labels, rank)}
-    return {"image_id": image, "category_id": category, "score": float(labels.scores[rank]), **shape}
-
-
-def _coco_mask(labels: StoredLabels, rank: int) -> dict[str, Any]:
-    ref = labels.mask_refs[rank]
-    if ref is None:
-        raise no_masks(labels.output)
-    if ref in labels.counts:
-        return {"size": list(labels.size_hw), "counts": labels.counts[ref]}
-    from pycocotools import mask
-
-    return mask.encode(np.asfortranarray(labels.mask(rank), np.uint8))
-
-
-def _score(
-    truth: dict[str, Any], results: list[dict[str, Any]], iou: IouType, image_ids: list[ImageId]
-) -> tuple[dict[str, float | None], list[dict[str, Any]]]:
-    """The twelve figures, and those of each category that is annotated or was found."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        ground_truth = COCO()
-        ground_truth.dataset = truth
-        ground_truth.createIndex()
-        if results:
-            detections = ground_truth.loadRes(results)
-        else:  # loadRes can't do without any
-            detections = COCO()
-            detections.dataset = {**truth, "annotations": []}
-            detections.createIndex()
-        scorer = COCOeval(ground_truth, detections, iou)
-        scorer.params.imgIds = image_ids
-        scorer.evaluate()
-        scorer.accumulate()
-        scorer.summarize()
-    figures = {name: _measured(value) for name, value in zip(FIGURES, scorer.stats, strict=True)}
-    precision, recall = (
-        scorer.eval["precision"][..., 0, -1],
-        scorer.eval["recall"][..., 0, -1],
-    )  # all areas, 100 detections
-    chosen = set(image_ids)
-    annotated = Counter(a["category_id"] for a in truth["annotations"] if a["image_id"] in chosen and not a["iscrowd"])
-    found = Counter(row["category_id"] for row in results)
-    names = {category["id"]: category["name"] for category in truth["categories"]}
-    classes = [
-        {
-            "id": category,
-            "name": names[category],
-            "annotated": annotated[category],
-            "detections": found[category],
-            "AP": _mean(precision[:, :, k]),
-            "AP50": _mean(precision[0, :, k]),
-            "AP75": _mean(precision[5, :, k]),
-            "AR_100": _mean(recall[:, k]),
-        }
-        for k, category in enumerate(np.asarray(scorer.params.catIds).tolist())
-        if annotated[category] or found[category]
-    ]
-    return figures, classes
-
-
-def _mean(values: np.ndarray) -> float | None:
-    """COCO's mean: -1 stands for what can't be measured."""
-    values = values[values > -1]
-    return float(values.mean()) if len(values) else None
-
-
-def _measured(value: float) -> float | None:
-    return float(value) if value > -1 else None
-
-
-def _nothing_to_score(output: str, annotations: str, truth: dict[str, Any], found: _Found) -> str:
+def _nothing_to_score(output: str, annotations: str, truth: Annotations, found: _Found) -> str:
     if found.failed:
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in Counter(found.failed.values()).most_common())
         return (
@@ -270,12 +174,12 @@ def _nothing_to_score(output: str, annotations: str, truth: dict[str, Any], foun
     return (
         f"{output}: none of its images is annotated in {annotations}. It holds "
         f"{few(found.not_annotated_examples, found.not_annotated)}; the annotations name "
-        f"{few(image['file_name'] for image in truth['images'])}. Say which URI is which image with --image-ids"
+        f"{few(truth.file_names)}. Say which URI is which image with --image-ids"
     )
 
 
-def _notes(settings: dict[str, Any], truth: dict[str, Any], found: _Found, match_classes: str) -> Iterator[str]:
-    if not truth["annotations"]:
+def _notes(settings: Mapping[str, Any], truth: Annotations, found: _Found, match_classes: str) -> Iterator[str]:
+    if not len(truth.areas):
         yield "the annotations hold images, but no objects in them: there's nothing to measure"
     if settings.get("min_score", 0) > _LOW_SCORE:
         yield (
@@ -285,7 +189,7 @@ def _notes(settings: dict[str, Any], truth: dict[str, Any], found: _Found, match
     if settings.get("max_detections", _COCO_DETECTIONS) < _COCO_DETECTIONS:
         most = settings["max_detections"]
         yield f"labelled with --max-detections {most}: COCO's figures count {_COCO_DETECTIONS} an image"
-    labels, names = settings.get("labels", {}), {str(c["id"]): str(c["name"]) for c in truth["categories"]}
+    labels, names = settings.get("labels", {}), {str(id): name for id, name in truth.categories}
     other = [
         f"{i} ({labels[i]} / {names[i]})" for i in labels if i in names and labels[i].casefold() != names[i].casefold()
     ]
@@ -296,62 +200,3 @@ def _notes(settings: dict[str, Any], truth: dict[str, Any], found: _Found, match
             f"{found.unknown_classes.total():,} detections are of classes that the annotations don't have: "
             f"{few(name for name, _ in found.unknown_classes.most_common())}"
         )
-
-
-_MEANING = {
-    "AP": "IoU 0.50:0.95",
-    "AP50": "IoU 0.50",
-    "AP75": "IoU 0.75",
-    "AP_small": "below 32×32 pixels",
-    "AP_medium": "between",
-    "AP_large": "from 96×96 pixels",
-    "AR_1": "1 detection an image",
-    "AR_10": "10",
-    "AR_100": "100",
-    "AR_small": "100, below 32×32 pixels",
-    "AR_medium": "100, between",
-    "AR_large": "100, from 96×96 pixels",
-}
-
-
-def describe_evaluation(result: dict[str, Any], per_class: bool = False) -> str:
-    """`evaluate` for a person."""
-    images, label_config = result["images"], result["settings"]
-    by = f", labelled by {label_config['detector']}" if "detector" in label_config else ""
-    lines = [
-        f"{result['output']}{by}: {'masks' if result['iou'] == 'segm' else 'boxes'} against {result['annotations']}"
-    ]
-    lines += [f"  {name:<10} {_figure(result['figures'][name])}  {_MEANING[name]}".rstrip() for name in FIGURES]
-    lines.append(
-        f"  images     {images['annotated']:,} annotated, {images['scored']:,} with labels; "
-        f"{result['detections']:,} detections"
-    )
-    counted = "left out" if result["only_labelled"] else "count as images in which nothing was found"
-    for what, key in (
-        ("failed", "failed"),
-        ("missing from the label set", "missing"),
-        ("of another size", "of_another_size"),
-    ):
-        if images[key]:
-            named = [f"{name} ({kind})" for name, kind in images[key].items()] if key == "failed" else images[key]
-            more = ", …" if len(named) > MAX_NAMED else ""
-            lines.append(f"  without    {len(named):,} {what}, {counted}: {', '.join(named[:MAX_NAMED])}{more}")
-    if images["not_annotated"]:
-        lines.append(
-            f"  besides    {images['not_annotated']:,} labelled images aren't in the annotations: "
-            f"{', '.join(images['not_annotated_examples'])}{', …' * (images['not_annotated'] > MAX_NAMED)}"
-        )
-    lines += [f"  note       {note}" for note in result["notes"]]
-    if per_class:
-        width = max([len("class"), *(len(str(row["name"])) for row in result["classes"])])
-        lines += ["", f"  {'class':<{width}}  annotated  detections     AP   AP50   AP75  AR_100"]
-        lines += [
-            f"  {row['name']:<{width}}  {row['annotated']:>9,}  {row['detections']:>10,}  {_figure(row['AP'])}  "
-            f"{_figure(row['AP50'])}  {_figure(row['AP75'])}   {_figure(row['AR_100'])}"
-            for row in result["classes"]
-        ]
-    return "\n".join(lines)
-
-
-def _figure(value: float | None) -> str:
-    return "    –" if value is None else f"{value:5.3f}"

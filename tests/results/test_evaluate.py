@@ -7,7 +7,8 @@ import sys
 import pytest
 from labelbeam.detectors.demo.dataset import file_name, write_scenes
 from labelbeam.pipeline.cli import main
-from labelbeam.results.evaluate.evaluation import FIGURES, evaluate
+from labelbeam.results.evaluate.evaluation import evaluate
+from labelbeam.results.evaluate.scoring import FIGURES
 from labelbeam.storage.errors import UsageError
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -267,7 +268,9 @@ def test_label_sets_without_anything_to_evaluate(tmp_path, capsys):
     "content, named",
     [
         ("{", "isn't valid JSON"),
-        ("[]", "has no list 'images'"),
+        ("[]", "isn't valid JSON in COCO's format"),
+        ('{"images": 3}', "'images' is no list"),
+        ('{"info": {}}', "has no list 'images'"),
         (
             '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1}], "categories": []}',
             "number 1 of 'annotations' has no 'category_id', 'bbox', 'area'",
@@ -275,9 +278,14 @@ def test_label_sets_without_anything_to_evaluate(tmp_path, capsys):
         ('{"images": [], "annotations": [], "categories": []}', "the list 'images' is empty"),
         (
             '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 2, "category_id": 1, '
-            '"bbox": [], "area": 1}],'
+            '"bbox": [0, 0, 1, 1], "area": 1}],'
             ' "categories": [{"id": 1, "name": "ball"}]}',
-            "belongs to image 2",
+            "annotation 1 belongs to image 2",
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "category_id": 1, '
+            '"bbox": [], "area": 1}], "categories": [{"id": 1, "name": "ball"}]}',
+            "annotation 1: expected four numbers as bbox",
         ),
         (
             '{"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "a.jpg"}], "annotations": [],'
@@ -295,7 +303,8 @@ def test_annotations_that_are_none_are_refused(tmp_path, content, named):
         evaluate(str(tmp_path / "out"), str(tmp_path / "gone.json"))
 
 
-def test_without_pycocotools_it_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pycocotools.cocoeval", None)
+def test_without_hotcoco_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    write_part(tmp_path / "out", [found("/a.jpg")], labels=LABELS)
     with pytest.raises(UsageError, match=r"pip install 'labelbeam\[evaluate\]'"):
-        evaluate(str(tmp_path), "instances.json")
+        evaluate(str(tmp_path / "out"), annotate(tmp_path / "i.json", ["a.jpg"]))
