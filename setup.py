@@ -80,6 +80,7 @@ setup(
     extras_require={
         "aws": ["apache-beam[aws]>=2.77,<3", "boto3>=1.36"],
         "evaluate": ["hotcoco>=1.3,<2"],
+        "kaggle": ["kagglehub>=0.3"],
         "export": ["scikit-image>=0.24"],
         "gcp": ["apache-beam[gcp]>=2.77,<3", "google-auth>=2", "google-cloud-storage>=3,<4"],
         "completion": ["shtab>=1.7"],

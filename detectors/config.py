@@ -12,6 +12,8 @@ from ..storage.errors import ConfigError
 from .labels import ENDINGS, parse_labels
 from .shipped_configs import find_config
 from .strict_yaml import build, parse_mapping, read_mapping
+from .weights import kaggle
+from .weights.source import WeightsSource
 
 Engine = Literal["saved_model", "keras"]
 
@@ -34,7 +36,8 @@ class DetectorConfig:
       name: short name, the file's stem.
       description: one line.
       architecture: network and paper.
-      weights: TF Hub handle or folder of a SavedModel (a relative path starts at the YAML file's folder).
+      weights: where the weights can be had, see `weights/find.py` (a relative path starts at the YAML file's folder).
+      mirrors: where else the same weights can be had, tried in turn: `uri`, and `sha256` of an archive.
       weights_sha256: fingerprint of these weights, as the engine gives it: others are refused. None takes what is
         there.
       engines: engines that can run it.
@@ -67,6 +70,12 @@ class DetectorConfig:
     reference: Reference | None = None
     keras_network: str | None = None
     weights_sha256: str | None = None
+    mirrors: tuple[WeightsSource, ...] = ()
+
+    @property
+    def sources(self) -> tuple[WeightsSource, ...]:
+        """Where the weights can be had, in the order in which the places are tried."""
+        return (WeightsSource(self.weights), *self.mirrors)
 
     @property
     def network(self) -> str:
@@ -124,7 +133,13 @@ def _config(values: dict, where: str) -> DetectorConfig:
     if isinstance(values.get("labels"), str):
         values["labels"] = _label_map(values["labels"], where)
     config = build(DetectorConfig, values, where)
-    return replace(config, weights=beside(where, config.weights))
+    mirrors = tuple(replace(source, uri=_absolute(where, source.uri)) for source in config.mirrors)
+    return replace(config, weights=_absolute(where, config.weights), mirrors=mirrors)
+
+
+def _absolute(where: str, weights: str) -> str:
+    weights = kaggle.canonical(weights)
+    return weights if "://" in weights else beside(where, weights)
 
 
 def _label_map(name: str, used_by: str) -> dict[int, str]:

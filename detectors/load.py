@@ -12,6 +12,7 @@ from .config import DetectorConfig, Engine
 from .protocol import DetectOptions, Detector
 from .tiling.detector import TiledDetector
 from .tiling.options import TileOptions, tile_options
+from .weights.source import WeightsSource
 
 Precision = Literal["float32", "bfloat16"]
 SAVED_MODEL_BATCH_SIZE = 8  # with `auto`, where the signature takes several images: they are to have one size
@@ -25,7 +26,7 @@ class DetectorSpec:
       config: the detector's configuration.
       engine: how it runs.
       precision: of the convolutions.
-      weights: TF Hub handle, folder or file, as given: a worker elsewhere resolves it again, into its own cache.
+      weights: where they can be had, as given: a worker elsewhere resolves it again, into its own cache.
       fingerprint: of the weights, as `prepare` found them.
       has_masks: whether masks are wanted and the model gives them.
       takes_boxes: whether the loaded detector is a `BoxClassifier`.
@@ -47,6 +48,11 @@ class DetectorSpec:
     processes: int = 1
     tiles: TileOptions | None = None
 
+    @property
+    def sources(self) -> tuple[WeightsSource, ...]:
+        """Where the weights can be had."""
+        return self.config.sources if self.weights == self.config.weights else (WeightsSource(self.weights),)
+
     def load(self) -> Detector:
         """Loads the detector; seconds to a minute.
 
@@ -64,13 +70,19 @@ class DetectorSpec:
         from .device_share import take_share
 
         take_share(self.processes)
+        from .weights.find import local_weights
+
+        with local_weights(self.sources) as path:
+            return self._load_from(path, options)
+
+    def _load_from(self, path: str, options: DetectOptions) -> Detector:
         if self.engine == "keras":
             from .keras.detector import KerasDetector
             from .keras.weights import find_weights_file
 
             detector = KerasDetector(
                 self.config.network,
-                find_weights_file(self.config.network, self.weights),
+                find_weights_file(self.config.network, path),
                 options,
                 precision=self.precision,
                 max_batch_size=self.max_batch_size,
@@ -80,10 +92,9 @@ class DetectorSpec:
         from . import saved_model
         from .weights import hub
 
-        folder = hub.resolve(self.weights)
-        self._check_fingerprint(hub.fingerprint(folder))
+        self._check_fingerprint(hub.fingerprint(path))
         size = SAVED_MODEL_BATCH_SIZE if self.max_batch_size == "auto" else self.max_batch_size
-        return saved_model.SavedModelDetector(folder, options, max_batch_size=size)
+        return saved_model.SavedModelDetector(path, options, max_batch_size=size)
 
     def _check_fingerprint(self, found: str) -> None:
         if found != self.fingerprint:
@@ -128,15 +139,20 @@ def prepare(
             f"--keep {options.keep[0]}: is an output of one call of the model, and with --tiles an image takes many; "
             "leave out one of the two"
         )
-    expected, weights = None if weights else config.weights_sha256, weights or config.weights
+    from .weights.find import local_weights
+
+    expected = None if weights else config.weights_sha256
+    sources = (WeightsSource(weights),) if weights else config.sources
+    weights = weights or config.weights
     inspect = _inspect_keras if engine == "keras" else _inspect_saved_model
-    found = inspect(config, weights, options)
-    if expected not in (None, found.fingerprint):
-        raise WeightsError(
-            f"weights {weights}: not those that {config.name} was configured with (SHA-256 "
-            f"{found.fingerprint[:16]}…, expected {expected[:16]}…). Fetch or stage them again, or take weights_sha256 "
-            "out of its file"
-        )
+    with local_weights(sources) as path:
+        found = inspect(config, path, options, f"weights {weights}")
+        if expected not in (None, found.fingerprint):
+            raise WeightsError(
+                f"weights {weights}: not those that {config.name} was configured with (SHA-256 "
+                f"{found.fingerprint[:16]}…, expected {expected[:16]}…). Fetch or stage them again, or take "
+                "weights_sha256 out of its file"
+            )
     return DetectorSpec(
         config,
         engine,
@@ -160,24 +176,23 @@ class _Found(NamedTuple):
     takes_boxes: bool
 
 
-def _inspect_saved_model(config: DetectorConfig, weights: str, options: DetectOptions) -> _Found:
+def _inspect_saved_model(config: DetectorConfig, folder: str, options: DetectOptions, what: str) -> _Found:
     from . import signature
     from .weights import hub
     from .weights.whole import check_whole
 
-    folder = hub.resolve(weights)
     found = signature.read_signature(folder)
-    check_whole(folder, f"weights {weights}")
-    signature.check_outputs(found, options, config.masks, where=f"weights {weights}")
+    check_whole(folder, what)
+    signature.check_outputs(found, options, config.masks, where=what)
     return _Found(hub.fingerprint(folder), found.has_masks, takes_boxes=False)
 
 
-def _inspect_keras(config: DetectorConfig, weights: str, options: DetectOptions) -> _Found:
+def _inspect_keras(config: DetectorConfig, path: str, options: DetectOptions, what: str) -> _Found:
     """Published weights are imported here, once, so that wrong ones are refused before the job starts."""
     from .keras import networks
     from .keras.weights import find_weights_file, read_fingerprint
 
     network = networks.find_network(config.network)
     networks.check_outputs(config.network, options.keep)
-    fingerprint = read_fingerprint(find_weights_file(config.network, weights), config.network)
+    fingerprint = read_fingerprint(find_weights_file(config.network, path), config.network)
     return _Found(fingerprint, network.mask_size_hw is not None, network.has_proposals)

@@ -1,14 +1,14 @@
 """From what a command says of a detector to one that is prepared; its configuration and its weights may lie in a store.
 
 The configuration is read here, once. The weights are looked at here, in the machine's cache, and named to the workers
-as they were given, so that each machine fetches them itself (`detectors/weights/stores.py`).
+as they were given, so that each machine fetches them itself (`detectors/weights/find.py`).
 """
 
 from dataclasses import replace
 
 from ..detectors.config import DetectorConfig, load_config, parse_config
 from ..detectors.load import DetectorSpec, prepare
-from ..detectors.weights.stores import local_weights
+from ..detectors.weights.kaggle import canonical
 from ..storage import files as output_files
 from ..storage.errors import ConfigError
 
@@ -26,10 +26,8 @@ def find_detector(name_or_yaml: str, *, weights: str | None = None, **options) -
     """
     config = read_config(name_or_yaml)
     if weights is not None:
-        config = replace(config, weights=weights, weights_sha256=None)
-    with local_weights(config.weights) as path:
-        spec = prepare(replace(config, weights=path), **options)
-    return replace(spec, config=config, weights=config.weights)
+        config = replace(config, weights=canonical(weights), weights_sha256=None, mirrors=())
+    return prepare(config, **options)
 
 
 def read_config(name_or_yaml: str) -> DetectorConfig:

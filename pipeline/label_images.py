@@ -2,7 +2,6 @@
 
 import apache_beam as beam
 
-from ..detectors.weights.stores import StoredDetector
 from ..labelset.rows import ImageRows
 from ..storage.errors import UsageError
 from ..transforms.detect import Detect, DetectorHandler
@@ -48,7 +47,7 @@ class LabelReferences(beam.PTransform):
             detector.config.labels, self._label_config.config.mask_format if detector.has_masks else "none"
         )
         handler = DetectorHandler(
-            StoredDetector(detector),
+            detector,
             self._execution.max_batch_size,
             self._execution.share_model,
             self._output,

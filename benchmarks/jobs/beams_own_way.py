@@ -31,7 +31,8 @@ from labelbeam.detectors.config import load_config
 from labelbeam.detectors.load import prepare
 from labelbeam.detectors.protocol import DetectOptions
 from labelbeam.detectors.signature import SIGNATURE, read_signature
-from labelbeam.detectors.weights import hub
+from labelbeam.detectors.weights.find import first_found
+from labelbeam.detectors.weights.source import WeightsSource
 from labelbeam.pipeline.job import run_job
 from labelbeam.pipeline.prepare_job import prepare_job
 from labelbeam.pipeline.settings import JobSpec, LabelConfig
@@ -227,7 +228,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="photos (200; 2,000 with --free; a quarter with --quick)")
     args = parser.parse_args()
     count = args.images or (2000 if args.free else 200) // (4 if args.quick else 1)
-    weights = None if args.free else hub.resolve(args.saved_model or load_config("demo").weights)
+    weights = None if args.free else first_found([WeightsSource(args.saved_model or load_config("demo").weights)])
     what = f"{'free model' if args.free else Path(weights).name}, {count} photos"
     with tempfile.TemporaryDirectory() as name:
         paths = sorted(map(str, write_crops(Path(name, "photos"), count).iterdir()))

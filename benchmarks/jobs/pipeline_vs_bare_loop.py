@@ -24,7 +24,8 @@ from labelbeam.detectors.config import load_config
 from labelbeam.detectors.load import DetectorSpec, prepare
 from labelbeam.detectors.protocol import Detector
 from labelbeam.detectors.signature import SIGNATURE, read_signature
-from labelbeam.detectors.weights import hub
+from labelbeam.detectors.weights.find import first_found
+from labelbeam.detectors.weights.source import WeightsSource
 from labelbeam.pipeline.job import run_job
 from labelbeam.pipeline.prepare_job import prepare_job
 from labelbeam.pipeline.settings import JobSpec, LabelConfig
@@ -53,13 +54,13 @@ class SpecWithCalls(DetectorSpec):
     def load(self) -> Detector:
         from labelbeam.detectors.saved_model import SavedModelDetector
 
-        return SavedModelDetector(hub.resolve(self.weights), self.options, concurrent_calls=self.concurrent_calls)
+        return SavedModelDetector(first_found([WeightsSource(self.weights)]), self.options, concurrent_calls=self.concurrent_calls)
 
 
 def bare_loop(photos: Path, detector: str, weights: str | None) -> Loop:
     import tensorflow as tf
 
-    folder = hub.resolve(weights or load_config(detector).weights)
+    folder = first_found([WeightsSource(weights or load_config(detector).weights)])
     call, name = tf.saved_model.load(folder).signatures[SIGNATURE], read_signature(folder).input_name
     paths = sorted(photos.iterdir())
     _call(call, name, _decoded(paths[0]))

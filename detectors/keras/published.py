@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from ...storage.errors import WeightsError
-from ..weights.hub import without_pattern
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 BOOKKEEPING = ("save_counter", "global_step")  # variables of a checkpoint that are no weights
@@ -36,7 +35,6 @@ def checkpoint_prefix(source: str) -> str:
     import tensorflow as tf
 
     exists, join = tf.io.gfile.exists, os.path.join
-    source = without_pattern(source)
     if exists(join(source, "saved_model.pb")):
         source = join(source, "variables", "variables")
     elif tf.io.gfile.isdir(source):

@@ -16,7 +16,6 @@ import numpy as np
 
 from ...storage.cache import cache_folder
 from ...storage.errors import WeightsError
-from ..weights import hub
 from . import published
 from .networks import build_network
 
@@ -101,18 +100,13 @@ def find_weights_file(detector: str, weights: str) -> str:
 
     Args:
       detector: the network's name.
-      weights: a weights file, which is taken as it is; or a TF Hub handle, a SavedModel's folder or a checkpoint,
+      weights: a weights file, which is taken as it is; or a SavedModel's folder or a checkpoint,
         which is imported into the cache the first time.
 
     Raises:
       WeightsError: if there's nothing, or it isn't this detector's.
     """
-    return weights if weights.endswith(ENDING) else cached_weights(detector, find_source(weights))
-
-
-def find_source(weights: str) -> str:
-    """The folder of a TF Hub handle, downloaded where needed; anything else as it is."""
-    return hub.resolve(weights) if weights.startswith(("http://", "https://")) else weights
+    return weights if weights.endswith(ENDING) else cached_weights(detector, weights)
 
 
 def cached_weights(detector: str, source: str, folder: str | None = None) -> str:

@@ -9,6 +9,7 @@ from ..protocol import Detections, Detector
 from .grid import Window, windows
 from .merge import rows_kept
 from .options import TileOptions
+from .reduce import factor_for, reduced
 
 TILES_AT_ONCE = 32  # tiles that are handed to the detector together: enough to fill its batches
 EDGE_SHARE = 0.01  # a box that comes so near to an inner edge, in sides of the tile, is cut by it
@@ -41,9 +42,12 @@ class TiledDetector:
         ]
         for start in range(0, len(views), TILES_AT_ONCE):
             some = views[start : start + TILES_AT_ONCE]
-            pixels = [window.of(images[index]) for index, window in some]
-            for (index, window), detections in zip(some, self._detector.detect(pixels), strict=True):
-                found[index].add(window, detections)
+            factors = [factor_for(window.size_hw, self._tiles.size_hw) for _, window in some]
+            pixels = [reduced(window.of(images[i]), factor) for (i, window), factor in zip(some, factors, strict=True)]
+            for (index, window), seen, factor, detections in zip(
+                some, pixels, factors, self._detector.detect(pixels), strict=True
+            ):
+                found[index].add(window, (seen.shape[0] * factor, seen.shape[1] * factor), detections)
         return [image.merged() for image in found]
 
 
@@ -61,13 +65,17 @@ class _ImageDetections:
         self._found: list[Detections] = []
         self._cut: list[np.ndarray] = []
 
-    def add(self, window: Window, detections: Detections) -> None:
-        """Adds what was found in a window of the image."""
-        inside = detections.boxes_yxyx  # of the window, from 0 to 1
-        origin = np.array(window[:2] * 2, np.float32)
-        size = np.array(window[2:] * 2, np.float32) - origin
+    def add(self, window: Window, size_hw: tuple[int, int], detections: Detections) -> None:
+        """Adds what was found in a window of the image.
+
+        Args:
+          size_hw: of what was seen of it, in the image's pixels: up to one reduced pixel more than the window.
+        """
+        origin, size = np.array(window[:2] * 2, np.float32), np.array(size_hw * 2, np.float32)
+        ends = np.array(window.size_hw * 2, np.float32) / size
+        inside = np.minimum(detections.boxes_yxyx, ends)  # of what was seen, from 0 to 1
         inner = np.array(window) != np.concatenate([np.zeros(2), self._size[:2]])
-        near = np.concatenate([inside[:, :2], 1 - inside[:, 2:]], axis=1) < EDGE_SHARE
+        near = np.concatenate([inside[:, :2], ends[2:] - inside[:, 2:]], axis=1) < EDGE_SHARE
         self._found.append(replace(detections, boxes_yxyx=(inside * size + origin) / self._size))
         self._cut.append((near & inner).any(axis=1))
         if sum(map(len, self._found)) > ROWS_AT_ONCE * self._max_detections:

@@ -18,6 +18,10 @@ class Window(NamedTuple):
     ymax: int
     xmax: int
 
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return self.ymax - self.ymin, self.xmax - self.xmin
+
     def of(self, image: np.ndarray) -> np.ndarray:
         """The window's pixels; a view of the image's."""
         return image[self.ymin : self.ymax, self.xmin : self.xmax]

@@ -1,4 +1,4 @@
-"""Downloads of weights: files of hundreds of megabytes, which go on where they broke off, and are whole or not there."""
+"""Downloads of weights: hundreds of megabytes, which go on where they broke off, and are whole or not there."""
 
 import contextlib
 import hashlib
@@ -17,6 +17,8 @@ CONNECT_TIMEOUT_S = 30
 STALL_S = 60  # without a byte
 MAX_REDIRECTS = 10
 _PROGRESS_S = 10
+_PROTOCOLS = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+_NO_SUCH_SERVER = (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_CONNECT, pycurl.E_PEER_FAILED_VERIFICATION)
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class _Transfer:
     def __init__(self, url: str, part: Path, tag: Path):
         self._url, self._part, self._tag = url, part, tag
         self._headers: dict[str, str] = {}
+        self._status = 0
         self._file = None
         self._reported = time.monotonic()
         self.is_final = False
@@ -81,21 +84,23 @@ class _Transfer:
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.FOLLOWLOCATION, 1)
         curl.setopt(pycurl.MAXREDIRS, MAX_REDIRECTS)
-        curl.setopt(pycurl.PROTOCOLS_STR, "http,https")
-        curl.setopt(pycurl.REDIR_PROTOCOLS_STR, "http,https")
+        curl.setopt(pycurl.PROTOCOLS, _PROTOCOLS)
+        curl.setopt(pycurl.REDIR_PROTOCOLS, _PROTOCOLS)
         curl.setopt(pycurl.CONNECTTIMEOUT, CONNECT_TIMEOUT_S)
         curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
         curl.setopt(pycurl.LOW_SPEED_TIME, STALL_S)
         curl.setopt(pycurl.HEADERFUNCTION, self._header)
-        curl.setopt(pycurl.WRITEFUNCTION, lambda chunk: self._write(curl, chunk))
+        curl.setopt(pycurl.WRITEFUNCTION, self._write)
         if have:  # if the file has changed since, the server sends all of the new one
             curl.setopt(pycurl.HTTPHEADER, [f"Range: bytes={have}-", f"If-Range: {self._tag.read_text()}"])
         try:
             curl.perform()
         except pycurl.error as error:
-            return self._refusal(curl) or str(error.args[1] or error.args[0])
+            self.is_final = error.args[0] in _NO_SUCH_SERVER
+            whole = self._status in (200, 206) and not self._is_page()  # what there was of it
+            return (None if whole else self._refusal()) or str(error.args[1] or error.args[0])
         else:
-            return self._refusal(curl)
+            return self._refusal()
         finally:
             curl.close()
             if self._file is not None:
@@ -104,16 +109,15 @@ class _Transfer:
     def _header(self, line: bytes) -> None:
         text = line.decode("iso-8859-1").strip()
         if text.startswith("HTTP/"):
-            self._headers = {}  # of the answer before, which redirected
+            self._headers, self._status = {}, int(text.split()[1])  # what was before redirected
         name, _, value = text.partition(":")
         self._headers[name.lower()] = value.strip()
 
-    def _write(self, curl: pycurl.Curl, chunk: bytes) -> int:
-        status = curl.getinfo(pycurl.RESPONSE_CODE)
-        if status not in (200, 206) or self._is_page():
+    def _write(self, chunk: bytes) -> int:
+        if self._status not in (200, 206) or self._is_page():
             return 0  # which ends the transfer
         if self._file is None:
-            self._file = open(self._part, "ab" if status == 206 else "wb")  # noqa: SIM115 - closed by `run`
+            self._file = open(self._part, "ab" if self._status == 206 else "wb")  # noqa: SIM115 - closed by `run`
             tag = self._headers.get("etag", "")
             with contextlib.suppress(FileNotFoundError):
                 self._tag.unlink()
@@ -126,9 +130,9 @@ class _Transfer:
             _log.warning("Downloading %s: %.0f MB of %s bytes", redact(self._url), self._file.tell() / 1e6, left)
         return len(chunk)
 
-    def _refusal(self, curl: pycurl.Curl) -> str | None:
+    def _refusal(self) -> str | None:
         """Why the answer isn't (the rest of) the file; None if it is."""
-        status = curl.getinfo(pycurl.RESPONSE_CODE)
+        status = self._status
         if status == 416:  # nothing is left to send, or what there is isn't of this file
             self._part.unlink(missing_ok=True)
             return "the server has fewer bytes than were there already"
@@ -137,8 +141,10 @@ class _Transfer:
                 self.is_final = True
                 return "the server sent a web page, which may ask you to log in"
             return None if self._file is not None else "the server sent nothing"
+        if status == 0:
+            return None
         self.is_final = 400 <= status < 500 and status not in (408, 429)
-        return f"HTTP status {status}" if status else None
+        return f"HTTP status {status}"
 
     def _is_page(self) -> bool:
         return self._headers.get("content-type", "").startswith("text/html")
@@ -154,6 +160,6 @@ def _sha256(path: Path) -> str:
 
 def _failed(url: str, problem: str) -> WeightsError:
     return WeightsError(
-        f"weights {redact(url)}: the download failed: {problem}. Check the address, or download it by hand and give the "
-        "file with --weights"
+        f"weights {redact(url)}: the download failed: {problem}. Check the address, or download it by hand and "
+        "give the file with --weights"
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from ...storage.cache import cache_folder
 from ...storage.errors import WeightsError
 from ..quiet import import_tensorflow
+from .model_in import model_in
 from .tf_hub import import_tensorflow_hub
 from .whole import check_whole
 
@@ -20,26 +21,22 @@ _CHUNK_BYTES = 1 << 20
 _PATTERN = frozenset("*?[]{}\\")
 
 
-def resolve(handle_or_folder: str) -> str:
-    """Returns the local folder of a SavedModel, downloading it where needed.
-
-    Args:
-      handle_or_folder: `https://tfhub.dev/…` or another URL that serves a `.tar.gz` when asked with
-        `?tf-hub-format=compressed`; or a folder that holds `saved_model.pb`, local or of any filesystem TensorFlow
-        knows.
+def resolve(handle: str) -> str:
+    """Returns the local folder of a SavedModel of TF Hub's, downloading it where needed.
 
     An entry of the cache that has lost files is fetched again.
 
+    Args:
+      handle: `https://tfhub.dev/…` or another URL that serves a `.tar.gz` when asked with `?tf-hub-format=compressed`.
+
     Raises:
-      WeightsError: if the download fails or breaks off, the archive is no whole SavedModel, or the folder holds none.
+      WeightsError: if the download fails or breaks off, or the archive is no whole SavedModel.
     """
-    if not handle_or_folder.startswith(("http://", "https://")):
-        return _checked_folder(handle_or_folder, f"weights {handle_or_folder}")
     started = time.time()
-    folder = _download(handle_or_folder)
-    what = f"weights {handle_or_folder}: the archive"
+    folder = _downloaded(handle)
+    what = f"weights {handle}: the archive"
     try:
-        check_whole(_checked_folder(folder, what), what)
+        check_whole(model_in(folder, what), what)
     except WeightsError:
         # tensorflow_hub caches whatever it unpacked, and doesn't see that files of it have gone since.
         descriptor = Path(f"{folder}.descriptor.txt")
@@ -48,11 +45,11 @@ def resolve(handle_or_folder: str) -> str:
         descriptor.unlink(missing_ok=True)
         if not cached:
             raise
-        return resolve(handle_or_folder)
+        return resolve(handle)
     return folder
 
 
-def _download(handle: str) -> str:
+def _downloaded(handle: str) -> str:
     hub = import_tensorflow_hub()
     try:
         return hub.resolve(handle)
@@ -62,14 +59,6 @@ def _download(handle: str) -> str:
             "SavedModel. Check the handle and the network, or download it elsewhere, unpack it and give the folder "
             "with --weights"
         ) from error
-
-
-def _checked_folder(folder: str, what: str) -> str:
-    tf = import_tensorflow()
-    if not tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
-        there = sorted(tf.io.gfile.listdir(folder))[:10] if tf.io.gfile.isdir(folder) else "no such folder"
-        raise WeightsError(f"{what}: expected a SavedModel, a folder with saved_model.pb and variables/; found {there}")
-    return without_pattern(folder)
 
 
 def without_pattern(path: str) -> str:

@@ -4,65 +4,31 @@ TensorFlow reads few stores by itself, and each process anew. Here the processes
 and a copy that broke off goes on where it stopped.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import logging
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...storage import files as output_files
 from ...storage.cache import cache_folder
 from ...storage.errors import WeightsError
-from ...storage.uris import is_http, is_local
-from ..load import DetectorSpec
-from ..protocol import Detector
+from .locks import locked
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class StoredDetector:
-    """Loads a detector whose weights may lie in a store. What `DetectorHandler` wants of a loader."""
-
-    spec: DetectorSpec
-
-    def load(self) -> Detector:
-        """See `DetectorSpec.load`."""
-        with local_weights(self.spec.weights) as path:
-            return replace(self.spec, weights=path).load()
-
-
-@contextlib.contextmanager
-def local_weights(weights: str) -> Iterator[str]:
-    """`local_copy`, for use within the context: a copy that is refused (`WeightsError`) isn't found again."""
-    path = local_copy(weights)
-    try:
-        yield path
-    except WeightsError:
-        if path != weights:
-            shutil.rmtree(Path(path).parent, ignore_errors=True)
-        raise
-
-
 def local_copy(weights: str) -> str:
-    """The path of weights on this machine, fetched into the cache where they lie in a store.
+    """The path on this machine of weights in a store, fetched into the cache.
 
     A copy is found again by names, sizes and times of the files in the store; so when one is replaced there, it's
     fetched anew.
 
     Args:
-      weights: a folder, a file, or a checkpoint without the endings of its files. What isn't in a store (paths, http
-        handles) is given back as it is.
+      weights: URI of a folder, a file, or a checkpoint without the endings of its files.
 
     Raises:
       WeightsError: if there's nothing of this name.
       UsageError, OSError: if the store refuses, or can't be reached.
     """
-    if is_local(weights) or is_http(weights):
-        return weights
     weights = weights.rstrip("/")
     files = _files_of(weights)
     if not files:
@@ -73,7 +39,7 @@ def local_copy(weights: str) -> str:
     listed = [f"{name} {file.size_in_bytes} {file.last_updated_in_seconds}\n" for name, file in sorted(files.items())]
     key = hashlib.sha256("".join([f"{weights}\n", *listed]).encode()).hexdigest()[:16]
     folder = cache_folder() / "weights" / key
-    with _locked(folder):
+    with locked(folder):
         part = folder if folder.is_dir() else folder.with_suffix(".part")
         if lacking := {name: file for name, file in files.items() if not _is_there(part / name, file)}:
             _log.info("Fetching weights %s into %s", weights, folder)
@@ -99,12 +65,3 @@ def _files_of(weights: str) -> dict[str, output_files.FileInfo]:
 
 def _is_there(path: Path, file: output_files.FileInfo) -> bool:
     return path.is_file() and path.stat().st_size == file.size_in_bytes
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time of this machine work on a folder of the cache."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_suffix(".lock"), "wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

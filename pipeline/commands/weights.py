@@ -52,9 +52,12 @@ def run(args: argparse.Namespace) -> int:
 
     config = load_config(args.detector)
     from ...detectors.keras import export, weights
+    from ...detectors.weights.find import first_found
+    from ...detectors.weights.source import WeightsSource
 
     if args.direction == "import":
-        fingerprint = weights.import_weights(config.network, weights.find_source(args.source), args.target)
+        source = first_found([WeightsSource(args.source)])
+        fingerprint = weights.import_weights(config.network, source, args.target)
         print(
             f"{args.target}: weights of {config.network}, SHA-256 {fingerprint}\n"
             f"use them    labelbeam label --detector {args.detector} --engine keras --weights {args.target} …"

@@ -17,8 +17,7 @@ from typing import Any
 import yaml
 
 from ...detectors.load import DetectorSpec
-from ...detectors.weights import hub
-from ...detectors.weights.stores import local_copy
+from ...detectors.weights.find import first_found
 from ...storage import files as output_files
 from ...storage.errors import UsageError
 from ...storage.uris import absolute, is_local, join
@@ -66,12 +65,12 @@ def stage(spec: DetectorSpec, to: str) -> Staged:
 
 def _files_of(spec: DetectorSpec) -> dict[str, Path]:
     """The weights' files: name in the staged folder -> file on this machine."""
-    weights = local_copy(spec.weights)
+    weights = first_found(spec.sources)
     if spec.engine == "keras":
         from ...detectors.keras.weights import find_weights_file
 
         return {_KERAS: Path(find_weights_file(spec.config.network, weights))}
-    folder = Path(hub.resolve(weights))
+    folder = Path(weights)
     return {
         f"{_SAVED_MODEL}/{path.relative_to(folder).as_posix()}": path
         for path in sorted(folder.rglob("*"))
@@ -86,6 +85,7 @@ def _config_text(spec: DetectorSpec, where: str) -> str:
         spec.config,
         weights=_KERAS if is_keras else _SAVED_MODEL,
         weights_sha256=spec.fingerprint,
+        mirrors=(),
         engines=(spec.engine,),
         keras_network=spec.config.network if is_keras else None,
     )

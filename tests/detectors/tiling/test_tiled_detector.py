@@ -27,10 +27,9 @@ class Rectangles:
     def _detect(self, image):
         factor = max(1.0, max(image.shape[:2]) / 100)
         rows = []
-        for class_id in np.unique(image[..., 0]):
-            if class_id == 0:
-                continue
-            ys, xs = np.nonzero(image[..., 0] == class_id)
+        red = np.where(image[..., 1] == 255, image[..., 0], 0)  # pixels that reducing has mixed have less green
+        for class_id in np.unique(red[red > 0]):
+            ys, xs = np.nonzero(red == class_id)
             box = np.array([ys.min(), xs.min(), ys.max() + 1, xs.max() + 1], np.float32)
             if min(box[2] - box[0], box[3] - box[1]) / factor >= 3:
                 rows.append((len(ys) / factor**2 / 20_000, class_id, box / np.tile(image.shape[:2], 2)))
@@ -46,7 +45,7 @@ class Rectangles:
 def scene(height, width, *boxes):
     image = np.zeros((height, width, 3), np.uint8)
     for class_id, (ymin, xmin, ymax, xmax) in enumerate(boxes, start=1):
-        image[ymin:ymax, xmin:xmax] = class_id
+        image[ymin:ymax, xmin:xmax] = (class_id, 255, 0)
     return image
 
 
@@ -82,7 +81,7 @@ def test_what_is_larger_than_a_tile_is_one_object():
     box = (20, 30, 280, 350)
     boxes, detections = found(scene(300, 400, box))
     assert len(detections) == 1
-    assert np.abs(np.array(boxes[1]) - box).max() <= 1
+    assert np.abs(np.array(boxes[1]) - box).max() <= 3  # seen in thirds
 
 
 def test_without_the_whole_image_parts_stay():
@@ -93,15 +92,15 @@ def test_without_the_whole_image_parts_stay():
 
 def test_neighbours_of_a_class_stay_two():
     image = scene(200, 200, (50, 40, 80, 70), (50, 75, 80, 105))
-    image[image[..., 0] == 2] = 1
+    image[image[..., 0] == 2] = (1, 255, 0)
 
     class OneClass(Rectangles):
         def _detect(self, image):  # connected runs of columns
-            columns = np.flatnonzero((image[..., 0] == 1).any(axis=0))
+            columns = np.flatnonzero((image[..., 1] == 255).any(axis=0))
             parts = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1) if len(columns) else []
             rows = []
             for part in parts:
-                ys = np.flatnonzero((image[:, part, 0] == 1).any(axis=1))
+                ys = np.flatnonzero((image[:, part, 1] == 255).any(axis=1))
                 rows.append([ys[0], part[0], ys[-1] + 1, part[-1] + 1])
             n = len(rows)
             boxes = np.array(rows, np.float32).reshape(-1, 4) / np.tile(np.array(image.shape[:2], np.float32), 2)

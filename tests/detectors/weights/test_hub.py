@@ -102,15 +102,6 @@ def test_a_handle_that_does_not_exist(hub_server):
         hub.resolve(f"{hub_server.url}/acme/nothing/1")
 
 
-def test_folders(model, tmp_path):
-    assert hub.resolve(model) == model
-    with pytest.raises(WeightsError, match="no such folder"):
-        hub.resolve(str(tmp_path / "absent"))
-    (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(WeightsError, match=r"notes.txt"):
-        hub.resolve(str(tmp_path))
-
-
 def test_the_fingerprint_changes_with_a_weight(model, tmp_path):
     import shutil
 
