@@ -15,6 +15,7 @@ ErrorKind = Literal[
     "unsupported",
     "inference",
     "out_of_memory",
+    "bad_input",
     "internal",
 ]
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)

@@ -38,16 +38,21 @@ class ImageReferenceCoder(beam.coders.Coder):
     """Little more than the URI's own bytes: runners keep several copies of millions. Pickles where there is more than a URI."""
 
     def encode(self, value: ImageReference) -> bytes:
-        if value.location is None and value.boxes is None:
-            return b"u" + value.uri.encode("utf-8", "surrogatepass")  # file names may hold lone surrogates
-        parts = (part and tuple(vars(part).values()) for part in (value.location, value.boxes))
-        return b"p" + pickle.dumps((value.uri, *parts), pickle.HIGHEST_PROTOCOL)
+        if value == ImageReference(value.uri, listed_as=value.listed_as) and value.listed_as in (None, value.uri):
+            # File names may hold lone surrogates.
+            return (b"u" if value.listed_as is None else b"l") + value.uri.encode("utf-8", "surrogatepass")
+        location, boxes = (part and tuple(vars(part).values()) for part in (value.location, value.boxes))
+        parts = (value.uri, location, boxes, value.listed_as, value.problem)
+        return b"p" + pickle.dumps(parts, pickle.HIGHEST_PROTOCOL)
 
     def decode(self, encoded: bytes) -> ImageReference:
-        if encoded.startswith(b"u"):
-            return ImageReference(encoded[1:].decode("utf-8", "surrogatepass"))
-        uri, location, boxes = pickle.loads(encoded[1:])
-        return ImageReference(uri, location and MemberLocation(*location), boxes and BoxPrompts(*boxes))
+        if not encoded.startswith(b"p"):
+            uri = encoded[1:].decode("utf-8", "surrogatepass")
+            return ImageReference(uri, listed_as=uri if encoded.startswith(b"l") else None)
+        uri, location, boxes, listed_as, problem = pickle.loads(encoded[1:])
+        return ImageReference(
+            uri, location and MemberLocation(*location), boxes and BoxPrompts(*boxes), listed_as, problem
+        )
 
     def is_deterministic(self) -> bool:
         return False

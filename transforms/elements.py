@@ -38,9 +38,9 @@ class MemberLocation:
       format: `tar`, `tfrecord` or `parquet`.
       offset: first byte of the member (tar), of the record's data (tfrecord); the row's number in the file (parquet).
       length: bytes of the member or of the record's data; unused for parquet.
-      column: the column with the bytes, dotted for a struct's field (parquet only).
-      chunk: number of the stretch of the container, about 64 MiB, whose members are best read together and in order;
-        never across a Parquet row group.
+      column: the column with the bytes, dotted for a struct's field (parquet); the feature with them (tfrecord).
+      chunk: number of the stretch of the container, at most 128 images and about 64 MiB, whose members are best read
+        together and in order; never across a Parquet row group.
     """
 
     container: str
@@ -66,7 +66,7 @@ class BoxPrompts:
     def normalised_yxyx(self, size_hw: tuple[int, int]) -> np.ndarray:
         """Float32 `[P, 4]`, normalised to an image of this size and clipped to it."""
         edges = np.frombuffer(self.data, np.float32).reshape(-1, 4)
-        return np.clip(edges / np.float32([*size_hw, *size_hw]) if self.unit == "pixels" else edges, 0, 1)
+        return np.clip(edges / np.array([*size_hw, *size_hw], np.float32) if self.unit == "pixels" else edges, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,16 @@ class ImageReference:
       uri: of the image.
       location: where its bytes lie, if it is inside a container.
       boxes: where to look; None if the detector is to find them.
+      listed_as: what stood in the list that names it; None if no list does.
+      problem: what is wrong with the place in a list or container that should name or hold an image, which `uri` names
+        then; empty for all others. Such a reference becomes a failed image.
     """
 
     uri: str
     location: MemberLocation | None = None
     boxes: BoxPrompts | None = None
+    listed_as: str | None = None
+    problem: str = ""
 
     @functools.cached_property
     def image_id(self) -> str:

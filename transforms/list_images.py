@@ -13,24 +13,32 @@ twice: `skip_labelled.py` leaves out repeats.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from ..storage.errors import UsageError
+from ..storage.files import open_to_read
 from ..storage.redaction import redact
-from ..storage.uris import absolute, has_wildcard, is_http, is_local, resolve, scheme_of
+from ..storage.uris import absolute, has_wildcard, is_http, is_local, scheme_of
 from . import coders  # noqa: F401  registers them
+from .decode.signatures import kind_of_bytes
 from .elements import METRICS_NAMESPACE, ImageReference
 from .sources.containers import index_members
 from .sources.containers.parquet import find_image_column
-from .sources.find_files import FoundFile, find_files
-from .sources.inputs import TEXT_LISTS, InputError, ListOptions
+from .sources.find_files import REASONS, FoundFile, find_files
+from .sources.inputs import TEXT_LISTS, InputError, ListOptions, format_of
 from .sources.uri_lists import open_list, parse_entries, read_entries
 
+PASSED_OVER = "passed_over_"  # names of counters: of what folders pass over, by reason, and of rows without a URI
+NO_URI = "no_uri"
+PASSED_OVER_WORDS = {**REASONS, NO_URI: "rows of lists without a URI"}
+
 _IMAGES_TOGETHER = 1000  # image files in one element
+_PROBLEMS_LOGGED = 3  # of one list or container
 
 _log = logging.getLogger(__name__)
 
@@ -39,11 +47,15 @@ class ListImages(beam.PTransform):
     """PBegin to PCollection[ImageReference]: every image that the inputs name.
 
     Listing is lazy and in the pipeline: each list and container is read by one worker as a stream, several in parallel.
-    Metric `labelbeam/list_entries_empty` counts rows of lists without a URI, which are skipped.
+    A place that makes no sense (a row of a list, a damaged header of a container) is listed as a reference with a
+    `problem`. Metrics `labelbeam/passed_over_<reason>` count what is passed over, by the keys of `PASSED_OVER_WORDS`.
 
     Args:
       inputs: paths, globs and URIs in any mix, relative ones to the current folder.
-      options: how lists and Parquet files are read.
+      options: how inputs are read.
+
+    Raises (in the pipeline):
+      InputError: with `options.strict_inputs`, at the first place that makes no sense.
     """
 
     def __init__(self, inputs: Sequence[str], options: ListOptions = ListOptions()):
@@ -55,7 +67,7 @@ class ListImages(beam.PTransform):
         return (
             pbegin
             | "Inputs" >> beam.Create(self._inputs)
-            | "FindFiles" >> beam.FlatMap(_find_files).with_output_types(_Files)
+            | "FindFiles" >> beam.FlatMap(_find_files, self._options.exclude).with_output_types(_Files)
             | "SpreadFiles" >> beam.Reshuffle()
             | "ReadFiles" >> beam.ParDo(_ReadFiles(self._options)).with_output_types(ImageReference)
         )
@@ -70,15 +82,18 @@ class _Input:
 
 @dataclass(frozen=True)
 class _Files:
-    """Some image files, or one list or container. Image files aren't elements of their own, nor an output that is joined with
-    what lists give: both would take the runner several times the memory."""
+    """Some image files, or one list or container.
+
+    Image files aren't elements of their own, nor an output that is joined with what lists give: both would take the
+    runner several times the memory.
+    """
 
     files: Sequence[FoundFile]
 
 
-def _find_files(element: _Input) -> Iterator[_Files]:
-    images = []
-    for file in find_files(element.uri):
+def _find_files(element: _Input, exclude: Sequence[str]) -> Iterator[_Files]:
+    passed_over, images = Counter(), []
+    for file in find_files(element.uri, exclude, lambda reason, uri: passed_over.update([reason])):
         if file.format != "image":
             yield _Files([file])
             continue
@@ -88,6 +103,8 @@ def _find_files(element: _Input) -> Iterator[_Files]:
             images = []
     if images:
         yield _Files(images)
+    for reason, count in passed_over.items():
+        Metrics.counter(METRICS_NAMESPACE, PASSED_OVER + reason).inc(count)
 
 
 class _ReadFiles(beam.DoFn):
@@ -95,7 +112,6 @@ class _ReadFiles(beam.DoFn):
 
     def __init__(self, options: ListOptions):
         self._options = options
-        self._empty_entries = Metrics.counter(METRICS_NAMESPACE, "list_entries_empty")
 
     def process(self, element: _Files):
         for file in element.files:
@@ -105,22 +121,38 @@ class _ReadFiles(beam.DoFn):
                 yield from self._read(file)
 
     def _read(self, file: FoundFile) -> Iterator[ImageReference]:
-        num_empty = 0
-        for reference in _references(file, self._options):
+        num_empty = num_problems = 0
+        for reference in _without_errors(file, self._options):
             if reference is None:
                 num_empty += 1
-            else:
-                yield reference
+                continue
+            if reference.problem:
+                if self._options.strict_inputs:
+                    raise InputError(f"{reference.problem}. Without --strict-inputs, it would be one failed image")
+                num_problems += 1
+                if num_problems <= _PROBLEMS_LOGGED:
+                    _log.warning("%s. It becomes a failed image (bad_input).", redact(reference.problem))
+            yield reference
+        if num_problems > _PROBLEMS_LOGGED:
+            _log.warning("%s: %d such places in all.", redact(file.uri), num_problems)
         if num_empty:
-            self._empty_entries.inc(num_empty)
-            _log.warning("list %s: skipped %d rows without a URI", redact(file.uri), num_empty)
+            Metrics.counter(METRICS_NAMESPACE, PASSED_OVER + NO_URI).inc(num_empty)
+
+
+def _without_errors(file: FoundFile, options: ListOptions) -> Iterator[ImageReference | None]:
+    """`_references`, with a problem in place of an error that the file itself is to blame for."""
+    try:
+        yield from _references(file, options)
+    except InputError as error:
+        yield ImageReference(file.uri, problem=str(error))
 
 
 def _references(file: FoundFile, options: ListOptions) -> Iterator[ImageReference | None]:
     """The images that a list or container names or holds, None for a list's row without a URI."""
+    if file.format == "compressed":
+        raise InputError(f"container {file.uri}: compressed; members can't be read one by one. Decompress it")
     if _is_list(file, options):
-        for entry in read_entries(file.uri, file.format, options):
-            yield _of_entry(entry, file.uri)
+        yield from read_entries(file.uri, file.format, options)
     else:
         yield from index_members(file.uri, options)
 
@@ -131,17 +163,13 @@ def _is_list(file: FoundFile, options: ListOptions) -> bool:
     return file.format in TEXT_LISTS
 
 
-def _of_entry(entry: str, list_uri: str) -> ImageReference | None:
-    return ImageReference(resolve(entry, list_uri)) if entry.strip() else None
-
-
 @dataclass(frozen=True)
 class NamedSchemes:
     """What the inputs have the images read from, as far as the first image of each tells.
 
     Attributes:
-      schemes: of images, of files in folders and globs, of the first entry of each list, and of lists that aren't local;
-        never only one of http and https. `file` only where it isn't just a list from elsewhere that says so.
+      schemes: of images, of files in folders and globs, of the first entry of each list, and of lists that aren't
+        local; never only one of http and https. `file` only where it isn't just a list from elsewhere that says so.
       remote_list: a list that isn't local, whose entries name images of unknown origin; None without one.
     """
 
@@ -188,23 +216,47 @@ def check_inputs(inputs: Sequence[str], options: ListOptions = ListOptions()) ->
 
 def _check(uri: str, options: ListOptions) -> tuple[FoundFile, str]:
     """The first file with an image, and that image's URI."""
-    file = None
-    for file in find_files(absolute(uri)):
-        first = file.uri if file.format == "image" else _first_image(file, options)
+    file, problem, passed_over = None, "", Counter()
+    for file in find_files(absolute(uri), options.exclude, lambda reason, uri: passed_over.update([reason])):
+        if file.format == "image":
+            _check_is_no_list(uri, file)
+            return file, file.uri
+        if file.format == "compressed":
+            problem = problem or f"container {file.uri}: compressed; decompress it"
+            continue
+        first, found = _first_image(file, options)
         if first is not None:
             return file, first
+        problem = problem or found
+    if problem:
+        raise InputError(f"input {uri}: nothing in it can be used. {problem}")
     if file is not None:
         what = "list without URIs" if _is_list(file, options) else "container without images"
         raise InputError(f"input {uri}: matches no image; {file.uri} is a {what}")
+    found = ", ".join(f"{count} {REASONS[reason]}" for reason, count in passed_over.items())
+    passed = f" Passed over: {found}." if found else ""
     if has_wildcard(uri):
         raise InputError(
             f"input {uri}: matches no image, nor a .tar or .tfrecord file. Lists of URIs and Parquet "
-            "files are matched by globs that end in their extension, as in folder/*.csv"
+            f"files are matched by globs that end in their extension, as in folder/*.csv.{passed}"
         )
     raise InputError(
         f"input {uri}: no such file, or a folder without images, .tar and .tfrecord files. Lists of URIs "
-        "and Parquet files in a folder are to be named, as in folder/*.csv"
+        f"and Parquet files in a folder are to be named, as in folder/*.csv.{passed}"
     )
+
+
+def _check_is_no_list(uri: str, file: FoundFile) -> None:
+    """Refuses text without the extension of a list, which would be labelled as one image."""
+    if is_http(file.uri) or format_of(file.uri) == "image":
+        return
+    with open_to_read(file.uri) as opened:
+        kind = kind_of_bytes(opened.read(1024))
+    if kind in ("text", "JSON", "XML", "an HTML page"):
+        raise InputError(
+            f"input {uri}: {file.uri} is {kind}, no image. Lists of URIs are .txt, .csv, .tsv, .jsonl and .parquet "
+            "files; rename it, or convert it to one of them"
+        )
 
 
 def _may_name_others(file: FoundFile, options: ListOptions) -> bool:
@@ -212,13 +264,20 @@ def _may_name_others(file: FoundFile, options: ListOptions) -> bool:
     return file.format != "image" and _is_list(file, options)
 
 
-def _first_image(file: FoundFile, options: ListOptions) -> str | None:
-    """The URI of the first image that a list or container names or holds, None without one."""
+def _first_image(file: FoundFile, options: ListOptions) -> tuple[str | None, str]:
+    """The URI of the first image that a list or container names or holds (None without one), and the first problem."""
     if not is_http(file.uri):
-        return next((reference.uri for reference in _references(file, options) if reference is not None), None)
+        return _first_of(_references(file, options))
     with open_list(file.uri, copy=False) as connection:
         if file.format == "parquet":
-            return file.uri  # not read: its entries lie at its end, behind everything else
-        entries = parse_entries(connection, file.uri, file.format, options)
-        references = (_of_entry(entry, file.uri) for entry in entries)
-        return next((reference.uri for reference in references if reference is not None), None)
+            return file.uri, ""  # not read: its entries lie at its end, behind everything else
+        return _first_of(parse_entries(connection, file.uri, file.format, options))
+
+
+def _first_of(references: Iterable[ImageReference | None]) -> tuple[str | None, str]:
+    problem = ""
+    for reference in references:
+        if reference is not None and not reference.problem:
+            return reference.uri, problem
+        problem = problem or (reference.problem if reference is not None else "")
+    return None, problem

@@ -28,6 +28,7 @@ def data(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
+    (tmp_path / "blob").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "l.txt").write_text("# list\nphotos/a.jpg\n/elsewhere/b.jpg\nhttps://host/c?x=1#y\n")
     (tmp_path / "l.csv").write_text('caption,uri\n"a, ""b""\nc",s3://bucket/d.jpg\n,\nnone,""\n')
     (tmp_path / "l.jsonl.gz").write_bytes(gzip.compress(b'{"uri": "e.jpg"}\n"gs://bucket/f.jpg"\n'))
@@ -129,7 +130,7 @@ def test_options_name_the_columns(data):
 
 def test_rows_without_a_uri_are_counted(data):
     result = assert_listed([data / "l.csv", data / "l.parquet"], ["s3://bucket/d.jpg", "/g.jpg"])
-    [counter] = result.metrics().query(MetricsFilter().with_name("list_entries_empty"))["counters"]
+    [counter] = result.metrics().query(MetricsFilter().with_name("passed_over_no_uri"))["counters"]
     assert counter.committed == 3
 
 
@@ -151,12 +152,57 @@ def test_file_names_that_are_not_utf8(tmp_path):
     assert_listed([tmp_path, tmp_path / name], [f"{tmp_path}/{name}"] * 2)
 
 
-def test_a_damaged_container_fails_the_job_with_its_name(data):
+def listed(inputs, **options):
+    """The references with a problem, and the URIs of the others."""
+    COLLECTED.clear()
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        _ = pipeline | ListImages([str(uri) for uri in inputs], ListOptions(**options)) | beam.Map(collect)
+    return [r for r in COLLECTED if r.problem], sorted(r.uri for r in COLLECTED if not r.problem)
+
+
+COLLECTED = []
+
+
+def collect(reference):
+    COLLECTED.append(reference)
+
+
+def test_a_damaged_container_is_one_failed_image_and_the_job_goes_on(data):
     path = data / "photos/shard.tar"
     path.write_bytes(path.read_bytes()[:-9000])
-    with pytest.raises(Exception, match=r"photos/shard\.tar: cut off at byte"):
+    [problem], others = listed([data / "photos"])
+    assert problem.uri == f"{path}#byte 1024" and "photos/shard.tar, byte 1024: cut off" in problem.problem
+    assert f"{path}#h.jpg" in others and f"{data}/photos/a.jpg" in others
+    with pytest.raises(Exception, match="Without --strict-inputs"):
+        listed([data / "photos"], strict_inputs=True)
+
+
+@pytest.mark.parametrize("name", ["bad.tar", "bad.tar.gz", "bad.tfrecord", "bad.tgz"])
+def test_a_file_that_is_no_container_is_one_failed_image(data, name):
+    (data / "photos" / name).write_bytes(b"no container")
+    [problem], others = listed([data / "photos"])
+    assert problem.uri == f"{data}/photos/{name}" and name in problem.problem and len(others) == 3
+    with pytest.raises(InputError, match=name.replace(".", r"\.")):
+        check_inputs([str(data / "photos" / name)])
+
+
+def test_a_second_list_without_the_column_is_one_failed_image(data):
+    (data / "l2.csv").write_text("url\na.jpg\n")
+    [problem], others = listed([data / "l*.csv"])
+    assert problem.uri == f"{data}/l2.csv" and "no column 'uri'" in problem.problem and others == ["s3://bucket/d.jpg"]
+
+
+def test_what_stood_in_the_list_and_where_relative_entries_start(data):
+    (data / "l.txt").write_text("photos/a.jpg\n  /x/b.jpg \nfile:///c.jpg\n")
+    for prefix, start in ((None, f"{data}/"), ("/other/", "/other/"), ("s3://b/x-", "s3://b/x-")):
         with beam.Pipeline(runner="FnApiRunner") as pipeline:
-            pipeline | ListImages([str(data / "photos")])
+            _ = pipeline | ListImages([str(data / "l.txt")], ListOptions(uri_prefix=prefix)) | beam.Map(collect)
+        assert [(r.uri, r.listed_as) for r in COLLECTED] == [
+            (f"{start}photos/a.jpg", "photos/a.jpg"),
+            ("/x/b.jpg", "/x/b.jpg"),
+            ("/c.jpg", "file:///c.jpg"),
+        ]
+        COLLECTED.clear()
 
 
 @pytest.mark.parametrize(
@@ -241,6 +287,5 @@ def test_an_input_error_is_a_usage_error():
 def test_checking_stops_at_the_first_image(data):
     (data / "l.csv").write_text('uri\na.jpg\n"damaged')  # the pipeline will find that
     check_inputs([str(data / "l.csv")])
-    with pytest.raises(Exception, match=r"l\.csv, line 3: not valid CSV"):
-        with beam.Pipeline(runner="FnApiRunner") as pipeline:
-            pipeline | ListImages([str(data / "l.csv")])
+    [problem], others = listed([data / "l.csv"])
+    assert "line 3: not valid CSV" in problem.problem and others == [f"{data}/a.jpg"]

@@ -1,5 +1,7 @@
 """What a file is by its first bytes, where Pillow can't say. Takes time in proportion to the bytes, no more."""
 
+import codecs
+
 _SNIFFED_BYTES = 1024
 
 _HEIC_BRANDS = frozenset(b"heic heix heim heis hevc hevx mif1 msf1".split())
@@ -54,9 +56,17 @@ def kind_of_bytes(data: bytes) -> str:
         return "an HTML page"
     if start.startswith((b"<?xml", b"<")):
         return "XML"
-    if any(byte < 9 or 13 < byte < 32 or byte == 127 for byte in head):
+    if any(byte < 9 or 13 < byte < 32 or byte == 127 for byte in head) or not _is_utf8(head):
         return "binary data of no format known to Pillow"
     return "JSON" if start.startswith((b"{", b"[")) else "text"
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut in two at the end
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_svg(head: bytes) -> bool:

@@ -34,11 +34,13 @@ def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFact
       facts: its `attempts` is counted up for every try, the failed ones too.
 
     Raises:
-      ImageError: `not_found`, `forbidden` (by the storage, or by `options.allow_schemes`), `timeout`, `unreachable`,
+      ImageError: `bad_input` for a reference with a problem, `not_found`, `forbidden` (by the storage, or by `options.allow_schemes`), `timeout`, `unreachable`,
         `too_large`, `truncated`, or `not_an_image` for what isn't a file at all (a folder, a pipe, a device).
       MemoryError: if there is no room for the bytes.
       ResourcesError: if this process has run out of file descriptors or the like, and still has after half a minute.
     """
+    if reference.problem:
+        raise ImageError("bad_input", reference.problem)
     for wait_s in _WAITS_FOR_RESOURCES_S:
         try:
             return _read(reference, options, facts)

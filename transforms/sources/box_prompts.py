@@ -4,18 +4,18 @@
     ymin, xmin, ymax, xmax      the box, normalised: 0 and 1 are the image's edges
     x, y, w, h                  or in pixels of the image as it is decoded: left, top, width, height
 
-Other columns don't matter, so a label set's own table `detections` will do. Parquet or CSV. Not for a detector that finds
-boxes by itself: those go nowhere but out.
+Other columns don't matter, so a label set's own table `detections` will do. Parquet or CSV.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -26,6 +26,8 @@ from ..elements import BoxPrompts
 from .find_files import find_files
 from .inputs import InputError, format_of
 
+Unit = Literal["normalised", "pixels"]
+
 NORMALISED = ("ymin", "xmin", "ymax", "xmax")
 PIXELS = ("x", "y", "w", "h")
 _BATCH_ROWS = 1 << 16
@@ -35,7 +37,7 @@ _ROUNDING = 0.01  # by so much of the image a normalised box may reach over its 
 
 @dataclass(frozen=True)
 class BoxTables:
-    """Tables of boxes, found and looked at: absolute paths or URIs, the column with the images' URIs, SHA-256 of all."""
+    """Tables of boxes that have been looked at: absolute paths or URIs, the column with the images' URIs, SHA-256."""
 
     uris: tuple[str, ...]
     uri_column: str
@@ -82,7 +84,9 @@ def read_boxes(uri: str, uri_column: str = "uri", number: int = 0) -> Iterator[t
     Raises:
       InputError: if the table can't be read, lacks a column, or holds something that is no box; names table and row.
     """
-    columns, unit, row = None, "normalised", 0
+    columns: tuple[str, ...] | None = None
+    unit: Unit = "normalised"
+    row = 0
     for batch in _batches(uri):
         if columns is None:
             columns, unit = _columns(uri, uri_column, batch.schema.names)
@@ -110,7 +114,7 @@ def joined(parts: Iterable[BoxesOfImage]) -> BoxPrompts:
       InputError: if some are in pixels and some normalised.
     """
     parts = sorted(parts, key=lambda part: part.place)
-    units = {part.boxes.unit for part in parts} or {"normalised"}
+    units: set[Unit] = {part.boxes.unit for part in parts} or {"normalised"}
     if len(units) > 1:
         raise InputError(
             "boxes: some tables are normalised (ymin, xmin, ymax, xmax) and some in pixels (x, y, w, h); give an "
@@ -147,15 +151,16 @@ def _batches(uri: str) -> Iterator[pa.RecordBatch]:
     try:
         with _opened(uri) as file:
             if format_of(uri) == "csv":
-                yield from pa.csv.open_csv(file)
+                yield from pa_csv.open_csv(file)
             else:
                 yield from pq.ParquetFile(file).iter_batches(_BATCH_ROWS)
     except pa.ArrowInvalid as error:
         raise InputError(f"boxes {uri}: can't be read ({error})") from error
 
 
-def _columns(uri: str, uri_column: str, names: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    for columns, unit in ((NORMALISED, "normalised"), (PIXELS, "pixels")):
+def _columns(uri: str, uri_column: str, names: Sequence[str]) -> tuple[tuple[str, ...], Unit]:
+    units: tuple[tuple[tuple[str, ...], Unit], ...] = ((NORMALISED, "normalised"), (PIXELS, "pixels"))
+    for columns, unit in units:
         if {uri_column, *columns} <= set(names):
             return columns, unit
     raise InputError(

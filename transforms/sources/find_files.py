@@ -6,27 +6,40 @@ Rules:
   or Parquet files, which lie beside images for many reasons (captions, metadata): name them, as in `folder/*.parquet`.
 - A glob whose last part ends in an extension (`lists/*.csv`, `shards/*.tfrecord-*`, `photos/*.bin`) offers every match,
   as if each were named itself; any other (`photos/**`, `photos/2024*`) offers what a folder would.
-- Hidden files and folders are left out of folders and globs. Symbolic links to folders are not followed.
+- What folders and globs pass over is told, each with one of `REASONS`. Symbolic links to folders are not followed.
 
 Globs, the same on every storage: `*`, `?` and `[…]` stay within one part of the path; a part `**` stands for any number
-of folders, none included. A path with such a character that exists as it is written is that file.
+of folders, none included. A file or folder that exists as it is written is meant, whatever characters are in its name.
 """
 
-import importlib.util
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from apache_beam.io.filesystem import BeamIOError, FileSystem
-from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.filesystem import FileSystem
 
+from ...labelset.label_set_file import LABEL_SET_FILE
 from ...storage import object_stores
 from ...storage.uris import before_wildcard, has_wildcard, is_http, is_in_store, is_local
-from .inputs import Format, InputError, format_of
+from .inputs import NOT_READ, Format, InputError, format_of
+from .list_folders import filesystem_of, is_folder, list_below
 
-_INSTALL = {"gs": "labelbeam[gcp]", "s3": "labelbeam[aws]", "hdfs": "apache-beam[hadoop]", "azfs": "apache-beam[azure]"}
+REASONS = {  # why a file or folder is passed over: the words for a person
+    "hidden": "hidden",
+    "system_folder": "in folders of the system",
+    "excluded": "left out by --exclude",
+    "label_set": "folders of label sets",
+    "linked_folder": "links to folders",
+    "special_file": "no regular files",
+    "not_named": "lists or Parquet files, which are to be named",
+    "format_not_read": "of image formats that are not read",
+    "unknown_extension": "without the extension of an image",
+}
+PassOver = Callable[[str, str], None]  # called with the reason and the URI
+
+_SYSTEM_FOLDERS = frozenset({"@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
 _OFFERED_BY_FOLDERS = frozenset({"image", "tar", "tfrecord", "compressed"})  # compressed: to be refused, not overlooked
 _NAMED_EXTENSION = re.compile(r"\.[A-Za-z][^.]*$")
 
@@ -39,11 +52,15 @@ class FoundFile:
     format: Format
 
 
-def find_files(uri: str) -> Iterator[FoundFile]:
+def find_files(
+    uri: str, exclude: Sequence[str] = (), pass_over: PassOver = lambda reason, uri: None
+) -> Iterator[FoundFile]:
     """Yields the files that one input stands for; nothing if it matches nothing.
 
     Args:
       uri: absolute path or URI of a file, folder or glob.
+      exclude: see `ListOptions.exclude`.
+      pass_over: is told of each file or folder that a folder or glob passes over.
 
     Raises:
       InputError: if no filesystem knows the URI's scheme, or it is a container that can't be read where it lies.
@@ -55,37 +72,19 @@ def find_files(uri: str) -> Iterator[FoundFile]:
     filesystem = filesystem_of(uri)
     if uri.count("/") == 2 and not is_local(uri):
         uri += "/"  # a bucket
-    is_folder = uri.endswith("/") or _is_folder(uri, filesystem)
+    names_folder = uri.endswith("/") or is_folder(uri, filesystem)
     exists = object_stores.exists if is_in_store(uri) else filesystem.exists
-    if not is_folder and exists(uri):
+    if not names_folder and exists(uri):
+        if is_local(uri) and not os.path.isfile(uri):
+            raise InputError(
+                f"input {uri}: no regular file, but a pipe, socket or device; copy what it gives to a file"
+            )
         yield _named(uri)
-    elif not is_folder and has_wildcard(uri):
-        start = before_wildcard(uri).rpartition("/")[0] + "/"
-        yield from _find_matches(start, uri.removeprefix(start).split("/"), filesystem)
+    elif not names_folder and has_wildcard(uri):
+        start = _start_of(uri)
+        yield from _Search(start, uri.removeprefix(start).split("/"), exclude, pass_over).run(filesystem)
     else:
-        yield from _find_matches(uri.rstrip("/") + "/", ["**"], filesystem)
-
-
-def filesystem_of(uri: str) -> FileSystem:
-    """Beam's filesystem for a URI.
-
-    Raises:
-      InputError: if there is none, or a package that it needs isn't installed.
-    """
-    scheme = FileSystems.get_scheme(uri)
-    needs = f"; {scheme}:// needs `pip install '{_INSTALL[scheme]}'`" if scheme in _INSTALL else ""
-    if scheme == "s3" and importlib.util.find_spec("boto3") is None:  # Beam notices at the first request only
-        raise InputError(f"input {uri}: boto3 is not installed{needs}")
-    try:
-        return FileSystems.get_filesystem(uri)
-    except ValueError as error:
-        if not needs:
-            known = {system.scheme() for system in FileSystem.get_all_subclasses()} - {None}
-            known |= {"http", "https", *_INSTALL}
-            needs = f"; expected a path, or one of {', '.join(f'{name}://' for name in sorted(known))}"
-        raise InputError(f"input {uri}: no filesystem for {scheme}://{needs}") from error
-    except BeamIOError as error:
-        raise InputError(f"input {uri}: {error.exception_details or error}{needs}") from error
+        yield from _Search(uri.rstrip("/") + "/", ["**"], exclude, pass_over).run(filesystem)
 
 
 def _named(uri: str) -> FoundFile:
@@ -94,79 +93,103 @@ def _named(uri: str) -> FoundFile:
     if file_format == "compressed":
         raise InputError(
             f"input {uri}: members of a compressed container can't be read one by one; decompress it. "
-            "Only lists of URIs may be compressed (.gz, .bz2, .xz)"
+            "Only lists of URIs may be compressed (.gz, .bz2, .xz, .zst)"
         )
     if is_http(uri) and file_format in ("tar", "tfrecord"):
         raise InputError(f"input {uri}: containers are not read over HTTP; copy it to a disk or an object store")
     return FoundFile(uri, file_format)
 
 
-def _is_folder(uri: str, filesystem: FileSystem) -> bool:
-    if is_local(uri):
-        return os.path.isdir(uri)
-    if not filesystem.has_dirs():
-        return False
-    try:
-        next(filesystem._list(uri), None)
-    except BeamIOError as error:
-        if "not a directory" in str(error) or "does not exist" in str(error):  # the hdfs client's words
-            return False
-        raise
-    return True
+def _start_of(pattern: str) -> str:
+    """The folder in which a glob starts, with its slash; a folder that exists is no wildcard, whatever its name."""
+    start = before_wildcard(pattern).rpartition("/")[0] + "/"
+    if is_local(pattern):
+        for name in pattern.removeprefix(start).split("/")[:-1]:
+            if not os.path.isdir(start + name):
+                break
+            start += name + "/"
+    return start
 
 
-def _find_matches(start: str, pattern: Sequence[str], filesystem: FileSystem) -> Iterator[FoundFile]:
-    """Yields what a pattern offers.
+class _Search:
+    """One folder or glob.
 
     Args:
       start: the folder where it starts, with its slash.
       pattern: the parts of the pattern below `start`.
     """
-    if filesystem.has_dirs() and not _is_folder(start, filesystem):
-        return
-    takes_all = _NAMED_EXTENSION.search(pattern[-1]) is not None
-    for below in _list_below(start, "", pattern, filesystem):
+
+    def __init__(self, start: str, pattern: Sequence[str], exclude: Sequence[str], pass_over: PassOver):
+        self._start = start
+        self._pattern = pattern
+        self._exclude = [part.strip("/").split("/") for part in exclude]
+        self._pass_over = pass_over
+        self._takes_all = _NAMED_EXTENSION.search(pattern[-1]) is not None
+
+    def run(self, filesystem: FileSystem) -> Iterator[FoundFile]:
+        if filesystem.has_dirs() and not is_folder(self._start, filesystem):
+            return
+        if is_local(self._start) and self._is_in_label_set():
+            self.pass_over("label_set", self._start)
+            return
+        prefix = self._start + before_wildcard(self._pattern[0])
+        for folder, names in list_below(self._start, prefix, self, filesystem):
+            for name in names:
+                below = f"{folder}/{name}" if folder else name
+                if _matches(below.split("/"), self._pattern):
+                    yield from self._offer(below)
+
+    def _is_in_label_set(self) -> bool:
+        folder = self._start.rstrip("/")
+        while folder and not os.path.exists(f"{folder}/{LABEL_SET_FILE}"):
+            folder = folder.rpartition("/")[0]
+        return bool(folder)
+
+    def _offer(self, below: str) -> Iterator[FoundFile]:
+        uri, file_format = self._start + below, format_of(below)
+        if reason := self._reason_against(below):
+            self.pass_over(reason, uri)
+        elif file_format == "compressed":
+            yield FoundFile(uri, "compressed")
+        elif self._takes_all or file_format in _OFFERED_BY_FOLDERS:
+            yield _named(uri)
+        elif file_format is not None:
+            self.pass_over("not_named", uri)
+        elif os.path.splitext(below)[1].lower() in NOT_READ:
+            self.pass_over("format_not_read", uri)
+        else:
+            self.pass_over("unknown_extension", uri)
+
+    def enters(self, folder: str) -> bool:
+        """Whether a folder can hold matches; if it could but for one of the reasons, that is told."""
+        if not _may_hold_matches(folder.split("/"), self._pattern):
+            return False
+        if reason := self._reason_against(folder):
+            self.pass_over(reason, self._start + folder)
+        return reason is None
+
+    def pass_over(self, reason: str, uri: str) -> None:
+        self._pass_over(reason, uri)
+
+    def leaves(self, folder: str, names: Sequence[str]) -> bool:
+        if is_label_set := LABEL_SET_FILE in names:
+            self.pass_over("label_set", self._start + folder)
+        return is_label_set
+
+    def _reason_against(self, below: str) -> str | None:
+        """Why a file or folder doesn't count, by its name and those of the folders above it."""
         parts = below.split("/")
-        if not any(map(_is_hidden, parts)) and _matches(parts, pattern):
-            if takes_all or format_of(below) in _OFFERED_BY_FOLDERS:
-                yield _named(start + below)
-
-
-def _list_below(start: str, folder: str, pattern: Sequence[str], filesystem: FileSystem) -> Iterator[str]:
-    """Yields the paths, relative to `start`, of the files below its folder `folder`; may leave out what can't match.
-
-    Not `FileSystems.match`: it holds all matches in memory, on HDFS it sees one level only, and on a local disk it
-    walks through all that lies below the first wildcard. `_list` is what each filesystem implements for it.
-    """
-    if is_local(start):
-        for path, folders, names in os.walk(start, onerror=_raise):
-            prefix = os.path.join(path, "").removeprefix(start)
-            folders[:] = [name for name in folders if _may_hold_matches(prefix + name, pattern)]
-            yield from (prefix + name for name in names)
-    elif filesystem.has_dirs():
-        for entry in filesystem._list(start + folder):
-            below = entry.path.removeprefix(start)
-            if entry.size_in_bytes == 0 and _is_folder(entry.path, filesystem):
-                if _may_hold_matches(below, pattern):
-                    yield from _list_below(start, below, pattern, filesystem)
-            else:
-                yield below
-    else:  # an object store lists by any prefix, at any depth
-        prefix = start + before_wildcard(pattern[0])
-        uris = (
-            object_stores.list_uris(prefix)
-            if is_in_store(start)
-            else (e.path for e in filesystem._list(prefix))
-        )
-        yield from (uri.removeprefix(start) for uri in uris)
-
-
-def _raise(error: OSError):
-    raise error  # os.walk would go on without the folder that it can't read
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".")
+        if any(name.startswith(".") for name in parts):
+            return "hidden"
+        if not _SYSTEM_FOLDERS.isdisjoint(parts):
+            return "system_folder"
+        for pattern in self._exclude:
+            if len(pattern) == 1 and pattern != ["**"]:
+                if any(fnmatchcase(part, pattern[0]) for part in parts):
+                    return "excluded"
+            elif any(_matches(parts[:end], pattern) for end in range(1, len(parts) + 1)):
+                return "excluded"
+        return None
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -177,11 +200,8 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
-def _may_hold_matches(folder: str, pattern: Sequence[str]) -> bool:
+def _may_hold_matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     """Whether a file below this folder could match."""
-    parts = folder.split("/")
-    if _is_hidden(parts[-1]):
-        return False
     for part, wanted in zip(parts, pattern):
         if wanted == "**":
             return True

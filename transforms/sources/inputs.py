@@ -6,21 +6,35 @@ Knows names and opens nothing: finding files is `find_files.py`, reading lists `
 import functools
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
 from ...storage.errors import UsageError
 from ...storage.uris import is_http
+from ..decode.identify import plugins
 
-Format = Literal["image", "txt", "csv", "jsonl", "parquet", "tar", "tfrecord", "compressed"]
-TEXT_LISTS: frozenset[Format] = frozenset({"txt", "csv", "jsonl"})
+Format = Literal["image", "txt", "csv", "tsv", "jsonl", "parquet", "tar", "tfrecord", "compressed"]
+TEXT_LISTS: frozenset[Format] = frozenset({"txt", "csv", "tsv", "jsonl"})
 CONTAINERS: frozenset[Format] = frozenset({"tar", "tfrecord", "parquet"})
 
 _TFRECORD = re.compile(r"\.(tfrecords?|record)(-\d+-of-\d+)?$")
 _COMPRESSION = re.compile(r"\.(gz|bz2|xz|zst)$")
 _TAR_SHORT = (".tgz", ".tbz2", ".txz")
-_READABLE_LIST_COMPRESSIONS = (".gz", ".bz2", ".xz")
+_FORMAT_OF_EXTENSION: dict[str, Format] = {
+    ".txt": "txt",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".tar": "tar",
+}
+# Of images that are read with labelbeam[heif] installed, or not at all.
+NOT_READ = frozenset(
+    {".heic", ".heif", ".hif", ".svg", ".jxl", ".exr", ".nef", ".cr2", ".cr3", ".arw", ".dng", ".raf", ".orf", ".rw2"}
+)
 # Pillow's documentation lists them under "identify-only formats": it opens such files, but has no decoder for them.
 _IDENTIFY_ONLY = frozenset({"BUFR", "GRIB", "HDF5", "MPEG", "WMF"})
 
@@ -34,9 +48,15 @@ class ListOptions:
     """How inputs are read.
 
     Attributes:
-      uri_column: column of `.csv` and `.parquet` lists, and key of `.jsonl` lists, that holds the URI.
-      image_column: column of `.parquet` files that holds the encoded images, or structs of them with a field `bytes`.
-        If given, every Parquet file is a container and must have it; if None, see `containers/parquet.py`.
+      uri_column: column of `.csv`, `.tsv` and `.parquet` lists, and key of `.jsonl` lists, that holds the URI.
+      image_column: column of `.parquet` files that holds the encoded images, or structs of them with a field `bytes`;
+        feature of TFRecord files that holds them. If given, every Parquet file is a container and must have it; if
+        None, see `containers/parquet.py` and `containers/tfrecord.py`.
+      exclude: globs of files and folders that are left out of folders and globs. One without a slash is compared with
+        each name on the way, others with the path below the folder that is searched.
+      strict_inputs: whether a row of a list, or a place in a container, that doesn't make sense fails the job; otherwise it
+        becomes a failed image.
+      uri_prefix: what is put in front of relative entries of lists; None: they start at the folder of their list.
 
     Example:
       >>> labelbeam.ListOptions(uri_column="image_url").uri_column
@@ -45,6 +65,9 @@ class ListOptions:
 
     uri_column: str = "uri"
     image_column: str | None = None
+    exclude: Sequence[str] = ()
+    strict_inputs: bool = False
+    uri_prefix: str | None = None
 
 
 @functools.cache
@@ -52,10 +75,8 @@ def image_extensions() -> frozenset[str]:
     """The extensions of every format that Pillow decodes, lower case with their dot."""
     from PIL import Image
 
-    extensions = Image.registered_extensions()  # loads Pillow's plugins
-    return frozenset(
-        extension for extension, name in extensions.items() if name in Image.OPEN and name not in _IDENTIFY_ONLY
-    )
+    readable = set(plugins()) - _IDENTIFY_ONLY
+    return frozenset(extension for extension, name in Image.registered_extensions().items() if name in readable)
 
 
 def format_of(uri: str) -> Format | None:
@@ -66,18 +87,22 @@ def format_of(uri: str) -> Format | None:
     stem = _COMPRESSION.sub("", name)
     if stem != name:
         inner = format_of(stem)
-        if inner in TEXT_LISTS and name.endswith(_READABLE_LIST_COMPRESSIONS):
+        if inner in TEXT_LISTS:
             return inner
         return None if inner in (None, "image") else "compressed"
     if _TFRECORD.search(name):
         return "tfrecord"
     extension = os.path.splitext(name)[1]
-    if extension in (".txt", ".csv", ".jsonl", ".parquet", ".tar"):
-        return extension[1:]
+    if extension in _FORMAT_OF_EXTENSION:
+        return _FORMAT_OF_EXTENSION[extension]
     return "image" if extension in image_extensions() else None
 
 
 def container_of(uri: str) -> str | None:
-    """The container that an image lies in (`photos.tar#a.jpg`), by the form of its URI; None if it's a file of its own."""
-    container, hash_sign, _ = uri.partition("#")
-    return container if hash_sign and format_of(container) in CONTAINERS else None
+    """The container that an image lies in (`photos.tar#a.jpg`), by the form of its URI; None for a file of its own."""
+    place = uri.find("#")
+    while place >= 0:  # a `#` may also stand in the container's own path
+        if format_of(uri[:place]) in CONTAINERS:
+            return uri[:place]
+        place = uri.find("#", place + 1)
+    return None

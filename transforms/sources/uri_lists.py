@@ -1,190 +1,214 @@
-"""Reads lists of URIs, one entry after the other, in bounded memory: `.txt`, `.csv`, `.jsonl` and `.parquet`.
+"""Reads lists of URIs, one entry after the other, in bounded memory.
 
-- `.txt`: one entry a line, without surrounding blanks; blank lines and lines that begin with `#` are skipped. A `#`
-  further on belongs to the URI.
-- `.csv`: comma-separated with a header and double quotes (RFC 4180), the entry in column `uri_column`.
-- `.jsonl`: on each line an object with the key `uri_column`, or a bare string; blank lines are skipped.
+- `.txt`: one entry a line; blank lines and lines that begin with `#` are skipped. A `#` further on belongs to the URI.
+- `.csv`, `.tsv`: with a header and double quotes (RFC 4180), the entry in column `uri_column`.
+- `.jsonl`, `.ndjson`: on each line an object with the key `uri_column`, or a bare string; blank lines are skipped.
 - `.parquet`: the string column `uri_column`.
 
-Text is UTF-8, with or without a byte order mark, plain or compressed (gzip, bzip2, xz: told by their first bytes);
-bytes that aren't UTF-8 become lone surrogates, as in Python's file names, so that oddly named files are found. A list
-that is damaged half-way fails the job with file and line, since skipping the rest would lose images. One file is read
-by one worker: give a list of hundreds of millions of entries as several files. Not for containers, which hold the
-images themselves.
+Blanks and line ends around an entry don't belong to it. Text is UTF-8, with or without a byte order mark, plain or
+compressed (gzip, bzip2, xz, zstd: told by their first bytes); bytes that aren't UTF-8 become lone surrogates, as in
+Python's file names, so that oddly named files are found. One file is read by one worker: give a list of hundreds of
+millions of entries as several files.
+
+A row that makes no sense becomes a reference with a `problem`, and so does the place where a list can't be read on.
 """
 
-import bz2
-import contextlib
 import csv
-import gzip
-import io
 import json
-import lzma
-import tempfile
-import zlib
-from collections.abc import Iterator
-from typing import BinaryIO, TextIO
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import urllib3
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-from urllib3.util import parse_url
 
-from ...storage.proxies import new_pool_manager, proxy_for
-from ...storage.redaction import redact, redact_urllib3_logs
-from ...storage.uris import is_http
+from ...storage.redaction import redact
+from ...storage.uris import absolute, is_local, resolve
+from ..elements import ImageReference
 from .inputs import Format, InputError, ListOptions
+from .list_files import MAX_LINE, DamagedListError, Lines, as_text, open_list
 
 _BATCH_ROWS = 1 << 14
-_COPY_BYTES = 1 << 20
-_SNIFF_BYTES = 4096
-_DECOMPRESS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-_TIMEOUT = urllib3.Timeout(connect=10, read=60)
-_RETRIES = urllib3.Retry(
-    total=5, backoff_factor=0.5, backoff_jitter=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
-)
+_BUFFER_BYTES = 1 << 20
+_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}  # of other tools, for stores that are known here by another name
+
+# A limit of the whole process, of 131,072 characters a cell; captions and base64 are longer.
+csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
 
 
-def read_entries(uri: str, file_format: Format, options: ListOptions) -> Iterator[str]:
-    """Yields the entries of a list, as they stand there; an empty string for a row whose cell is empty or null.
+class _Problem(NamedTuple):
+    """A place that makes no sense, and why."""
+
+    place: str
+    message: str
+
+
+_Entries = Iterator[str | _Problem | None]  # None: no URI in the row
+
+
+def read_entries(uri: str, file_format: Format, options: ListOptions) -> Iterator[ImageReference | None]:
+    """Yields the images that a list names; None for a row whose cell is empty or null.
 
     Args:
       uri: absolute path or URI of the list; http(s) lists are copied to a temporary file first.
-      file_format: `txt`, `csv`, `jsonl` or `parquet`.
-      options: names the column.
+      file_format: `txt`, `csv`, `tsv`, `jsonl` or `parquet`.
+      options: names the column, and says where relative entries start.
 
     Raises:
-      InputError: if the list lacks the column, isn't what its name says, or is damaged; names the list and the place.
+      InputError: if the list lacks the column or isn't what its name says; names it.
     """
     with open_list(uri) as file:
         yield from parse_entries(file, uri, file_format, options)
 
 
-def parse_entries(file: BinaryIO, uri: str, file_format: Format, options: ListOptions) -> Iterator[str]:
+def parse_entries(
+    file: BinaryIO, uri: str, file_format: Format, options: ListOptions
+) -> Iterator[ImageReference | None]:
     """Like `read_entries`, of an opened list; all but Parquet are read from the start to the end, without seeking."""
-    uri = redact(uri)  # from here on for messages
-    if file_format == "parquet":
-        yield from _parquet_entries(file, uri, options.uri_column)
-        return
-    parse = {"txt": _txt_entries, "csv": _csv_entries, "jsonl": _jsonl_entries}[file_format]
-    try:
-        yield from parse(_text(file, uri), uri, options.uri_column)
-    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-        raise InputError(f"list {uri}: can't be read to its end ({type(error).__name__}: {error})") from error
-
-
-@contextlib.contextmanager
-def open_list(uri: str, copy: bool = True) -> Iterator[BinaryIO]:
-    """Opens a list for reading.
-
-    Args:
-      uri: absolute path or URI.
-      copy: whether an http(s) list is copied to a temporary file first, because a pipeline may read it for hours;
-        otherwise it's read from the connection, which can't seek.
-    """
-    if not is_http(uri):
-        with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            yield file
-        return
-    redact_urllib3_logs()
     shown = redact(uri)
-    with contextlib.ExitStack() as stack:
+    if file_format == "parquet":
+        entries = _parquet_entries(file, shown, options.uri_column)
+    else:
+        entries = _text_entries(file, shown, file_format, options.uri_column)
+    for entry in entries:
+        if isinstance(entry, str):
+            entry = entry.strip()
+        if not entry:
+            yield None
+        elif isinstance(entry, str) and (problem := _why_not(entry)) is None:
+            yield ImageReference(_meant(entry, uri, options.uri_prefix), listed_as=entry)
+        else:
+            place, message = entry if isinstance(entry, _Problem) else (redact(entry), problem)
+            yield ImageReference(f"{uri}#{_plain(place)}", problem=f"list {shown}, {_plain(place)}: {message}")
+
+
+def _why_not(entry: str) -> str | None:
+    """Why an entry is no URI; None for one that may be."""
+    if any("\ud800" <= character <= "\udfff" and not "\udc80" <= character <= "\udcff" for character in entry):
+        return "holds half of a surrogate pair, which is no character"
+    if "\0" in entry:
+        return "holds a zero byte"
+    scheme, separator, rest = entry.partition("://")
+    if separator and scheme.lower() in _ALIASES:
+        return f"write {_ALIASES[scheme.lower()]}://{rest}: {scheme}:// is not known here"
+    return None
+
+
+def _plain(place: str) -> str:
+    return place.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def _meant(entry: str, list_uri: str, prefix: str | None) -> str:
+    """The URI that an entry stands for."""
+    if prefix is not None and is_local(entry) and not entry.startswith("/"):
+        return absolute(prefix + entry)
+    return resolve(entry, list_uri)
+
+
+def _text_entries(file: BinaryIO, uri: str, file_format: Format, uri_column: str) -> _Entries:
+    lines = None
+    try:
+        lines = Lines(as_text(file, uri))
+        if file_format == "txt":
+            yield from _txt_entries(lines)
+        elif file_format == "jsonl":
+            yield from _jsonl_entries(lines, uri, uri_column)
+        else:
+            yield from _csv_entries(lines, uri, uri_column, "\t" if file_format == "tsv" else ",")
+    except DamagedListError as error:
+        after = f"after line {lines.number}" if lines is not None else "from its start"
+        yield _Problem(after, f"can't be read to its end ({error}); what it names further on is unknown")
+
+
+def _each(rows: Iterator[Any], place: Callable[[], str]) -> Iterator[Any]:
+    """The items of an iterator that goes on after errors; a `_Problem` for each error."""
+    while True:
         try:
-            pool = stack.enter_context(new_pool_manager(proxy_for(parse_url(uri)), timeout=_TIMEOUT, retries=_RETRIES))
-            response = stack.enter_context(contextlib.closing(pool.request("GET", uri, preload_content=False)))
-            if response.status != 200:
-                raise InputError(
-                    f"list {shown}: the server answered {response.status} {response.reason or ''}".rstrip()
-                )
-            if not copy:
-                response.auto_close = False  # else the wrappers around it would find it closed at its end
-                yield response
-                return
-            file = stack.enter_context(tempfile.TemporaryFile(prefix="labelbeam-list-"))
-            for chunk in response.stream(_COPY_BYTES):
-                file.write(chunk)
-        except urllib3.exceptions.HTTPError as error:
-            raise InputError(f"list {shown}: can't be fetched ({redact(str(error))})") from error
-        file.seek(0)
-        yield file
+            yield next(rows)
+        except StopIteration:
+            return
+        except (ValueError, csv.Error) as error:
+            yield _Problem(place(), str(error))
 
 
-def _text(file: BinaryIO, uri: str) -> TextIO:
-    buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file, _COPY_BYTES)
-    head = buffered.peek(_SNIFF_BYTES)
-    for magic, decompress in _DECOMPRESS.items():
-        if head.startswith(magic):
-            buffered = io.BufferedReader(decompress(buffered), _COPY_BYTES)
-            head = buffered.peek(_SNIFF_BYTES)
-    if b"\0" in head[:_SNIFF_BYTES]:
-        raise InputError(
-            f"list {uri}: expected text in UTF-8, found zero bytes: a binary file, or UTF-16, to be saved as UTF-8"
-        )
-    return io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline="")
+def _txt_entries(lines: Lines) -> _Entries:
+    for line in _each(lines, lambda: f"line {lines.number}"):
+        if isinstance(line, _Problem) or (line.strip() and not line.startswith("#")):
+            yield line
 
 
-def _txt_entries(lines: TextIO, uri: str, uri_column: str) -> Iterator[str]:
-    for line in lines:
-        entry = line.strip()
-        if entry and not line.startswith("#"):
-            yield entry
-
-
-def _csv_entries(lines: TextIO, uri: str, uri_column: str) -> Iterator[str]:
-    rows = csv.reader(lines, strict=True)  # not strict, a stray quote would swallow the rows behind it
+def _csv_entries(lines: Lines, uri: str, uri_column: str, delimiter: str) -> _Entries:
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)  # not strict, a stray quote would swallow rows behind it
     try:
         header = next(rows, [])
-        if uri_column not in header:
-            raise _missing(uri, uri_column, header)
-        column = header.index(uri_column)
-        for row in rows:
-            if not row:
-                continue  # a blank line
-            if len(row) <= column:
-                raise InputError(f"list {uri}, line {rows.line_num}: expected {len(header)} columns, found {len(row)}")
-            yield row[column]
-    except csv.Error as error:
-        raise InputError(
-            f"list {uri}, line {rows.line_num}: not valid CSV ({error}); fields with commas, quotes or "
-            "line ends need double quotes around them, and their own quotes doubled"
-        ) from error
-
-
-def _jsonl_entries(lines: TextIO, uri: str, uri_column: str) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"list {uri}, line {number}"
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{where}: not valid JSON ({error})") from error
-        if isinstance(value, dict):
-            if uri_column not in value:
-                raise _missing(where.removeprefix("list "), uri_column, value)
-            value = value[uri_column]
-        if value is not None and not isinstance(value, str):
-            raise InputError(
-                f"{where}: expected a URI, or an object with the key {uri_column!r} and a URI, got "
-                f"{type(value).__name__}"
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"list {uri}, line {lines.number}: not valid CSV ({error})") from error
+    if uri_column not in header:
+        raise _missing(uri, uri_column, header)
+    column = header.index(uri_column)
+    for row in _each(rows, lambda: f"line {lines.number}"):
+        if isinstance(row, _Problem):
+            yield row._replace(
+                message=f"not valid CSV ({row.message}); fields with commas, quotes or line ends need double quotes "
+                "around them, and their own quotes doubled"
             )
-        yield value or ""
+        elif len(row) > column:
+            yield row[column]
+        elif row:  # else a blank line
+            yield _Problem(f"line {lines.number}", f"expected {len(header)} columns, found {len(row)}")
 
 
-def _parquet_entries(file: BinaryIO, uri: str, uri_column: str) -> Iterator[str]:
+def _jsonl_entries(lines: Lines, uri: str, uri_column: str) -> _Entries:
+    has_column = False
+    for line in _each(lines, lambda: f"line {lines.number}"):
+        if isinstance(line, _Problem):
+            yield line
+        elif line.strip():
+            try:
+                value = json.loads(line, parse_int=_number)
+            except (ValueError, RecursionError) as error:
+                yield _Problem(f"line {lines.number}", f"not valid JSON ({error})")
+                continue
+            if isinstance(value, dict):
+                if uri_column not in value and not has_column:
+                    raise _missing(f"{uri}, line {lines.number}", uri_column, value)
+                has_column, value = True, value.get(uri_column)
+            if value is None or isinstance(value, str):
+                yield value
+            else:
+                yield _Problem(
+                    f"line {lines.number}",
+                    f"expected a URI, or an object with the key {uri_column!r} and a URI, got {type(value).__name__}",
+                )
+
+
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) < 1000 else float(digits)  # Python refuses numbers of thousands of digits
+
+
+def _parquet_entries(file: BinaryIO, uri: str, uri_column: str) -> _Entries:
+    row = 0
     try:
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=_COPY_BYTES) as parquet:
+        with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet:
             if uri_column not in parquet.schema_arrow.names:
                 raise _missing(uri, uri_column, parquet.schema_arrow.names)
+            column_type = parquet.schema_arrow.field(uri_column).type
+            if not _is_string(column_type):
+                raise InputError(f"list {uri}: column {uri_column!r}: expected strings, got {column_type}")
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=[uri_column]):
-                column = batch.column(0)
-                if not _is_string(column.type):
-                    raise InputError(f"list {uri}: column {uri_column!r}: expected strings, got {column.type}")
-                yield from (entry or "" for entry in column.to_pylist())
+                # Not as text: writers don't always see to it that it is UTF-8.
+                for value in _as_bytes(batch.column(0)).to_pylist():
+                    yield None if value is None else value.decode("utf-8", "surrogateescape")
+                row += batch.num_rows
     except pa.ArrowInvalid as error:
-        raise InputError(f"list {uri}: not a Parquet file, or damaged ({error})") from error
+        if not row:
+            raise InputError(f"list {uri}: not a Parquet file, or damaged ({error})") from error
+        yield _Problem(f"after row {row}", f"damaged ({error}); what it names further on is unknown")
+
+
+def _as_bytes(column: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
 
 
 def _is_string(column_type: pa.DataType) -> bool:

@@ -1,9 +1,10 @@
 import os
+from collections import defaultdict
 
 import pytest
 from apache_beam.io.filesystem import FileSystem
 from apache_beam.io.localfilesystem import LocalFileSystem
-from labelbeam.transforms.sources.find_files import find_files
+from labelbeam.transforms.sources.find_files import REASONS, find_files
 from labelbeam.transforms.sources.inputs import InputError
 
 from tests.fakes.filesystems import Hdfs, ObjectStore, rooted
@@ -112,8 +113,9 @@ def test_names_with_wildcard_characters_are_found_as_they_are_written(place, fol
 
 def test_a_compressed_container_is_refused_not_overlooked(place, folder):
     (folder / "other" / "shard.tar.gz").write_bytes(b"x")
+    assert ("other/shard.tar.gz", "compressed") in below(place, place)
     with pytest.raises(InputError, match=r"other/shard\.tar\.gz: .* decompress it"):
-        below(place, place)
+        below(place, f"{place}/other/shard.tar.gz")
 
 
 def test_an_object_store_is_asked_for_the_longest_prefix(folder, monkeypatch):
@@ -157,9 +159,74 @@ def test_an_empty_remote_file_is_not_taken_for_a_folder(folder):
     assert names == ["photos/other/empty.jpg", "photos/other/f.jpg"]
 
 
-def test_symbolic_links_to_folders_are_not_followed(folder):
+def passed_over(place, uri, exclude=()):
+    """What is passed over, by reason, and what is found."""
+    reasons = defaultdict(list)
+    found = list(find_files(uri, exclude, lambda reason, uri: reasons[reason].append(uri.removeprefix(f"{place}/"))))
+    assert set(reasons) <= set(REASONS)
+    return {reason: sorted(uris) for reason, uris in reasons.items()}, len(found)
+
+
+def test_what_a_folder_passes_over_is_told_with_the_reason(place, folder):
+    for name in ("IMG.NEF", "@eaDir/a.jpg", "__MACOSX/x/a.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    reasons, found = passed_over(place, place)
+    assert found == len(IN_FOLDER)
+    assert reasons == {
+        "hidden": ["._a.jpg", ".git"],
+        "system_folder": ["@eaDir", "__MACOSX"],
+        "not_named": ["caption.txt", "meta.parquet", "sub/list.csv"],
+        "format_not_read": ["IMG.NEF"],
+        "unknown_extension": ["noextension"],
+    }
+
+
+def test_label_sets_are_no_inputs(place, folder):
+    for name in ("out/_label_set.json", "out/masks_png/ab/m.png", "out/contact_sheet.png", "outer/a.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    reasons, found = passed_over(place, place)
+    assert reasons["label_set"] == ["out"] and found == len(IN_FOLDER) + 1
+    if place == str(folder):
+        for inside in ("out", "out/masks_png", "out/masks_png/**/*.png"):
+            assert passed_over(place, f"{place}/{inside}") == ({"label_set": [inside.split("/**")[0] + "/"]}, 0)
+
+
+@pytest.mark.parametrize(
+    "exclude, left_out",
+    [
+        (["*.PNG"], ["sub/b.PNG"]),
+        (["deep"], ["sub/deep"]),
+        (["sub/deep"], ["sub/deep"]),
+        (["sub/*.PNG", "ot*"], ["other", "sub/b.PNG"]),
+        (["**/c.*"], ["sub/deep/c.webp"]),
+        (["sub/**"], ["sub"]),
+        (["c.webp/deep", "ub"], []),
+    ],
+)
+def test_exclude(place, exclude, left_out):
+    reasons, found = passed_over(place, place, exclude)
+    assert reasons.get("excluded", []) == left_out
+    assert found == sum(not any(name.startswith(x) for x in left_out) for name, _ in IN_FOLDER)
+
+
+def test_no_regular_files_are_passed_over_and_links_to_folders_not_followed(folder):
     os.symlink(folder, folder / "other" / "loop")
-    assert below(str(folder), str(folder)) == IN_FOLDER
+    os.symlink(folder / "gone", folder / "other" / "broken.jpg")
+    os.mkfifo(folder / "pipe.tar")
+    reasons, found = passed_over(str(folder), str(folder))
+    assert found == len(IN_FOLDER)
+    assert reasons["linked_folder"] == ["other/loop"] and reasons["special_file"] == ["other/broken.jpg", "pipe.tar"]
+    with pytest.raises(InputError, match=r"pipe\.tar: no regular file"):
+        list(find_files(str(folder / "pipe.tar")))
+
+
+def test_a_glob_below_a_folder_with_wildcard_characters_in_its_name(folder):
+    (folder / "set [1]").mkdir()
+    (folder / "set [1]" / "a.jpg").write_bytes(b"x")
+    assert below(str(folder), f"{folder}/set [1]/*.jpg") == [("set [1]/a.jpg", "image")]
+    assert below(str(folder), f"{folder}/*/set [1]/*.jpg") == []
 
 
 @pytest.mark.parametrize(

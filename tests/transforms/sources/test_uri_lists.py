@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import urllib3
-from labelbeam.transforms.sources import uri_lists
+from labelbeam.transforms.sources import list_files
 from labelbeam.transforms.sources.inputs import InputError, ListOptions, format_of
 from labelbeam.transforms.sources.uri_lists import open_list, parse_entries, read_entries
 
@@ -21,13 +21,26 @@ ODD = [
     "100%25.jpg",
     "/x/" + "long" * 500 + ".jpg",
     "line\nbreak.jpg",
-    " padded.jpg ",
+    "padded.jpg",
 ]
 ONE_LINE = [entry for entry in ODD if "\n" not in entry and entry == entry.strip()]
 
 
+def listed(references):
+    """The entries as they stand in the list, "" for rows without; raises at the first problem."""
+    for reference in references:
+        if reference is not None and reference.problem:
+            raise InputError(reference.problem)
+        yield "" if reference is None else reference.listed_as
+
+
 def entries(path, **options):
-    return list(read_entries(str(path), format_of(str(path)), ListOptions(**options)))
+    return list(listed(read_entries(str(path), format_of(str(path)), ListOptions(**options))))
+
+
+def problems(path, **options):
+    references = read_entries(str(path), format_of(str(path)), ListOptions(**options))
+    return [reference.problem or reference.listed_as for reference in references if reference]
 
 
 def written(path, data):
@@ -92,13 +105,13 @@ def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
         ("l.csv", "n,uri\n1,a.jpg\n2\n", r"l\.csv, line 3: expected 2 columns, found 1"),
         ("l.csv", 'uri\na.jpg\n"b.jpg\nc.jpg\n', r"l\.csv, line 4: not valid CSV"),
         ("l.csv", 'uri\n"a\\"b".jpg\n', r"l\.csv, line 2: not valid CSV"),
-        ("l.jsonl", '{"uri": "a.jpg"}\n{"url": "b.jpg"}\n', r"l\.jsonl, line 2: no column 'uri'; found 'url'"),
+        ("l.jsonl", '\n{"url": "b.jpg"}\n', r"l\.jsonl, line 2: no column 'uri'; found 'url'"),
         ("l.jsonl", '{"uri": "a.jpg"}\n\n{"uri": \n', r"l\.jsonl, line 3: not valid JSON"),
         ("l.jsonl", "[1]\n", r"l\.jsonl, line 1: expected a URI, .* got list"),
         ("l.jsonl", '{"uri": 3}\n', r"l\.jsonl, line 1: expected a URI, .* got int"),
         ("l.txt", "a.jpg\n".encode("utf-16"), r"l\.txt: expected text in UTF-8, .*UTF-16"),
-        ("l.txt.gz", gzip.compress(b"a.jpg\n" * 9999)[:-20], r"l\.txt\.gz: can't be read to its end"),
-        ("l.txt.bz2", b"BZh9" + bytes(range(1, 99)), r"l\.txt\.bz2: can't be read to its end"),
+        ("l.txt.gz", gzip.compress(b"a.jpg\n" * 9999)[:-20], r"l\.txt\.gz, from its start: can't be read to its end"),
+        ("l.txt.bz2", b"BZh9" + bytes(range(1, 99)), r"l\.txt\.bz2, from its start: can't be read to its end"),
         ("l.parquet", b"PAR1 no more", r"l\.parquet: not a Parquet file"),
     ],
 )
@@ -116,7 +129,7 @@ def test_a_parquet_list_without_the_column_or_with_another_type(tmp_path):
 
 
 def test_entries_before_the_damage_come_first(tmp_path):
-    found = read_entries(str(written(tmp_path / "l.jsonl", '"a.jpg"\n"b.jpg"\n{')), "jsonl", ListOptions())
+    found = listed(read_entries(str(written(tmp_path / "l.jsonl", '"a.jpg"\n"b.jpg"\n{')), "jsonl", ListOptions()))
     assert [next(found), next(found)] == ["a.jpg", "b.jpg"]
     with pytest.raises(InputError):
         next(found)
@@ -135,7 +148,7 @@ def test_a_long_list_is_read_as_a_stream():
             return len(buffer)
 
     endless = Endless()
-    found = parse_entries(endless, "endless.txt", "txt", ListOptions())
+    found = listed(parse_entries(endless, "endless.txt", "txt", ListOptions()))
     assert [next(found), next(found)] == ["a.jpg", "a.jpg"]
     assert endless.num_bytes < 8 << 20
 
@@ -164,7 +177,7 @@ def test_lists_over_http(name):
 def test_an_unreachable_server_is_named(monkeypatch):
     with MisbehavingServer() as server:
         url = server.url("/files/l.txt")
-    monkeypatch.setattr(uri_lists, "_RETRIES", urllib3.Retry(0))
+    monkeypatch.setattr(list_files, "_RETRIES", urllib3.Retry(0))
     with pytest.raises(InputError, match=rf"{url}: can't be fetched"):
         entries(url)
 

@@ -24,18 +24,19 @@ def index_members(path: str, options: ListOptions = ListOptions()) -> Iterator[I
 
     Args:
       path: absolute path or URI; its extension tells the format.
-      options: names the column of a Parquet file.
+      options: names the column of a Parquet file, or the feature of a TFRecord file.
+
+    Yields also references with a `problem`, for what is damaged or cut off.
 
     Raises:
-      InputError: if the container is compressed, damaged, cut off or not what its name says. What was yielded before is
-        sound, but the job must fail: nobody could say which images are missing.
+      InputError: if the container is compressed or not what its name says.
       OSError: if it can't be read; clients of object stores raise errors of their own as well.
     """
     match format_of(path):
         case "tar":
             yield from tar.index(path)
         case "tfrecord":
-            yield from tfrecord.index(path)
+            yield from tfrecord.index(path, options.image_column)
         case "parquet" if (column := parquet.find_image_column(path, options)) is not None:
             yield from parquet.index(path, column)
         case _:
@@ -107,12 +108,12 @@ class _OpenContainers:
             slot.users += 1
         try:
             with slot.lock:
-                if slot.reader is None:
-                    slot.reader = _READERS[location.format](location.container)
+                reader = slot.reader or _READERS[location.format](location.container)
+                slot.reader = reader
                 try:
-                    yield slot.reader
+                    yield reader
                 except Exception:
-                    reader, slot.reader = slot.reader, None
+                    slot.reader = None
                     reader.close()
                     raise
         finally:

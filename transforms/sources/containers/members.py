@@ -8,10 +8,10 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from ...elements import ImageError, MemberLocation
+from ...elements import ImageError, ImageReference, MemberLocation
 from ..inputs import InputError
 
-CHUNK_BYTES = 64 << 20  # members whose bytes start in the same stretch of a container are read together
+CHUNK_BYTES, CHUNK_IMAGES = 64 << 20, 128  # at most, of neighbouring members that one worker reads together
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -25,6 +25,28 @@ def refuse_compressed(path: str, head: bytes) -> None:
     for magic, name in _COMPRESSED.items():
         if head.startswith(magic):
             raise InputError(f"container {path}: compressed ({name}); members can't be read one by one. Decompress it")
+
+
+def problem_at(path: str, place: str, message: str) -> ImageReference:
+    """What stands for images that a place in a container should hold."""
+    return ImageReference(f"{path}#{place}", problem=f"container {path}, {place}: {message}")
+
+
+class Chunks:
+    """Numbers stretches of a container, of members that follow each other: of at most 128 images, and about 64 MiB."""
+
+    def __init__(self):
+        self._number = -1
+        self._images_left = 0
+        self._end = 0
+
+    def of(self, offset: int) -> int:
+        """The number of the chunk of the next member, whose bytes start at `offset`."""
+        if not self._images_left or offset >= self._end:
+            self._number += 1
+            self._images_left, self._end = CHUNK_IMAGES, offset + CHUNK_BYTES
+        self._images_left -= 1
+        return self._number
 
 
 class UniqueNames:

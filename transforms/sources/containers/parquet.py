@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from ...elements import ImageError, ImageReference, MemberLocation
 from ..inputs import InputError, ListOptions
-from .members import CHUNK_BYTES, open_container
+from .members import CHUNK_BYTES, CHUNK_IMAGES, open_container
 
 _BATCH_BYTES = 8 << 20
 _MAX_BATCH_ROWS = 1024
@@ -67,6 +67,8 @@ def _bytes_column(field: pa.Field) -> str | None:
 
 
 def _is_bytes(column_type: pa.DataType) -> bool:
+    if pa.types.is_dictionary(column_type):
+        column_type = column_type.value_type
     kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
     return any(is_kind(column_type) for is_kind in kinds)
 
@@ -83,7 +85,7 @@ def index(path: str, column: str) -> Iterator[ImageReference]:
     chunks = itertools.count(-1)
     row = 0
     for group in range(metadata.num_row_groups):
-        rows_per_chunk = _rows_within(CHUNK_BYTES, metadata.row_group(group), column)
+        rows_per_chunk = min(CHUNK_IMAGES, _rows_within(CHUNK_BYTES, metadata.row_group(group), column))
         for row_in_group in range(metadata.row_group(group).num_rows):
             if row_in_group % rows_per_chunk == 0:
                 chunk = next(chunks)

@@ -7,12 +7,14 @@ only the last.
 
 import tarfile
 from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 from ...elements import ImageReference, MemberLocation
 from ..inputs import InputError, format_of
-from .members import CHUNK_BYTES, ByteRangeReader, UniqueNames, open_container, refuse_compressed
+from .members import ByteRangeReader, Chunks, UniqueNames, open_container, problem_at, refuse_compressed
 
 _TAIL_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 20  # of a member with a long name
 
 Reader = ByteRangeReader
 
@@ -20,63 +22,86 @@ Reader = ByteRangeReader
 def index(path: str) -> Iterator[ImageReference]:
     """Yields the images of a tar archive in its order; reads headers and seeks over the bytes.
 
+    What is damaged, missing or cut off is a reference with a `problem`, which names the byte.
+
     Raises:
-      InputError: if it's no tar archive, compressed, damaged or cut off; names the archive and the byte.
+      InputError: if it's no tar archive, or compressed; names it.
     """
-    unique = UniqueNames()
+    unique, chunks = UniqueNames(), Chunks()
     places: dict[str, tuple[int, int]] = {}  # for hard links, which come after what they point to
     with open_container(path) as file:
         refuse_compressed(path, file.read(8))
         file.seek(0)
         try:
-            archive = tarfile.open(fileobj=file, mode="r:")
-        except tarfile.ReadError as error:
+            archive = tarfile.TarFile(fileobj=cast(BinaryIO, _HeaderReader(file)))
+        except tarfile.TarError as error:
             raise InputError(f"container {path}: not a tar archive, or damaged at its start ({error})") from error
         for member in _members(path, archive):
+            if isinstance(member, ImageReference):
+                yield member
+                continue
             if member.isreg():
                 places[member.name] = member.offset_data, member.size
             elif not member.islnk():
                 continue
             if not _is_image(member.name):
                 continue
-            if member.issparse():
-                raise InputError(f"container {path}: {member.name} is stored sparse; pack it without --sparse")
             target = member.linkname if member.islnk() else member.name
-            if target not in places:
-                raise InputError(f"container {path}: {member.name} is a link to {target}, which isn't in it")
-            offset, length = places[target]
-            yield ImageReference(
-                f"{path}#{unique(member.name)}",
-                MemberLocation(path, "tar", offset, length, chunk=offset // CHUNK_BYTES),
-            )
-        _check_end(path, archive)
+            if member.issparse():
+                yield problem_at(path, member.name, "stored sparse; pack it without --sparse")
+            elif target not in places:
+                yield problem_at(path, member.name, f"a link to {target}, which isn't in the archive")
+            else:
+                offset, length = places[target]
+                location = MemberLocation(path, "tar", offset, length, chunk=chunks.of(member.offset_data))
+                yield ImageReference(f"{path}#{unique(member.name)}", location)
 
 
-def _members(path: str, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+class _HeaderReader:
+    """The file as tarfile needs it: no header makes it read more than a name can need."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._file.read(size)
+
+
+def _members(path: str, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo | ImageReference]:
+    """The archive's members; a reference with a problem, and no more, where it can't be read further."""
     while True:
         try:
             member = archive.next()
-        except tarfile.ReadError as error:
-            raise InputError(f"container {path}: damaged or cut off at byte {archive.offset} ({error})") from error
-        if member is None:
+        except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+            yield problem_at(path, f"byte {archive.offset}", f"damaged or cut off ({error})")
             return
+        if member is None:
+            break
         yield member
-        archive.members.clear()  # TarFile keeps every header, about 1 KB each
+        archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]  TarFile keeps headers of 1 KB each
+    if (problem := _why_no_end(archive)) is not None:
+        yield problem_at(path, f"byte {archive.offset}", problem)
 
 
-def _check_end(path: str, archive: tarfile.TarFile) -> None:
-    """TarFile takes a damaged header for the archive's end: accepts as the end only zeros to the end of the file."""
-    archive.fileobj.seek(archive.offset)
-    tail = archive.fileobj.read(_TAIL_BYTES)
+def _why_no_end(archive: tarfile.TarFile) -> str | None:
+    """What is wrong with an archive's end, which TarFile also sees in a damaged header: zeros to the end of the file."""
+    file = archive.fileobj
+    assert file is not None  # which was given when it was opened
+    file.seek(archive.offset)
+    tail = file.read(_TAIL_BYTES)
     if len(tail) < tarfile.BLOCKSIZE:
-        raise InputError(f"container {path}: cut off at byte {archive.offset}: its end marker is missing")
+        return "cut off: the archive's end marker is missing"
     if tail[: tarfile.BLOCKSIZE].strip(b"\0"):
-        raise InputError(f"container {path}: damaged header at byte {archive.offset}")
+        return "damaged header: what follows is unknown"
     if tail.strip(b"\0"):
-        raise InputError(
-            f"container {path}: more data behind its end marker at byte {archive.offset} (archives put "
-            "together with cat?); unpack it with --ignore-zeros and pack it again"
+        return (
+            "more data behind the archive's end marker (archives put together with cat?); unpack it with "
+            "--ignore-zeros and pack it again"
         )
+    return None
 
 
 def _is_image(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Images in TFRecord files of tf.Example: the bytes are feature `image/encoded`.
+"""Images in TFRecord files of tf.Example: the bytes are feature `image/encoded`, or `image` (TensorFlow Datasets).
 
 URIs are `file.tfrecord#id`, where the id is feature `image/source_id`, else `image/filename`, else the record's number
 from 0. Listing reads each record once, since only the record knows its id. Lengths are checked against their CRC, which
@@ -7,69 +7,103 @@ there is found by the decoder, and fails that image alone. Layout:
 https://www.tensorflow.org/tutorials/load_data/tfrecord
 """
 
+import io
 import struct
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from google.protobuf.message import DecodeError
 
 from ...elements import ImageError, ImageReference, MemberLocation
 from ..inputs import InputError
-from .members import CHUNK_BYTES, ByteRangeReader, UniqueNames, open_container, refuse_compressed
+from .members import ByteRangeReader, Chunks, UniqueNames, open_container, problem_at, refuse_compressed
 from .tf_example import Example, first_bytes, first_text
 
-_ENCODED = "image/encoded"
+_ENCODED = ("image/encoded", "image")
 _IDS = ("image/source_id", "image/filename")
 _HEADER = struct.Struct("<QI")  # bytes of the record's data; masked CRC-32C of those 8 bytes
 _FOOTER_BYTES = 4  # masked CRC-32C of the data
+_MAX_RECORD_BYTES = 1 << 31  # of a protobuf message
 
 
-def index(path: str) -> Iterator[ImageReference]:
+def index(path: str, feature: str | None = None) -> Iterator[ImageReference]:
     """Yields the records of a TFRecord file in its order.
 
     A record without an image is listed too, and becomes a failed image; if the first one has none, the file is refused.
+    What is damaged or cut off is a reference with a `problem`, which names the byte.
+
+    Args:
+      path: path or URI of the file.
+      feature: that holds the encoded images; None for the first of `image/encoded` and `image` that there is.
 
     Raises:
-      InputError: if it's no TFRecord file of tf.Example, compressed, damaged or cut off; names the file and the byte.
+      InputError: if it's no TFRecord file of tf.Example, or compressed; names it.
     """
-    unique = UniqueNames()
+    unique, chunks = UniqueNames(), Chunks()
     with open_container(path) as file:
         refuse_compressed(path, file.read(8))
+        size = file.seek(0, io.SEEK_END)
         file.seek(0)
-        for number, (offset, data) in enumerate(_records(path, file)):
+        for number, (offset, data) in enumerate(_records(path, file, size)):
+            if isinstance(data, ImageReference):
+                yield data
+                continue
             try:
                 example = Example.FromString(data)
             except DecodeError as error:
-                raise InputError(f"container {path}: the record at byte {offset} is not a tf.Example") from error
-            if number == 0 and first_bytes(example, _ENCODED) is None:
-                found = ", ".join(sorted(example.features.feature)) or "none"
-                raise InputError(
-                    f"container {path}: expected tf.Examples with the feature {_ENCODED!r}; features found: {found}"
-                )
+                if number == 0:
+                    raise InputError(f"container {path}: the record at byte {offset} is not a tf.Example") from error
+                yield problem_at(path, f"byte {offset}", "the record is not a tf.Example")
+                continue
+            if number == 0:
+                feature = _feature_of(path, example, feature)
             name = next(filter(None, (first_text(example, key) for key in _IDS)), str(number))
-            yield ImageReference(
-                f"{path}#{unique(name)}",
-                MemberLocation(path, "tfrecord", offset, len(data), chunk=offset // CHUNK_BYTES),
-            )
+            location = MemberLocation(path, "tfrecord", offset, len(data), feature or _ENCODED[0], chunks.of(offset))
+            yield ImageReference(f"{path}#{unique(name)}", location)
 
 
-def _records(path: str, file) -> Iterator[tuple[int, bytes]]:
-    """Yields (first byte of the data, data) of each record."""
+def _feature_of(path: str, example, wanted: str | None) -> str:
+    """The feature that holds the images, as the first record has it."""
+    for feature in _ENCODED if wanted is None else (wanted,):
+        if first_bytes(example, feature) is not None:
+            return feature
+    found = ", ".join(sorted(example.features.feature)) or "none"
+    raise InputError(
+        f"container {path}: expected tf.Examples with the feature {' or '.join(map(repr, _ENCODED))}; features found: "
+        f"{found}. Name the one with the images with --image-column"
+        if wanted is None
+        else f"container {path}: no feature {wanted!r} of bytes (--image-column); features found: {found}"
+    )
+
+
+def _records(path: str, file: BinaryIO, size: int) -> Iterator[tuple[int, bytes | ImageReference]]:
+    """Yields (first byte of the data, data) of each record; with a problem instead of data, and no more, at damage."""
     position = 0
     while header := file.read(_HEADER.size):
         if len(header) < _HEADER.size:
-            raise InputError(f"container {path}: cut off at byte {position + len(header)}, within a record's header")
+            place = f"byte {position + len(header)}"
+            yield position, problem_at(path, place, "cut off within a record's header")
+            return
         length, crc = _HEADER.unpack(header)
         if masked_crc32c(header[:8]) != crc:
-            raise InputError(
-                f"container {path}: expected a TFRecord's header at byte {position}, found something "
-                "else: damaged, compressed, or no TFRecord file"
-            )
-        data = file.read(length)
-        footer = file.read(_FOOTER_BYTES)
+            message = "expected a TFRecord's header, found something else: damaged, compressed, or no TFRecord file"
+            if not position:
+                raise InputError(f"container {path}: {message}")
+            yield position, problem_at(path, f"byte {position}", f"{message}; what follows is unknown")
+            return
         position += _HEADER.size
-        if len(data) < length or len(footer) < _FOOTER_BYTES:
-            raise InputError(f"container {path}: cut off within the record of {length} bytes at byte {position}")
-        yield position, data
+        if length + _FOOTER_BYTES > size - position:
+            yield position, problem_at(path, f"byte {position}", f"cut off within a record of {length} bytes")
+            return
+        if length > _MAX_RECORD_BYTES:
+            yield (
+                position,
+                problem_at(path, f"byte {position}", f"a record of {length} bytes, too long for a tf.Example"),
+            )
+            file.seek(position + length)
+        else:
+            yield position, file.read(length)
+        file.read(_FOOTER_BYTES)
         position += length + _FOOTER_BYTES
 
 
@@ -79,7 +113,7 @@ class Reader(ByteRangeReader):
     def read(self, location: MemberLocation) -> bytes | None:
         """The image in a record, or None where it has none."""
         try:
-            return first_bytes(Example.FromString(super().read(location)), _ENCODED)
+            return first_bytes(Example.FromString(super().read(location)), location.column)
         except DecodeError as error:
             raise ImageError(
                 "truncated",
