@@ -29,8 +29,13 @@ IMAGES = pa.schema(
         _column(
             "uri",
             pa.string(),
-            "as it was listed, but for user name and password (`user:password@`) of an http(s) URI, which"
+            "absolute, but for user name and password (`user:password@`) of an http(s) URI, which"
             " are left out; bytes of a file name that aren't UTF-8 are escaped",
+        ),
+        _nullable(
+            "listed_as",
+            pa.string(),
+            "the entry of the list that names the image, as it stands there: join lists by it; null if no list does",
         ),
         _column("status", pa.string(), "`ok` or `failed`"),
         _nullable("error_kind", pa.string(), f"one of {', '.join(f'`{kind}`' for kind in ERROR_KINDS)}; null if ok"),

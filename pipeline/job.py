@@ -28,7 +28,7 @@ from ..storage.redaction import redact
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
 from ..transforms.elements import METRICS_NAMESPACE
 from ..transforms.group_by_chunk import GroupByChunk
-from ..transforms.list_images import ListImages
+from ..transforms.list_images import PASSED_OVER, ListImages
 from ..transforms.skip_labelled import SkipLabelled
 from ..transforms.workers.driver_link import DriverLink
 from ..transforms.workers.in_flight import remove_journals
@@ -179,12 +179,17 @@ def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl
         _note(begun, record)
         raise JobIncompleteError(incomplete_message(record))
     remove_journals(job.spec.output)
-    if loads := metrics.get("model_loads"):  # known only now: runners tell of metrics when all is done
+    # Known only now: runners tell of metrics when all is done.
+    record["passed_over"] = {
+        name.removeprefix(PASSED_OVER): count for name, count in metrics.items() if name.startswith(PASSED_OVER)
+    }
+    if loads := metrics.get("model_loads"):
         record["detector_loads"] = {
             "count": loads,
             "seconds": metrics["model_load_ms"] / 1000,
             "resident_bytes": metrics["model_resident_bytes"],
         }
+    if loads or record["passed_over"]:
         _note(begun, record)
     control.move(Phase.CLOSED)
     return JobResult(record, metrics, time.monotonic() - started)

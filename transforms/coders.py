@@ -11,10 +11,10 @@ from .elements import BoxPrompts, DetectOutcome, FetchOutcome, ImageReference, M
 
 
 class InMemoryCoder(beam.coders.Coder):
-    """For elements within a fused stage: pickles where a runner insists on bytes; tells an element's size without doing so.
+    """For elements within a fused stage: pickles where a runner insists on bytes, not to tell an element's size.
 
-    Beam samples the sizes of elements between steps, with the default coder by pickling them. Not a subclass of one of Beam's
-    fast coders: those have an implementation of their own, which never asks `estimate_size`.
+    Beam samples the sizes of elements between steps, with the default coder by pickling them. Not a subclass of one of
+    Beam's fast coders: those have an implementation of their own, which never asks `estimate_size`.
     """
 
     def encode(self, value: Any) -> bytes:
@@ -35,7 +35,7 @@ class PixelsCoder(InMemoryCoder):
 
 
 class ImageReferenceCoder(beam.coders.Coder):
-    """Little more than the URI's own bytes: runners keep several copies of millions. Pickles where there is more than a URI."""
+    """Little more than the URI's own bytes: runners keep several copies of millions. Pickles where there is more."""
 
     def encode(self, value: ImageReference) -> bytes:
         if value == ImageReference(value.uri, listed_as=value.listed_as) and value.listed_as in (None, value.uri):

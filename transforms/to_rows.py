@@ -25,7 +25,7 @@ from ..labelset.schemas import build_table
 from ..storage.errors import UsageError
 from ..storage.redaction import redact, without_user_info
 from . import coders  # noqa: F401  registers them
-from .elements import DetectOutcome, FailedImage, LabelledImage
+from .elements import DetectOutcome, FailedImage, ImageReference, LabelledImage
 
 MAX_MESSAGE_LENGTH = 500  # characters of `error_message`: a model's error may quote a whole graph
 MAX_WAITING_BYTES = 256 << 20  # of masks that aren't encoded yet: more than that, and the model waits for them
@@ -186,6 +186,7 @@ def _image_columns(image: LabelledImage | FailedImage, uri: str, labelled_at: da
     return {
         "image_id": (image.reference.image_id,),
         "uri": (uri,),
+        "listed_as": (_listed_as(image.reference),),
         "status": ("failed" if failure else "ok",),
         "error_kind": (failure.kind if failure else None,),
         "error_message": (_shorten(redact(_as_text(failure.message))) if failure else None,),
@@ -257,6 +258,10 @@ def _tensor_columns(image_id: str, extras: Mapping[str, np.ndarray]) -> dict[str
         "shape": [list(array.shape) for array in extras.values()],
         "data": [array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in extras.values()],
     }
+
+
+def _listed_as(reference: ImageReference) -> str | None:
+    return None if reference.listed_as is None else _as_text(without_user_info(reference.listed_as))
 
 
 def _as_text(text: str) -> str:

@@ -25,9 +25,9 @@ from .common import (
 )
 
 INPUTS_HELP = """\
-INPUT is an image, a folder (searched to any depth) or a glob; a list of URIs (.txt, .csv, .jsonl, .parquet), `-` for
-one on standard input; or a container of images (.tar, .tfrecord, .parquet with a column of bytes). Local paths, http(s)
-and stores (gs://, s3://, hdfs://). INPUTs come first, or after --input."""
+INPUT is an image, a folder (searched to any depth) or a glob; a list of URIs (.txt, .csv, .tsv, .jsonl, .parquet),
+`-` for one on standard input; or a container of images (.tar, .tfrecord, .parquet with a column of bytes). Local
+paths, http(s) and stores (gs://, s3://, hdfs://). INPUTs come first, or after --input."""
 
 
 def add_what(main, **output) -> None:
@@ -142,10 +142,36 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
 def add_lists(parser: argparse.ArgumentParser) -> None:
     """The fields of `ListOptions`."""
     lists = parser.add_argument_group("inputs", INPUTS_HELP)
-    add_field(lists, ListOptions, "uri_column", "column of .csv, .jsonl and .parquet lists", metavar="NAME")
+    add_field(lists, ListOptions, "uri_column", "column of .csv, .tsv, .jsonl and .parquet lists", metavar="NAME")
     add_storage_option(lists)
     add_field(
-        lists, ListOptions, "image_column", "column of a .parquet file that holds the images' bytes", metavar="NAME"
+        lists,
+        ListOptions,
+        "image_column",
+        "column of a .parquet file, or feature of a .tfrecord file, that holds the images' bytes",
+        metavar="NAME",
+    )
+    add_field(
+        lists,
+        ListOptions,
+        "exclude",
+        "leave files and folders out of folders and globs: names ('thumbs', '*.tmp.jpg'), or paths below the folder "
+        "('2019/**')",
+        nargs="+",
+        metavar="GLOB",
+    )
+    add_field(
+        lists,
+        ListOptions,
+        "uri_prefix",
+        "put TEXT in front of relative entries of lists (default: the list's folder)",
+        metavar="TEXT",
+    )
+    add_field(
+        lists,
+        ListOptions,
+        "strict_inputs",
+        "fail the job at a row of a list or a place in a container that makes no sense; else it is a failed image",
     )
 
 

@@ -1,5 +1,6 @@
 """What a person reads when a job has ended: a few lines, each a figure or the next thing to type."""
 
+from ...transforms.list_images import PASSED_OVER_WORDS
 from ..job import Job, JobResult
 
 
@@ -20,6 +21,8 @@ def summarize(job: Job, result: JobResult) -> str:
             lines.append(f"  skipped     {record['skipped']:,} labelled earlier")
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in record["failures"].items())
         lines.append(f"  failed      {failed:,}{f' ({kinds})' if kinds else ''}")
+        if record["failures"].get("internal"):
+            lines.append("  please report the internal errors: they are faults of labelbeam's own, see the log above")
         if result.metrics.get("images_without_boxes"):
             lines.append(
                 f"  no boxes    {result.metrics['images_without_boxes']:,} images aren't in the tables of --boxes"
@@ -32,6 +35,9 @@ def summarize(job: Job, result: JobResult) -> str:
                 f"{result.metrics['model_load_ms'] / 1000:.1f} s, "
                 f"{result.metrics['model_resident_bytes'] / 1e6:,.0f} MB"
             )
+    if passed_over := record.get("passed_over"):
+        counts = ", ".join(f"{count:,} {PASSED_OVER_WORDS.get(why, why)}" for why, count in sorted(passed_over.items()))
+        lines.append(f"  passed over {counts}")
     lines.append(f"  tables      {job.spec.output}/{{{','.join(job.label_config.tables)}}}/part-*.parquet")
     lines.append(
         f"  read them   python -c \"import pandas as pd; print(pd.read_parquet('{job.spec.output}/detections')"

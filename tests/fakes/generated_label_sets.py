@@ -74,6 +74,7 @@ def _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed
     images = {
         "image_id": ids,
         "uri": uris,
+        "listed_as": [None] * n,
         "status": np.where(fails, "failed", "ok"),
         "error_kind": kinds,
         "error_message": [kind and f"it was {kind}" for kind in kinds],

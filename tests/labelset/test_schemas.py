@@ -26,6 +26,7 @@ def rows_of(image_id, num_detections=2):
     images = {
         "image_id": [image_id],
         "uri": ["u"],
+        "listed_as": [None],
         "status": ["ok"],
         "error_kind": [None],
         "error_message": [None],

@@ -194,6 +194,7 @@ def test_a_second_list_without_the_column_is_one_failed_image(data):
 
 def test_what_stood_in_the_list_and_where_relative_entries_start(data):
     (data / "l.txt").write_text("photos/a.jpg\n  /x/b.jpg \nfile:///c.jpg\n")
+    COLLECTED.clear()
     for prefix, start in ((None, f"{data}/"), ("/other/", "/other/"), ("s3://b/x-", "s3://b/x-")):
         with beam.Pipeline(runner="FnApiRunner") as pipeline:
             _ = pipeline | ListImages([str(data / "l.txt")], ListOptions(uri_prefix=prefix)) | beam.Map(collect)

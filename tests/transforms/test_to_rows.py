@@ -74,6 +74,7 @@ def test_boxes_in_pixels_and_class_names():
         {
             "image_id": image_id,
             "uri": "photos/dog.jpg",
+            "listed_as": None,
             "status": "ok",
             "error_kind": None,
             "error_message": None,

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from ...storage.errors import UsageError
 from ...storage.uris import is_http
-from ..decode.identify import plugins
 
 Format = Literal["image", "txt", "csv", "tsv", "jsonl", "parquet", "tar", "tfrecord", "compressed"]
 TEXT_LISTS: frozenset[Format] = frozenset({"txt", "csv", "tsv", "jsonl"})
@@ -54,8 +53,8 @@ class ListOptions:
         None, see `containers/parquet.py` and `containers/tfrecord.py`.
       exclude: globs of files and folders that are left out of folders and globs. One without a slash is compared with
         each name on the way, others with the path below the folder that is searched.
-      strict_inputs: whether a row of a list, or a place in a container, that doesn't make sense fails the job; otherwise it
-        becomes a failed image.
+      strict_inputs: whether a row of a list, or a place in a container, that doesn't make sense fails the job;
+        otherwise it becomes a failed image.
       uri_prefix: what is put in front of relative entries of lists; None: they start at the folder of their list.
 
     Example:
@@ -74,6 +73,8 @@ class ListOptions:
 def image_extensions() -> frozenset[str]:
     """The extensions of every format that Pillow decodes, lower case with their dot."""
     from PIL import Image
+
+    from ..decode.identify import plugins
 
     readable = set(plugins()) - _IDENTIFY_ONLY
     return frozenset(extension for extension, name in Image.registered_extensions().items() if name in readable)

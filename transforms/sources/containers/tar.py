@@ -87,7 +87,7 @@ def _members(path: str, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo | 
 
 
 def _why_no_end(archive: tarfile.TarFile) -> str | None:
-    """What is wrong with an archive's end, which TarFile also sees in a damaged header: zeros to the end of the file."""
+    """What is wrong with an archive's end: zeros to the end of the file. TarFile takes a damaged header for it, too."""
     file = archive.fileobj
     assert file is not None  # which was given when it was opened
     file.seek(archive.offset)
