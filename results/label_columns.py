@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..storage.errors import UsageError
-from .matching import RunLengthMask
-from .reader import LabelSet, read_mask_file
+from .matching import MaskColumns
+from .reader import LabelSet
 
+_MASK_COLUMNS = ("counts", "area", "x", "y", "w", "h", "height", "width")
 _ID_DIGITS = 8  # of an image id's 32 that decide its range
 
 
@@ -35,23 +36,14 @@ class DetectionColumns:
       classes: int64 `[N]`, the class name's number.
       scores: float32 `[N]`.
       boxes_xywh: float32 `[N, 4]`, pixels.
-      mask_refs, counts: Arrow strings `[N]`: the mask's name, and its run-length encoding, null if it's a PNG file;
-        None unless masks were asked for.
+      masks: of the detections; None unless they were asked for.
     """
 
-    output: str
     images: np.ndarray
     classes: np.ndarray
     scores: np.ndarray
     boxes_xywh: np.ndarray
-    mask_refs: pa.Array | None = None
-    counts: pa.Array | None = None
-
-    def mask(self, row: int) -> RunLengthMask:
-        counts = self.counts[row].as_py()
-        if counts is not None:
-            return RunLengthMask.from_counts(counts)
-        return RunLengthMask.from_mask(read_mask_file(self.output, self.mask_refs[row].as_py()))
+    masks: MaskColumns | None = None
 
 
 class LabelColumns:
@@ -100,19 +92,25 @@ class LabelColumns:
         numbers = np.int64(
             [class_numbers.setdefault(name, len(class_numbers)) for name in names.dictionary.to_pylist()]
         )
-        masks = {}
-        if with_masks:
-            masks = {
-                name: table[column].combine_chunks().take(pa.array(order))
-                for name, column in (("mask_refs", "mask_ref"), ("counts", "counts"))
-            }
         return DetectionColumns(
-            self._label_set.path,
             images[order],
             numbers[np.asarray(names.indices)[order]] if len(table) else np.zeros(0, np.int64),
             table["score"].to_numpy()[order],
             np.stack([table[name].to_numpy() for name in "xywh"], axis=1)[order],
-            **masks,
+            self._masks(table.take(pa.array(order))) if with_masks else None,
+        )
+
+    def _masks(self, table: pa.Table) -> MaskColumns:
+        def columns(*names: str) -> np.ndarray:
+            return np.stack([table[f"mask_{name}"].to_numpy() for name in names], axis=1).astype(np.int64)
+
+        return MaskColumns(
+            self._label_set.path,
+            table["mask_ref"].combine_chunks(),
+            table["mask_counts"].combine_chunks(),
+            columns("area")[:, 0],
+            columns(*"xywh"),
+            columns("height", "width"),
         )
 
     def _detections_of_part(self, stem: str, columns: list[str], image_ids: pa.Array) -> pa.Table:
@@ -123,9 +121,12 @@ class LabelColumns:
             return table
         if table["mask_ref"].null_count:
             raise no_masks(self._label_set.path)
-        masks = self._label_set.part(stem, "masks", ["mask_ref", "counts"])
+        masks = self._label_set.part(stem, "masks", ["mask_ref", *_MASK_COLUMNS])
         rows = pc.index_in(table["mask_ref"], value_set=masks["mask_ref"].combine_chunks())
-        return table.append_column("counts", masks["counts"].take(rows))
+        found = masks.take(rows)
+        for name in _MASK_COLUMNS:
+            table = table.append_column(f"mask_{name}", found[name])
+        return table
 
 
 def repeated_images(output: str) -> UsageError:

@@ -1,12 +1,18 @@
 """Which detection of one list is which of another: intersection over union of boxes and masks, and greedy matching.
 
 Everything works on pairs, given as two arrays of indices, so that the images of a whole label set are matched in a few
-NumPy calls. Not for average precision: see `evaluate.py`, where pycocotools matches as COCO's rules want it.
+NumPy calls.
 """
 
-import numpy as np
+from dataclasses import dataclass
+from typing import Any
 
-from ..labelset.masks import decode_counts
+import numpy as np
+import pyarrow as pa
+
+from ..labelset.masks import encode_rle
+from ..storage.errors import UsageError
+from .reader import read_mask_file
 
 MIN_SIDE = 1e-3  # pixels that a box's side counts at least: boxes without area overlap as lines and points do
 
@@ -22,51 +28,63 @@ def box_iou(boxes_xywh: np.ndarray, others_xywh: np.ndarray) -> np.ndarray:
     return overlap / (sides.prod(axis=1) + other_sides.prod(axis=1) - overlap)
 
 
-class RunLengthMask:
-    """A binary mask as its run lengths, which is all that an intersection needs.
+@dataclass(frozen=True)
+class MaskColumns:
+    """Masks of detections, as the table `masks` has them.
 
-    Args:
-      runs: integers `[n]`, lengths in column-major order, background and object in turn, background first.
+    Attributes:
+      output: the output folder.
+      refs, counts: Arrow strings `[N]`: the mask's name, and its run-length encoding, null if it's a PNG file.
+      areas: int64 `[N]`, pixels.
+      boxes_xywh: int64 `[N, 4]`, around the mask's pixels.
+      sizes_hw: int64 `[N, 2]`, of the image.
     """
 
-    def __init__(self, runs: np.ndarray):
-        of_object = np.arange(len(runs)) % 2 == 1
-        self._bounds = np.concatenate([[0], np.cumsum(runs)])
-        self._covered = np.concatenate(
-            [[0], np.cumsum(np.where(of_object, runs, 0))]
-        )  # pixels of the object up to a bound
+    output: str
+    refs: pa.Array
+    counts: pa.Array
+    areas: np.ndarray
+    boxes_xywh: np.ndarray
+    sizes_hw: np.ndarray
 
-    @classmethod
-    def from_counts(cls, counts: str) -> "RunLengthMask":
-        """From COCO's compressed string. Raises ValueError if it isn't one."""
-        return cls(decode_counts(counts))
+    def rle(self, row: int) -> dict[str, Any]:
+        """One mask as COCO's tools take it."""
+        counts = self.counts[row].as_py()
+        if counts is None:
+            counts = encode_rle(read_mask_file(self.output, self.refs[row].as_py()))
+        return {"size": self.sizes_hw[row].tolist(), "counts": counts}
 
-    @classmethod
-    def from_mask(cls, mask: np.ndarray) -> "RunLengthMask":
-        """From bool `[height, width]`."""
-        pixels = mask.ravel(order="F")
-        changes = np.flatnonzero(np.diff(pixels, prepend=False))
-        return cls(np.diff(changes, prepend=0, append=pixels.size))
 
-    @property
-    def area(self) -> int:
-        return int(self._covered[-1])
+def mask_iou(
+    masks: MaskColumns, others: MaskColumns, first: np.ndarray, second: np.ndarray, min_iou: float
+) -> np.ndarray:
+    """Intersection over union, float64 `[P]`, of P pairs of masks; 1 for two empty ones; 0 for what lies below
+    `min_iou`.
 
-    def iou(self, other: "RunLengthMask") -> float:
-        """Intersection over union of two masks of one image; 1 if both are empty.
+    hotcoco measures run lengths, without making masks. Only pairs are measured that may reach `min_iou` by their masks'
+    areas and by the boxes around their pixels.
 
-        Raises:
-          ValueError: if they are masks of images with different numbers of pixels.
-        """
-        if self._bounds[-1] != other._bounds[-1]:
-            raise ValueError(
-                f"masks of images of one size expected, got {self._bounds[-1]} and {other._bounds[-1]} pixels"
-            )
-        # How much of the other object lies before a bound goes on linearly within a run, so interpolating is exact.
-        before = np.interp(self._bounds, other._bounds, other._covered)
-        overlap = (before[2::2] - before[1:-1:2]).sum()
-        union = self.area + other.area - overlap
-        return float(overlap / union) if union else 1.0
+    Args:
+      first, second: integers `[P]`: the masks of each pair.
+
+    Raises:
+      UsageError: if hotcoco isn't installed.
+    """
+    try:
+        from hotcoco.mask import iou
+    except ImportError as error:
+        raise UsageError("--iou segm needs hotcoco: pip install 'labelbeam[evaluate]'") from error
+    areas, other_areas = masks.areas[first], others.areas[second]
+    boxes, other_boxes = masks.boxes_xywh[first], others.boxes_xywh[second]
+    ends = np.minimum(boxes[:, :2] + boxes[:, 2:], other_boxes[:, :2] + other_boxes[:, 2:])
+    shared = np.clip(ends - np.maximum(boxes[:, :2], other_boxes[:, :2]), 0, None).prod(axis=1)
+    overlap, union = np.minimum(shared, np.minimum(areas, other_areas)), np.maximum(areas, other_areas)
+    most = np.where(union > 0, overlap / np.maximum(union, 1), 1.0)
+    found = np.where(union > 0, 0.0, 1.0)
+    for pair in np.flatnonzero((most >= min_iou) & (union > 0)).tolist():
+        one, other = masks.rle(int(first[pair])), others.rle(int(second[pair]))
+        found[pair] = 1.0 if one == other else iou([one], [other], [0])[0, 0]
+    return found
 
 
 def pairs_of_equal_keys(keys: np.ndarray, other_keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 from ...storage.errors import UsageError
 from ..evaluate.coco_annotations import IouType
 from ..label_columns import DetectionColumns, LabelColumns, id_ranges
-from ..matching import box_iou, match_greedily, pairs_of_equal_keys
+from ..matching import box_iou, mask_iou, match_greedily, pairs_of_equal_keys
 from ..reader import open_label_set
 
 MAX_ROWS = {"bbox": 6_000_000, "segm": 1_000_000}  # of both label sets' images and detections in memory at a time
-MAX_PAIRS = {"bbox": 2_000_000, "segm": 20_000}  # candidates measured at a time
+MAX_PAIRS = 2_000_000  # candidates measured at a time
 _BINS = 1000  # of |score shift|, which is at most 1: quantiles are exact to a thousandth
 MAX_NAMED = 5
 
@@ -285,12 +285,13 @@ def _match(
     order_a, order_b = np.argsort(keys_a, kind="stable"), np.argsort(keys_b, kind="stable")
     keys_a, keys_b, rows_a, rows_b = keys_a[order_a], keys_b[order_b], rows_a[order_a], rows_b[order_b]
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    for start, end in _portions(keys_a, keys_b, MAX_PAIRS[iou]):
+    for start, end in _portions(keys_a, keys_b, MAX_PAIRS):
         first, second = pairs_of_equal_keys(keys_a[start:end], keys_b)
         first, second = rows_a[start + first], rows_b[second]
         overlaps = box_iou(a.boxes_xywh[first], b.boxes_xywh[second])
-        if iou == "segm":
-            overlaps = _mask_iou(a, b, first, second, overlaps > 0)
+        if iou == "segm" and a.masks and b.masks:
+            # A mask lies in its box: where boxes don't touch, masks don't.
+            overlaps[overlaps > 0] = mask_iou(a.masks, b.masks, first[overlaps > 0], second[overlaps > 0], min_iou)
         enough = overlaps >= min_iou
         first, second, overlaps = first[enough], second[enough], overlaps[enough]
         # By rank within the image, so that equal overlaps go to the best scores in both.
@@ -312,19 +313,6 @@ def _portions(keys_a: np.ndarray, keys_b: np.ndarray, max_pairs: int) -> Iterato
     wanted = np.searchsorted(pairs, np.arange(0, pairs[-1], max_pairs), "right")
     bounds = np.unique(starts[np.searchsorted(starts, wanted, "right") - 1])
     yield from zip(bounds.tolist(), [*bounds[1:].tolist(), len(keys_a)], strict=True)
-
-
-def _mask_iou(
-    a: DetectionColumns, b: DetectionColumns, first: np.ndarray, second: np.ndarray, touching: np.ndarray
-) -> np.ndarray:
-    """Overlaps of masks; a mask lies in its box, so where boxes don't touch it's 0."""
-    overlaps = np.zeros(len(first))
-    masks = [
-        {row: side.mask(row) for row in np.unique(rows[touching]).tolist()} for side, rows in ((a, first), (b, second))
-    ]
-    for pair in np.flatnonzero(touching).tolist():
-        overlaps[pair] = masks[0][int(first[pair])].iou(masks[1][int(second[pair])])
-    return overlaps
 
 
 def _nothing_to_compare(a: str, b: str, tally: _Tally) -> str:

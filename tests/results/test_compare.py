@@ -2,18 +2,18 @@
 
 import base64
 import io
-import itertools
 import json
 import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from labelbeam.labelset.masks import encode_box_mask
 from labelbeam.pipeline.cli import main
 from labelbeam.results.compare import comparison as compare_module
 from labelbeam.results.compare.comparison import compare
-from labelbeam.results.matching import RunLengthMask, box_iou, match_greedily, pairs_of_equal_keys
+from labelbeam.results.matching import MaskColumns, box_iou, mask_iou, match_greedily, pairs_of_equal_keys
 from labelbeam.storage.errors import UsageError
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -52,19 +52,30 @@ def test_boxes_without_area_overlap_as_lines_do():
         assert box_iou(np.float32(one), np.float32(other)) == pytest.approx(expected)
 
 
+def mask_columns(masks):
+    encoded = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
+    return MaskColumns(
+        "",
+        pa.array([""] * len(masks)),
+        pa.array([rle["counts"].decode() for rle in encoded]),
+        np.int64([mask.sum() for mask in masks]),
+        np.int64([coco_mask.toBbox(rle) for rle in encoded]),
+        np.int64([mask.shape for mask in masks]),
+    )
+
+
 def test_overlaps_of_masks_are_those_of_pycocotools():
     rng = np.random.default_rng(1)
     masks = [rng.random((13, 17)) < share for share in (0, 0, 0.02, 0.3, 0.7, 1, 1)]
-    masks += [np.pad(np.ones((5, 6), bool), ((3, 5), (2, 9)))]
-    encoded = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
-    runs = [RunLengthMask.from_mask(mask) for mask in masks]
-    for (i, one), (j, other) in itertools.product(enumerate(runs), repeat=2):
-        assert RunLengthMask.from_counts(encoded[i]["counts"].decode()).iou(other) == one.iou(other)
-        expected = coco_mask.iou([encoded[i]], [encoded[j]], [0])[0, 0] if masks[i].any() or masks[j].any() else 1
-        assert one.iou(other) == pytest.approx(expected, abs=1e-12)
-        assert one.area == masks[i].sum()
-    with pytest.raises(ValueError, match="images of one size expected, got 221 and 1 pixels"):
-        runs[0].iou(RunLengthMask(np.array([1])))
+    masks += [np.pad(np.ones((5, 6), bool), ((3, 5), (2, 9))), np.pad(np.ones((6, 6), bool), ((2, 5), (2, 9)))]
+    columns = mask_columns(masks)
+    first, second = (grid.ravel() for grid in np.meshgrid(range(len(masks)), range(len(masks))))
+    for min_iou in (0.0, 0.4):
+        found = mask_iou(columns, columns, first, second, min_iou)
+        for one, other, overlap in zip(first.tolist(), second.tolist(), found.tolist()):
+            [[expected]] = coco_mask.iou([columns.rle(one)], [columns.rle(other)], [0])
+            expected = expected if masks[one].any() or masks[other].any() else 1
+            assert overlap == pytest.approx(expected, abs=1e-12) or (overlap == 0 and expected < min_iou)
 
 
 def test_greedy_matching_is_that_of_a_plain_loop():
@@ -208,7 +219,7 @@ def test_ranges_of_images_and_portions_of_pairs_change_nothing(tmp_path, monkeyp
     assert 0.2 < once["detections"]["agreement"] < 0.8 and once["renamed"]
     assert len(once["most_different"]) == 12
     monkeypatch.setattr(compare_module, "MAX_ROWS", {"bbox": 100})
-    monkeypatch.setattr(compare_module, "MAX_PAIRS", {"bbox": 7})
+    monkeypatch.setattr(compare_module, "MAX_PAIRS", 7)
     again = compare(a, b)
 
     def rounded(value):  # sums of floats in another order
