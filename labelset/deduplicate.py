@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def deduplicate(
-    output: str, job_id: str, parts: Mapping[str, Part], suspects: Collection[str]
+    output: str, job_id: str, parts: Mapping[str, Part], candidates: Collection[str]
 ) -> tuple[dict[str, Part | None], int]:
     """Writes new parts in place of those that hold rows which don't count.
 
@@ -29,14 +29,14 @@ def deduplicate(
       output: the output folder.
       job_id: of the job that closes, whose the new parts are.
       parts: by stem.
-      suspects: stems of parts; only images in these can have several rows.
+      candidates: stems of parts; only images in these can have several rows.
 
     Returns:
       The new part by the stem of the old, None where no image is left; and how many rows of `images` were left out.
     """
-    suspects = set(suspects) & set(parts)
+    candidates = set(candidates) & set(parts)
     losers = defaultdict(list)
-    for repeated in _repeated_ids(output, parts, suspects):
+    for repeated in _repeated_ids(output, parts, candidates):
         for stem, image_ids in _losing_rows(output, list(parts), repeated).items():
             losers[stem] += image_ids
     replaced = {stem: _without(output, job_id, parts[stem], image_ids) for stem, image_ids in losers.items()}
@@ -46,14 +46,14 @@ def deduplicate(
     return replaced, removed
 
 
-def _repeated_ids(output: str, parts: Mapping[str, Part], suspects: set[str]) -> Iterator[pa.Array]:
-    """Ids that have several rows, at least one of them in a suspect; in portions that fit in memory."""
-    if not suspects:
+def _repeated_ids(output: str, parts: Mapping[str, Part], candidates: set[str]) -> Iterator[pa.Array]:
+    """Ids that have several rows, at least one of them in a candidate; in portions that fit in memory."""
+    if not candidates:
         return
-    if len(suspects) < len(parts):
-        own = pa.concat_arrays([_ids(output, stem) for stem in suspects])
+    if len(candidates) < len(parts):
+        own = pa.concat_arrays([_ids(output, stem) for stem in candidates])
         found = [_several(own)] + [
-            ids.filter(pc.is_in(ids, own)) for stem in parts if stem not in suspects for ids in [_ids(output, stem)]
+            ids.filter(pc.is_in(ids, own)) for stem in parts if stem not in candidates for ids in [_ids(output, stem)]
         ]
         yield pc.unique(pa.concat_arrays(found))
         return

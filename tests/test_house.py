@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.site.modules import PAGE, with_tables
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("labelbeam", "pipeline", "results", "transforms", "labelset", "detectors", "storage", "configs")
 MAX_LINES, MAX_FILES = 400, 16
@@ -187,3 +189,27 @@ def test_one_word_for_one_thing(word):
         found += [f"{path}:{n}: {line.strip()}" for n, line in lines if pattern.search(ALLOWED.sub("", line))]
         found += [str(path)] * bool(pattern.search(path.name))
     assert not found, "\n".join([f"say {word}:", *found])
+
+
+def test_the_architecture_page_has_a_line_on_each_module():
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_tables(page) == page, "python -m docs.site.modules"
+
+
+def test_private_apis_are_listed_with_tests_that_are_there():
+    _, _, section = PAGE.read_text(encoding="utf-8").partition("## Private APIs")
+    named = re.findall(r"`(tests/[\w/]+\.py)`", section)
+    assert len(named) > 3 and [path for path in named if not (ROOT / path).is_file()] == []
+    for module, path in modules().items():
+        nodes = list(ast.walk(ast.parse((ROOT / path).read_text())))
+        attributes = [node for node in nodes if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr)]
+        ours = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)} | _OF_PYTHON
+        ours |= {node.attr for node in attributes if ast.unparse(node.value) in ("self", "cls")}
+        ours |= {
+            node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        }
+        foreign = [node for node in attributes if node.attr not in ours and f"{node.attr}`" not in section]
+        assert not foreign, f"{module}: {[ast.unparse(node) for node in foreign]}"
+
+
+_OF_PYTHON = {"_replace", "_asdict", "_fields", "_exit"}  # of named tuples, of os

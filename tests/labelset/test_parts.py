@@ -43,10 +43,10 @@ def name_of(row):
     return row["uri"].split("/")[-1][0]
 
 
-def one_row_an_image(out, suspects=None):
+def one_row_an_image(out, candidates=None):
     """Deduplicates a folder's parts; (rows of images by name, rows left out)."""
     parts = parts_of(out)
-    replaced, removed = deduplicate(out, "closing", parts, parts if suspects is None else suspects)
+    replaced, removed = deduplicate(out, "closing", parts, parts if candidates is None else candidates)
     stems = [stem for stem in parts if stem not in replaced] + [part.stem for part in replaced.values() if part]
     for stem in stems:
         held = [row["image_id"] for row in rows(out, "detections", [stem])]
@@ -123,7 +123,7 @@ def test_only_repeats_of_suspects_are_looked_for(out):
     put_part(out, "ab", minute=0)
     put_part(out, "bc", minute=1)
     late = put_part(out, "cd", minute=2)
-    images, removed = one_row_an_image(out, suspects=[late])
+    images, removed = one_row_an_image(out, candidates=[late])
     assert removed == 1 and sorted(map(name_of, images)) == ["a", "b", "b", "c", "d"]
 
 
