@@ -52,6 +52,14 @@ IMAGES = pa.schema(
             "fetch_ms", pa.float32(), "wall time of fetching, all attempts, in milliseconds; null if not fetched"
         ),
         _nullable("decode_ms", pa.float32(), "wall time of decoding, in milliseconds; null if not decoded"),
+        _nullable(
+            "captured_at",
+            pa.string(),
+            "EXIF's time, ISO 8601, with its offset where the camera gave one; null without `--exif-columns`",
+        ),
+        _nullable("camera", pa.string(), "make and model, from EXIF; null likewise"),
+        _nullable("latitude", pa.float64(), "degrees (WGS 84), north is positive, from EXIF; null likewise"),
+        _nullable("longitude", pa.float64(), "degrees, east is positive; null likewise"),
         _column("labelled_at", pa.timestamp("us", tz="UTC"), "when the row was made, in UTC"),
     ]
 )

@@ -74,10 +74,10 @@ class PreparedLabelConfig:
         """The size that images are decoded for; None if they are decoded in full."""
         return _model_input(self.detector.config) if self.config.decode == "fast" else None
 
-    def decode_options(self, max_pixels: int = DecodeOptions.max_pixels) -> DecodeOptions:
+    def decode_options(self, max_pixels: int = DecodeOptions.max_pixels, read_exif: bool = False) -> DecodeOptions:
         """How images are decoded; those with more than `max_pixels` fail."""
         return DecodeOptions(
-            max_pixels, self.config.exif_orientation, self.config.background_rgb, reduce_for=self._model_input
+            max_pixels, self.config.exif_orientation, self.config.background_rgb, self._model_input, read_exif
         )
 
     @cached_property

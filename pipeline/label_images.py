@@ -59,7 +59,7 @@ class LabelReferences(beam.PTransform):
             references
             | FetchImages(
                 self._execution,
-                self._label_config.decode_options(self._execution.max_pixels),
+                self._label_config.decode_options(self._execution.max_pixels, self._execution.exif_columns),
                 output=self._output,
                 link=self._link,
             )

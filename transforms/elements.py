@@ -106,7 +106,8 @@ class ImageFacts:
     """What is known of an image's file, for its row in `images`; None is what was never learnt.
 
     `width` and `height` are those of the full image (after EXIF orientation), in pixels; `fetch_ms` and `decode_ms` are
-    milliseconds of wall time; `attempts` counts how often the bytes were asked for.
+    milliseconds of wall time; `attempts` counts how often the bytes were asked for; what EXIF data say is as
+    `decode.exif.ExifFacts` has it.
     """
 
     attempts: int = 0
@@ -116,6 +117,10 @@ class ImageFacts:
     sha256: str | None = None
     fetch_ms: float | None = None
     decode_ms: float | None = None
+    captured_at: str | None = None
+    camera: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
 
 
 class FetchOutcome:

@@ -38,6 +38,8 @@ class ExecutionOptions(ReadOptions):
       model_timeout_s: seconds after which a call of the model that hasn't answered ends the worker process; the next
         start runs its images alone. None for never.
       max_pixels: images with more pixels fail as `too_large`.
+      exif_columns: whether the columns `captured_at`, `camera`, `latitude` and `longitude` of `images` are filled from
+        EXIF data; otherwise they are null.
       part_images: a part (one Parquet file a table) is written at so many images: what a killed job loses at most. Much
         smaller parts cost files; small ones are compacted at the end of a job.
       part_seconds: or when its first image came so many seconds ago.
@@ -66,6 +68,7 @@ class ExecutionOptions(ReadOptions):
     prefetch_encoded_bytes: int = 512 * MIB
     model_timeout_s: float | None = 1800.0
     max_pixels: int = DecodeOptions.max_pixels
+    exif_columns: bool = False
     part_images: int = 500
     part_seconds: float = 120.0
     part_bytes: int = 64 * MIB

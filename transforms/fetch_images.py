@@ -228,6 +228,7 @@ class ImageFetcher:
             finally:
                 facts.decode_ms = _ms_since(started)
         facts.height, facts.width = image.size_hw
+        facts.captured_at, facts.camera, facts.latitude, facts.longitude = image.exif
         return image
 
     def _decode_opened(self, data: bytes, image_id: str, opened: OpenedImage) -> DecodedImage:

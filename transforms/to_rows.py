@@ -198,6 +198,10 @@ def _image_columns(image: LabelledImage | FailedImage, uri: str, labelled_at: da
         "num_detections": (len(image.detections) if isinstance(image, LabelledImage) else None,),
         "fetch_ms": (facts.fetch_ms,),
         "decode_ms": (facts.decode_ms,),
+        "captured_at": (facts.captured_at,),
+        "camera": (facts.camera,),
+        "latitude": (facts.latitude,),
+        "longitude": (facts.longitude,),
         "labelled_at": (labelled_at,),
     }
 

@@ -190,6 +190,7 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     )
     add("max_bytes", "fail images with larger files as too_large", type=positive, metavar="N")
     add("max_pixels", "fail images with more pixels as too_large", type=positive, metavar="N")
+    add("exif_columns", "fill the columns captured_at, camera, latitude and longitude of images from EXIF data")
     add("deadline_s", "give an image up after so long, retries included", type=seconds, metavar="SECONDS")
     add("retries", "repeat a failed request so often", type=positive_or_zero, metavar="N")
     add("read_threads", "files read at the same time, of each worker process", type=positive, metavar="N")

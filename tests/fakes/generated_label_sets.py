@@ -86,6 +86,10 @@ def _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed
         "num_detections": pa.array(counts, mask=fails),
         "fetch_ms": rng.random(n),
         "decode_ms": rng.random(n),
+        "captured_at": [None] * n,
+        "camera": [None] * n,
+        "latitude": [None] * n,
+        "longitude": [None] * n,
         "labelled_at": START_US + ((first + np.arange(n)) / images_per_s * 1e6).astype(np.int64),
     }
     owner = np.repeat(np.arange(n), counts)

@@ -38,6 +38,10 @@ def rows_of(image_id, num_detections=2):
         "num_detections": [num_detections],
         "fetch_ms": [None],
         "decode_ms": [0.5],
+        "captured_at": [None],
+        "camera": [None],
+        "latitude": [None],
+        "longitude": [None],
         "labelled_at": [NOON],
     }
     tensors = {"image_id": [image_id], "name": ["raw"], "dtype": ["float32"], "shape": [[1, 2]], "data": [b"\0" * 8]}
@@ -45,7 +49,7 @@ def rows_of(image_id, num_detections=2):
 
 
 def test_every_column_is_described_and_has_a_narrow_type():
-    allowed = {pa.string(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.timestamp("us", "UTC"), pa.binary()}
+    allowed = {pa.string(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.timestamp("us", "UTC"), pa.binary()}
     for name, schema in TABLES.items():
         assert len(set(schema.names)) == len(schema.names)
         for field in schema:

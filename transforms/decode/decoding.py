@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from ..elements import ImageError
 from ..fetch.options import DecodeOptions
 from . import jpeg, png, sizes, tiff
+from .exif import ExifFacts, exif_facts
 from .identify import identify
 from .image_area import WHOLE, ImageArea
 from .orientation import UPRIGHT, turn_of
@@ -32,11 +33,13 @@ class DecodedImage(NamedTuple):
       pixels: uint8 RGB `[height, width, 3]`, C-contiguous, in memory of its own.
       size_hw: (height, width) of the full image, upright: that of `pixels` unless it was reduced.
       area: where the full image lies in `pixels`.
+      exif: when, with what and where it was taken, if `options.read_exif`.
     """
 
     pixels: np.ndarray
     size_hw: tuple[int, int]
     area: ImageArea = WHOLE
+    exif: ExifFacts = ExifFacts()
 
 
 def decode(data: bytes, options: DecodeOptions) -> np.ndarray:
@@ -101,11 +104,12 @@ class OpenedImage:
         else:  # Pillow turns TIFFs by itself: turn them back
             turn = turn_of(stored_orientation).inverse
         pixels = turn.pixels(pixels)
+        exif = exif_facts(image) if self.options.read_exif else ExifFacts()
         if self.area is None:
             height, width, _ = pixels.shape
-            return DecodedImage(pixels, (height, width))
+            return DecodedImage(pixels, (height, width), exif=exif)
         width, height = self.full_size
-        return DecodedImage(pixels, turn.size((height, width)), self.area.turned(turn))
+        return DecodedImage(pixels, turn.size((height, width)), self.area.turned(turn), exif)
 
     def _load(self, image: Image.Image) -> Image.Image:
         """The image with its pixels; if need be from a copy of the file without what is wrong beside them."""

@@ -42,12 +42,14 @@ class DecodeOptions:
       background_rgb: what transparent images are laid on.
       reduce_for: decode JPEGs at a half, a quarter or an eighth of their sides, never below what this detector needs. None:
         all in full. Limits are those of the full images either way.
+      read_exif: whether to read when, with what and where an image was taken.
     """
 
     max_pixels: int = 200_000_000
     exif_orientation: Literal["apply", "ignore"] = "apply"
     background_rgb: tuple[int, int, int] = (255, 255, 255)
     reduce_for: ModelInput | None = None
+    read_exif: bool = False
 
     def __post_init__(self):
         check_positive(self, "max_pixels")
