@@ -57,7 +57,8 @@ def identify(data: bytes) -> Image.Image:
             except DECODER_ERRORS as error:
                 if accepted and not failure:  # plugins without `accept` try anything: what they say means nothing
                     failure = image_error(error, f"{name} file", cut_short=file.ended)
-    if name := image_format_not_decoded(data):
+    name = image_format_not_decoded(data)
+    if name and not (name == "HEIC" and "HEIF" in plugins()):
         how = "install labelbeam[heif] where images are decoded" if name == "HEIC" else "convert it"
         raise ImageError("unsupported", f"{name} file: Pillow does not read {name}; {how}")
     raise failure or ImageError("not_an_image", f"no image format known to Pillow: it looks like {kind_of_bytes(data)}")

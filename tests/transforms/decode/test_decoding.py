@@ -3,6 +3,7 @@ import struct
 import numpy as np
 import pytest
 from labelbeam.transforms.decode.decoding import decode
+from labelbeam.transforms.decode.identify import plugins
 from labelbeam.transforms.fetch.options import DecodeOptions
 from PIL import Image
 from skimage.util import img_as_ubyte
@@ -55,6 +56,13 @@ class TestFormats:
         assert decoded.shape == UPRIGHT.shape
         centres = np.s_[8::16, 8::16]
         np.testing.assert_allclose(decoded[centres].astype(int), UPRIGHT[centres], atol=6)
+
+    def test_heic(self):
+        pytest.importorskip("pillow_heif")
+        plugins()
+        decoded = decode(saved(UPRIGHT, "HEIF", quality=95), OPTIONS)
+        centres = np.s_[8::16, 8::16]
+        np.testing.assert_allclose(decoded[centres].astype(int), UPRIGHT[centres], atol=8)
 
     def test_array_is_its_own(self):
         pixels = decode(saved(UPRIGHT, "PNG"), OPTIONS)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labelbeam.transforms.decode import identify
 from labelbeam.transforms.decode.decoding import decode, open_image
 from labelbeam.transforms.decode.signatures import image_format_not_decoded, kind_of_bytes
 from labelbeam.transforms.decode.sizes import size_before_opening, size_inside
@@ -55,7 +56,6 @@ class TestUnsupported:
     @pytest.mark.parametrize(
         "data, name",
         [
-            (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
             (b"\xff\x0a\xfa\x7f\x01", "JPEG XL"),
             (b"\x76\x2f\x31\x01\x02\0\0\0", "OpenEXR"),
             (b'<?xml version="1.0"?>\n<!-- a drawing -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
@@ -65,6 +65,15 @@ class TestUnsupported:
     def test_formats_that_pillow_does_not_decode_are_named(self, data, name):
         assert kind_of(data) == "unsupported"
         assert name in message_of(data)
+
+    def test_heic_without_its_extra(self, monkeypatch):
+        monkeypatch.setattr(identify, "plugins", lambda: ("JPEG", "PNG"))
+        assert "labelbeam[heif]" in message_of(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+
+    def test_damaged_heic(self):
+        pytest.importorskip("pillow_heif")
+        identify.plugins()
+        assert kind_of(saved(UPRIGHT, "HEIF")[:300]) == "truncated"
 
     def test_format_without_its_codec(self, monkeypatch):
         data = saved(UPRIGHT, "AVIF")
