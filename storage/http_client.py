@@ -204,6 +204,7 @@ def _error_of(error: pycurl.error, handle: Handle, url: _Url, options: ReadOptio
         case pycurl.E_URL_MALFORMAT | pycurl.E_UNSUPPORTED_PROTOCOL:
             return StorageError("unreachable", "malformed URL")
         case pycurl.E_OUT_OF_MEMORY:
+            _check_descriptors()  # libcurl says so, too, where it can't make a pipe
             raise MemoryError(text) from error
         case pycurl.E_OPERATION_TIMEDOUT:
             return _timeout(text, where, options, deadline)
@@ -231,6 +232,14 @@ def _error_of(error: pycurl.error, handle: Handle, url: _Url, options: ReadOptio
             return StorageError("unreachable", f"the connection to {where} broke: {text}", retryable=True)
         case _:
             return StorageError("unreachable", f"{where}: {text}")
+
+
+def _check_descriptors() -> None:
+    """Raises ResourcesError if this process can't open another file."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        check_own_resources(error.errno, error)
 
 
 def _timeout(text: str, where: str, options: ReadOptions, deadline: Deadline) -> StorageError:

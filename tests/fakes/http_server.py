@@ -22,6 +22,9 @@
 | `/declares-less/NAME` | a Content-Length that is 10 bytes too small |
 | `/declares-huge` | a Content-Length of a terabyte |
 | `/endless` | chunks for ever, without a length |
+| `/endless/WHAT` | a `header`, `headers`, a `chunk-size`, a `trailer` or `continues` (100 Continue) for ever |
+| `/gzip-bomb` | 100 MB of zeros, gzip-encoded |
+| `/zstd` | a body in an encoding that nobody asked for |
 | `/reset` | resets the connection in the middle of a body |
 | `/reset/TIMES/NAME` | resets the first TIMES connections before any answer, then the file |
 
@@ -30,6 +33,7 @@ Not for load: one thread a connection, Python's own parser.
 
 import base64
 import datetime
+import functools
 import gzip
 import ipaddress
 import socket
@@ -37,6 +41,7 @@ import ssl
 import struct
 import threading
 import time
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from email.message import Message
@@ -50,6 +55,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 _DRIP_S = 0.05
 _LAST_MODIFIED = "Thu, 01 Jan 2026 00:00:00 GMT"  # stores say so, and when an object changed
+
+_OK = b"HTTP/1.1 200 OK\r\n"
+_CHUNKED = _OK + b"Transfer-Encoding: chunked\r\n"
+_FLOODS = {
+    "header": (_OK + b"X: ", b"x"),
+    "headers": (_OK, b"X: y\r\n"),
+    "chunk-size": (_CHUNKED + b"\r\n1;", b"x"),
+    "trailer": (_CHUNKED + b"\r\n1\r\nx\r\n0\r\n", b"X: y\r\n"),
+    "continues": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@functools.cache
+def _bomb() -> bytes:
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(100)) + packer.flush()
 
 
 @dataclass(frozen=True)
@@ -290,11 +311,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.owner._stopping.wait()
 
     def answer_endless(self, rest, earlier):
+        if rest:
+            return self.flood(*_FLOODS[rest[0]])
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         while not self.server.owner._stopping.is_set():
             self.send_chunk(bytes(1000))
+
+    def flood(self, start, piece):
+        self.wfile.write(start)
+        self.close_connection = True
+        while not self.server.owner._stopping.is_set():
+            self.wfile.write(piece * (1 + 10_000 // len(piece)))
+
+    def answer_gzip_bomb(self, rest, earlier):
+        self.send_plain(200, _bomb(), Content_Encoding="gzip")
+
+    def answer_zstd(self, rest, earlier):
+        self.send_plain(200, b"(\xb5/\xfd", Content_Encoding="zstd")
 
     def answer_reset(self, rest, earlier):
         if rest and earlier >= int(rest[0]):
