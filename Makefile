@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= demo-labels
 BEAM := 2.77.0
 
-.PHONY: demo check format test test-heavy bench docs prism flink flink-smoke export-readers lock clean
+.PHONY: demo check format test test-heavy bench docs prism store-servers flink flink-smoke export-readers lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/labelbeam demo --output $(OUT)
@@ -47,6 +47,18 @@ prism: $(BIN)/prism
 $(BIN)/prism: | $(VENV)/.installed
 	@command -v go >/dev/null || { echo "make prism: there's no go in PATH; install Go 1.26 or newer (https://go.dev/dl)"; exit 1; }
 	GOBIN=$(abspath $(BIN)) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+
+# Servers that stand in for Google Cloud Storage and Azure in the tests: some minutes, with Go 1.24 or newer and Node.js 18 or newer.
+STORE_SERVERS := build/store-servers
+store-servers: $(STORE_SERVERS)/go/fake-gcs-server $(STORE_SERVERS)/npm/node_modules/.bin/azurite-blob
+
+$(STORE_SERVERS)/go/fake-gcs-server:
+	@command -v go >/dev/null || { echo "make store-servers: there's no go in PATH; install Go (https://go.dev/dl)"; exit 1; }
+	GOBIN=$(abspath $(@D)) go install github.com/fsouza/fake-gcs-server@v1.56.1
+
+$(STORE_SERVERS)/npm/node_modules/.bin/azurite-blob:
+	@command -v npm >/dev/null || { echo "make store-servers: there's no npm in PATH; install Node.js (https://nodejs.org)"; exit 1; }
+	npm install --silent --no-audit --no-fund --prefix $(STORE_SERVERS)/npm azurite@3
 
 # A Flink and Beam's runner for it as libraries (150 MB), for the heavy tests: needs Java 11 or newer, and Maven.
 flink: build/flink/job-server.jar

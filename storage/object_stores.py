@@ -149,20 +149,26 @@ def list_objects(prefix: str) -> Iterator[FileInfo]:
     start = prefix[: len(prefix) - len(prefix.split("://", 1)[1].partition("/")[2])]
     wanted = prefix.removeprefix(start)
     folder = wanted.rpartition("/")[0]  # obstore lists whole parts of names only
-    last: str | None = None
-    while True:
+    pages: Iterator[Any] | None = None
+    last = ""
 
-        def next_page(deadline: Deadline, last: str | None = last) -> list[Any]:
-            store, _ = locate(start, STORE_POLICY)
-            return list(next(obstore.list(store, folder or None, offset=last, chunk_size=1000), []))
+    def next_page(deadline: Deadline) -> Any:
+        nonlocal pages
+        try:
+            if pages is None:
+                store, _ = locate(start, STORE_POLICY)
+                pages = iter(obstore.list(store, folder or None, offset=last or None, chunk_size=1000))
+            return next(pages, None)
+        except BaseException:
+            pages = None  # a new listing goes on behind what has been yielded
+            raise
 
-        page = _call(next_page, "listed", prefix)
+    while (page := _call(next_page, "listed", prefix)) is not None:
         for found in page:
-            if found["path"].startswith(wanted):
-                yield FileInfo(start + found["path"], found["size"], found["last_modified"].timestamp())
-        if not page:
-            return
-        last = page[-1]["path"]
+            if found["path"] > last:
+                last = found["path"]
+                if last.startswith(wanted):
+                    yield FileInfo(start + last, found["size"], found["last_modified"].timestamp())
 
 
 def delete(uri: str) -> None:
@@ -312,7 +318,7 @@ def _message_of(error: Exception) -> str:
     """What is worth telling a person: the service's own message, else the first line of obstore's and its innermost cause."""
     text = str(error)
     if found := _MESSAGE.search(text):
-        return redact(found[1] or found[2])
+        return redact((found[1] or found[2]).partition("\nRequestId")[0].strip())
     line = " ".join(text.partition("\n\nDebug source:")[0].partition(": <")[0].split())
     line = _DURATION.sub(": ", _STORE_NAME.sub("", line))
     cause = _CAUSE.search(text)

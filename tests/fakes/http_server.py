@@ -311,7 +311,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.owner._stopping.wait()
 
     def answer_endless(self, rest, earlier):
-        if rest:
+        if rest and rest[0] in _FLOODS:
             return self.flood(*_FLOODS[rest[0]])
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")

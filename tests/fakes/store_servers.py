@@ -2,21 +2,26 @@
 Storage.
 """
 
+import base64
 import contextlib
+import datetime
+import hashlib
+import hmac
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _REPOSITORY = Path(__file__).parents[2]
 _START_S = 60  # until a server listens; on an idle machine it's two
-NO_FAKE_GCS_SERVER = (
-    "fake-gcs-server isn't there: go install github.com/fsouza/fake-gcs-server@v1.56.1 (takes ten minutes)"
-)
+_INSTALLED = _REPOSITORY / "build" / "store-servers"
+NO_FAKE_GCS_SERVER = "fake-gcs-server isn't there: make store-servers"
+NO_AZURITE = "Azurite isn't there: make store-servers"
 
 
 def free_port() -> int:
@@ -81,6 +86,8 @@ def fake_gcs_server(folder: Path) -> Iterator[str]:
         "127.0.0.1",
         "-port",
         str(port),
+        "-public-host",  # clients of the XML API ask for /bucket/name
+        f"127.0.0.1:{port}",
         "-external-url",
         url,
         "-backend",
@@ -92,11 +99,44 @@ def fake_gcs_server(folder: Path) -> Iterator[str]:
         yield url
 
 
+@contextlib.contextmanager
+def azurite(folder: Path) -> Iterator[str]:
+    """An Azure Blob Storage for the account `devstoreaccount1`, whose key everybody knows; gives its URL."""
+    port = free_port()
+    command = [
+        f"{azurite_binary()}",
+        "--blobHost=127.0.0.1",
+        f"--blobPort={port}",
+        f"--location={folder}",
+        "--silent",
+        "--skipApiVersionCheck",
+        "--disableTelemetry",
+    ]
+    with serving(command, port):
+        yield f"http://127.0.0.1:{port}/devstoreaccount1"
+
+
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # everybody's
+
+
+def make_azurite_container(url: str, name: str) -> None:
+    """Makes a container, what others call a bucket."""
+    date = datetime.datetime.now(datetime.timezone.utc).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    headers = {"x-ms-date": date, "x-ms-version": "2021-08-06"}
+    lines = ["PUT", *[""] * 11, *(f"{key}:{value}" for key, value in headers.items())]
+    lines += [f"/{AZURITE_ACCOUNT}/{AZURITE_ACCOUNT}/{name}", "restype:container"]
+    digest = hmac.new(base64.b64decode(AZURITE_KEY), "\n".join(lines).encode(), hashlib.sha256).digest()
+    headers |= {"Authorization": f"SharedKey {AZURITE_ACCOUNT}:{base64.b64encode(digest).decode()}", "Content-Length": "0"}
+    request = urllib.request.Request(f"{url}/{name}?restype=container", method="PUT", headers=headers)
+    urllib.request.urlopen(request).close()
+
+
 def fake_gcs_server_binary() -> str | None:
-    """The program's path, from PATH or Go's folder of programs; None if it isn't installed."""
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-    places = os.environ["PATH"]
-    if go:
-        gopath = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, check=True).stdout.strip()
-        places += f"{os.pathsep}{gopath}/bin"
-    return shutil.which("fake-gcs-server", path=places)
+    """The program's path, from `make store-servers` or PATH; None if it isn't installed."""
+    return shutil.which("fake-gcs-server", path=f"{_INSTALLED / 'go'}{os.pathsep}{os.environ['PATH']}")
+
+
+def azurite_binary() -> str | None:
+    """The program's path, from `make store-servers` or PATH; None if it isn't installed."""
+    return shutil.which("azurite-blob", path=f"{_INSTALLED / 'npm/node_modules/.bin'}{os.pathsep}{os.environ['PATH']}")

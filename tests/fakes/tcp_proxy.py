@@ -8,15 +8,18 @@ arrives.
 
 import asyncio
 import os
+import re
 import signal
 import sys
+
+_GCS_CONDITION = re.compile(rb"x-goog-if-generation-match: 0", re.IGNORECASE)
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watch=lambda data: None) -> None:
     try:
         while data := await reader.read(1 << 16):
             watch(data)
-            writer.write(data)
+            writer.write(_GCS_CONDITION.sub(b"if-none-match: *", data))
             await writer.drain()
     except ConnectionError:
         pass

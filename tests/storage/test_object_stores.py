@@ -1,0 +1,211 @@
+"""Objects of S3, Google Cloud Storage and Azure, against servers in processes of their own: the same promises for all."""
+
+import contextlib
+import threading
+import uuid
+from collections.abc import Callable
+from typing import NamedTuple
+
+import boto3
+import pytest
+from labelbeam.storage import files, object_stores, store_clients, store_options
+from labelbeam.storage.errors import StorageError, UsageError
+from labelbeam.storage.read_options import ReadOptions
+from labelbeam.storage.retry import RetryPolicy
+from labelbeam.transforms.sources.find_files import find_files
+
+from tests.fakes.store_servers import (
+    AZURITE_ACCOUNT,
+    AZURITE_KEY,
+    NO_AZURITE,
+    azurite,
+    azurite_binary,
+    free_port,
+    make_azurite_container,
+    moto_server,
+    tcp_proxy,
+)
+
+KEYS_IN_PAGE = 4  # of a listing of moto's
+BODY = bytes(range(256)) * 100
+
+
+class Store(NamedTuple):
+    """A store with an empty bucket: its URI; where its server listens; `configure` sends labelbeam to a port."""
+
+    bucket: str
+    port: int
+    configure: Callable[[int], None]
+
+
+@pytest.fixture(scope="module")
+def moto():
+    with moto_server(MOTO_S3_DEFAULT_MAX_KEYS=str(KEYS_IN_PAGE)) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def gcs(moto):
+    port = free_port()
+    with tcp_proxy(port, moto):  # which passes conditions on as S3 wants them
+        yield port
+
+
+@pytest.fixture(scope="module")
+def azure(tmp_path_factory):
+    if azurite_binary() is None:
+        pytest.skip(NO_AZURITE)
+    with azurite(tmp_path_factory.mktemp("azurite")) as url:
+        yield int(url.split(":")[2].partition("/")[0])
+
+
+def configure_s3(port):
+    keys = ("aws_access_key_id=a", "aws_secret_access_key=b", "aws_region=us-east-1")
+    store_options.configure([f"aws_endpoint=http://127.0.0.1:{port}", *keys])
+
+
+def configure_gcs(port):
+    store_options.configure([f"gcs_base_url=http://127.0.0.1:{port}", "gcs_bearer_token=any"])
+
+
+def configure_azure(port):
+    endpoint = f"azure_endpoint=http://127.0.0.1:{port}/{AZURITE_ACCOUNT}"
+    store_options.configure([endpoint, f"account_name={AZURITE_ACCOUNT}", f"account_key={AZURITE_KEY}"])
+
+
+@pytest.fixture(params=["s3", "gs", "az"])
+def store(request, monkeypatch):
+    """A store of each kind, with a new bucket."""
+    name = f"bucket{uuid.uuid4().hex}"  # moto knows no escaped ones, and clients of gs:// escape "-"
+    if request.param == "az":
+        port, configure = request.getfixturevalue("azure"), configure_azure
+        make_azurite_container(f"http://127.0.0.1:{port}/{AZURITE_ACCOUNT}", name)
+    else:
+        moto = request.getfixturevalue("moto")
+        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+        boto3.client("s3", endpoint_url=f"http://127.0.0.1:{moto}", **keys).create_bucket(Bucket=name)
+        port, configure = (moto, configure_s3) if request.param == "s3" else (request.getfixturevalue("gcs"), configure_gcs)
+    configure(port)
+    monkeypatch.setattr(object_stores, "STORE_POLICY", RetryPolicy(deadline_s=20, backoff_s=0.2, retries=100))
+    yield Store(f"{request.param}://{name}", port, configure)
+    store_options.configure(())
+    store_clients.close()
+
+
+def get(uri, **settings):
+    """Bytes or the kind of the error, and the number of attempts."""
+    attempts = []
+    try:
+        options = ReadOptions(**{"backoff_s": 0.01, **settings})
+        return object_stores.get(uri, options, lambda: attempts.append(1)), len(attempts)
+    except StorageError as error:
+        return error.kind, len(attempts)
+
+
+def test_objects_are_written_read_listed_and_deleted(store):
+    bucket = store.bucket
+    for key in ("out/images/b.parquet", "out/images/ä b#?.parquet", "out/imagesx", "photos/1.jpg"):
+        files.write_atomically(f"{bucket}/{key}", memoryview(BODY))
+    assert files.read(f"{bucket}/out/images/ä b#?.parquet") == BODY
+    assert get(f"{bucket}/photos/1.jpg") == (BODY, 1)
+    parts = [f"{bucket}/out/images/b.parquet", f"{bucket}/out/images/ä b#?.parquet"]
+    assert files.list_files(f"{bucket}/out/images/*.parquet") == parts
+    assert [(file.path, file.size_in_bytes) for file in files.list_below(f"{bucket}/out/images")] == [
+        (part, len(BODY)) for part in parts
+    ]
+    assert files.list_files(f"{bucket}/nothing/*.parquet") == []
+    assert [file.uri for file in find_files(f"{bucket}/photos")] == [f"{bucket}/photos/1.jpg"]
+    assert [file.uri for file in find_files(f"{bucket}/photos/1.jpg")] == [f"{bucket}/photos/1.jpg"]
+    files.delete([f"{bucket}/photos/1.jpg"] * 2)  # nor is one that isn't there an error
+    assert not object_stores.exists(f"{bucket}/photos/1.jpg") and object_stores.exists(parts[0])
+    assert get(f"{bucket}/photos/1.jpg") == ("not_found", 1)
+    with pytest.raises(FileNotFoundError):
+        files.read(f"{bucket}/photos/1.jpg")
+
+
+def test_an_object_is_created_once(store):
+    path = f"{store.bucket}/log/1.json"
+    assert files.create_exclusive(path, b"one")
+    assert not files.create_exclusive(path, b"two")
+    assert files.read(path) == b"one"
+
+
+def test_large_objects_are_written_in_parts_and_read_in_ranges(store, monkeypatch):
+    monkeypatch.setattr(object_stores, "_RANGE_BYTES", 1 << 20)
+    data = BODY * 500  # 12.8 MB: multipart above 5
+    files.write_atomically(f"{store.bucket}/large", data)
+    assert files.read(f"{store.bucket}/large") == data
+    with files.open_to_read(f"{store.bucket}/large") as file:
+        file.seek(-100, 2)
+        assert file.read() == data[-100:] and file.tell() == len(data)
+        file.seek(5_000_000)
+        assert file.read(10) == data[5_000_000:5_000_010]
+    assert get(f"{store.bucket}/large") == (data, 1)
+
+
+def test_an_empty_object(store):
+    files.write_atomically(f"{store.bucket}/empty", b"")
+    assert files.read(f"{store.bucket}/empty") == b"" == get(f"{store.bucket}/empty")[0]
+
+
+def test_listing_goes_on_behind_a_page_and_finds_names_by_their_beginning(store):
+    keys = [f"{store.bucket}/n/{i}" for i in range(2 * KEYS_IN_PAGE + 1)]
+    for key in (*keys, f"{store.bucket}/n-other"):
+        object_stores.write(key, b"")
+    assert list(object_stores.list_uris(f"{store.bucket}/n/")) == keys
+    assert list(object_stores.list_uris(f"{store.bucket}/n/5")) == keys[5:6]
+    assert list(object_stores.list_uris(f"{store.bucket}/n-")) == [f"{store.bucket}/n-other"]
+
+
+def test_limit_of_bytes(store):
+    object_stores.write(f"{store.bucket}/a.jpg", bytes(100))
+    assert get(f"{store.bucket}/a.jpg", max_bytes=99) == ("too_large", 1)
+    assert get(f"{store.bucket}/a.jpg", max_bytes=100) == (bytes(100), 1)
+
+
+@pytest.mark.parametrize(
+    "act", [lambda uri: object_stores.write(uri, b"x"), lambda uri: list(object_stores.list_uris(uri)), object_stores.read]
+)
+def test_a_bucket_that_does_not_exist_is_said_at_once(store, act):
+    uri = f"{store.bucket.partition('://')[0]}://nosuchbucket/x"
+    with pytest.raises(UsageError, match=f"{uri} can't be .*See that the bucket exists"):
+        act(uri)
+
+
+@pytest.mark.parametrize("name", ["a//b", "a/../b", "./b"])
+def test_names_that_the_library_cannot_address_fail_alone(store, name):
+    assert get(f"{store.bucket}/{name}") == ("not_found", 1)
+
+
+def test_a_store_that_comes_back_is_waited_for(store, caplog):
+    port, started, done = free_port(), threading.Event(), threading.Event()
+    store.configure(port)
+
+    def start_late():
+        while not caplog.records and not done.wait(0.05):
+            pass
+        with tcp_proxy(port, store.port):
+            started.set()
+            done.wait()
+
+    thread = threading.Thread(target=start_late)
+    thread.start()
+    try:
+        object_stores.write(f"{store.bucket}/late", b"x")
+        assert object_stores.read(f"{store.bucket}/late") == b"x"
+    finally:
+        done.set()
+        thread.join()
+    assert started.is_set()
+    messages = [record.getMessage() for record in caplog.records if "trying again" in record.getMessage()]
+    assert len(messages) == 1
+    assert messages[0].startswith(f"{store.bucket}/late can't be written now, trying again for up to")
+
+
+def test_a_store_that_stays_away_ends_in_one_sentence(store, monkeypatch):
+    store.configure(free_port())
+    monkeypatch.setattr(object_stores, "STORE_POLICY", RetryPolicy(deadline_s=0.5, backoff_s=0.05, retries=100))
+    with pytest.raises(OSError, match=r"/x can't be written: .*\(Connection refused\).* Tried for"):
+        object_stores.write(f"{store.bucket}/x", b"x")
+    with contextlib.suppress(OSError):
+        assert get(f"{store.bucket}/x", retries=2) == ("unreachable", 3)
