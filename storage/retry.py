@@ -61,7 +61,7 @@ class RetryPolicy:
           on_first_failure: called before the first retry.
 
         Raises:
-          StorageError: that of the last try, or `timeout` once the deadline is over.
+          StorageError: that of the last try; a `timeout` that took all the time there was names the deadline.
         """
         deadline = Deadline(self.deadline_s)
         for retry in itertools.count():
@@ -72,7 +72,7 @@ class RetryPolicy:
             if not error.retryable:
                 raise error
             if deadline.remaining_s() <= 0:
-                raise deadline.error() from error
+                raise deadline.error() if error.kind == "timeout" else error
             longest_s = min(self.backoff_s * 2 ** min(retry, 16), self.max_backoff_s)
             pause_s = max(error.retry_after_s, random.uniform(0, longest_s))
             if retry == self.retries or pause_s >= deadline.remaining_s():

@@ -135,18 +135,15 @@ def _aws_credentials() -> tuple[Callable[[], Any] | None, str | None] | None:
 
 def _gcs(bucket: str, options: "store_options.StoreOptions", common: Any) -> GCSStore:
     config: Any = dict(options.gcs)
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
-    if emulator:
+    signs = {"service_account", "service_account_key", "application_credentials", "bearer_token"} & set(config)
+    if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
         config.setdefault("base_url", emulator if "://" in emulator else f"http://{emulator}")
-        config.setdefault("skip_signature", True)
-    provider = _no_token if config.get("skip_signature") else None
-    if not {
-        "skip_signature",
-        "service_account",
-        "service_account_key",
-        "application_credentials",
-        "bearer_token",
-    } & set(config):
+        provider = _no_token
+    elif config.get("skip_signature"):
+        provider = _no_token
+    elif signs:
+        provider = None
+    else:
         provider = _google_credentials(options.impersonate_service_account)
         if provider is None:
             provider, config["skip_signature"] = _no_token, True
@@ -154,7 +151,7 @@ def _gcs(bucket: str, options: "store_options.StoreOptions", common: Any) -> GCS
 
 
 def _no_token() -> dict[str, Any]:
-    """For writes, which object_store signs even if it's told not to: without this it would ask the metadata server."""
+    """For emulators; and for writes, which object_store signs even if it's told not to: it would ask the metadata server."""
     return {"token": "anonymous", "expires_at": None}
 
 

@@ -34,6 +34,8 @@ _STORE_FLAGS = {
     "--enable_bucket_write_metric_counter",
     "--no_gcsio_throttling_counter",
     "--enable_gcsio_blob_generation",
+    "--storage_option",
+    "--storage-option",
 }
 _ALWAYS_FLAGS = {
     "--temp_location",
@@ -51,6 +53,21 @@ _WORKERS_OF = {
     "spark": "Spark's executors are set where Spark is started",
     "portable": "The job server's own settings say how many workers there are",
 }
+
+
+class StorageOptions(PipelineOptions):
+    """Our option among Beam's, which Beam hands to the workers; `storage/store_options.py` reads it."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser) -> None:
+        parser.add_argument(
+            "--storage_option",
+            "--storage-option",
+            action="append",
+            default=None,
+            metavar="KEY=VALUE",
+            help="a setting of the object stores' clients, as region=eu-west-1 or skip_signature=true (docs/stores.md); may be repeated",
+        )
 
 
 class Flag(NamedTuple):

@@ -50,5 +50,7 @@ def labelled_names(output, status=None) -> list[str]:
     rows = []
     for stem in counting_parts(str(output)):
         rows += read_part(str(output), stem, "images", ["uri", "status"]).to_pylist()
-    names = [row["uri"].removeprefix("/images/").removesuffix(".jpg") for row in rows if status in (None, row["status"])]
+    names = [
+        row["uri"].removeprefix("/images/").removesuffix(".jpg") for row in rows if status in (None, row["status"])
+    ]
     return sorted(names)

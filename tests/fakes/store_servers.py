@@ -91,8 +91,8 @@ def fake_gcs_server(folder: Path) -> Iterator[str]:
         "-external-url",
         url,
         "-backend",
-        "filesystem",
-        "-filesystem-root",
+        "memory",
+        "-data",
         str(folder),
     ]
     with serving(command, port):
@@ -127,7 +127,10 @@ def make_azurite_container(url: str, name: str) -> None:
     lines = ["PUT", *[""] * 11, *(f"{key}:{value}" for key, value in headers.items())]
     lines += [f"/{AZURITE_ACCOUNT}/{AZURITE_ACCOUNT}/{name}", "restype:container"]
     digest = hmac.new(base64.b64decode(AZURITE_KEY), "\n".join(lines).encode(), hashlib.sha256).digest()
-    headers |= {"Authorization": f"SharedKey {AZURITE_ACCOUNT}:{base64.b64encode(digest).decode()}", "Content-Length": "0"}
+    headers |= {
+        "Authorization": f"SharedKey {AZURITE_ACCOUNT}:{base64.b64encode(digest).decode()}",
+        "Content-Length": "0",
+    }
     request = urllib.request.Request(f"{url}/{name}?restype=container", method="PUT", headers=headers)
     urllib.request.urlopen(request).close()
 

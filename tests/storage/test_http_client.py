@@ -57,7 +57,9 @@ def test_many_endless_answers_at_once_stay_within_their_limits(server):
     before = peak_kib()
     kinds = []
     threads = [
-        threading.Thread(target=lambda: kinds.append(failure(server.url("/endless"), deadline_s=60, max_per_host=64).kind))
+        threading.Thread(
+            target=lambda: kinds.append(failure(server.url("/endless"), deadline_s=60, max_per_host=64).kind)
+        )
         for _ in range(64)
     ]
     for thread in threads:

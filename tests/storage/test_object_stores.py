@@ -84,7 +84,9 @@ def store(request, monkeypatch):
         moto = request.getfixturevalue("moto")
         keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
         boto3.client("s3", endpoint_url=f"http://127.0.0.1:{moto}", **keys).create_bucket(Bucket=name)
-        port, configure = (moto, configure_s3) if request.param == "s3" else (request.getfixturevalue("gcs"), configure_gcs)
+        port, configure = (
+            (moto, configure_s3) if request.param == "s3" else (request.getfixturevalue("gcs"), configure_gcs)
+        )
     configure(port)
     monkeypatch.setattr(object_stores, "STORE_POLICY", RetryPolicy(deadline_s=20, backoff_s=0.2, retries=100))
     yield Store(f"{request.param}://{name}", port, configure)
@@ -164,7 +166,8 @@ def test_limit_of_bytes(store):
 
 
 @pytest.mark.parametrize(
-    "act", [lambda uri: object_stores.write(uri, b"x"), lambda uri: list(object_stores.list_uris(uri)), object_stores.read]
+    "act",
+    [lambda uri: object_stores.write(uri, b"x"), lambda uri: list(object_stores.list_uris(uri)), object_stores.read],
 )
 def test_a_bucket_that_does_not_exist_is_said_at_once(store, act):
     uri = f"{store.bucket.partition('://')[0]}://nosuchbucket/x"

@@ -22,7 +22,7 @@ from apache_beam.io.filesystem import FileSystem
 
 from ...labelset.label_set_file import LABEL_SET_FILE
 from ...storage import object_stores
-from ...storage.uris import before_wildcard, has_wildcard, is_http, is_in_store, is_local
+from ...storage.uris import before_wildcard, has_wildcard, is_http, is_local
 from .inputs import NOT_READ, Format, InputError, format_of
 from .list_folders import filesystem_of, is_folder, list_below
 
@@ -73,7 +73,7 @@ def find_files(
     if uri.count("/") == 2 and not is_local(uri):
         uri += "/"  # a bucket
     names_folder = uri.endswith("/") or is_folder(uri, filesystem)
-    exists = object_stores.exists if is_in_store(uri) else filesystem.exists
+    exists = object_stores.exists if filesystem is None else filesystem.exists
     if not names_folder and exists(uri):
         if is_local(uri) and not os.path.isfile(uri):
             raise InputError(
@@ -126,8 +126,8 @@ class _Search:
         self._pass_over = pass_over
         self._takes_all = _NAMED_EXTENSION.search(pattern[-1]) is not None
 
-    def run(self, filesystem: FileSystem) -> Iterator[FoundFile]:
-        if filesystem.has_dirs() and not is_folder(self._start, filesystem):
+    def run(self, filesystem: FileSystem | None) -> Iterator[FoundFile]:
+        if filesystem is not None and filesystem.has_dirs() and not is_folder(self._start, filesystem):
             return
         if is_local(self._start) and self._is_in_label_set():
             self.pass_over("label_set", self._start)

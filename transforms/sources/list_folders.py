@@ -1,6 +1,5 @@
 """What lies in folders, folder by folder, on local disks, in object stores and on Beam's other filesystems."""
 
-import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -9,38 +8,38 @@ from apache_beam.io.filesystem import BeamIOError, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from ...storage import object_stores
-from ...storage.uris import is_in_store, is_local
+from ...storage.uris import STORE_SCHEMES, is_in_store, is_local
 from .inputs import InputError
 
-_INSTALL = {"gs": "labelbeam[gcp]", "s3": "labelbeam[aws]", "hdfs": "apache-beam[hadoop]", "azfs": "apache-beam[azure]"}
+_INSTALL = {"hdfs": "apache-beam[hadoop]", "azfs": "apache-beam[azure]"}
 
 
-def filesystem_of(uri: str) -> FileSystem:
-    """Beam's filesystem for a URI.
+def filesystem_of(uri: str) -> FileSystem | None:
+    """Beam's filesystem for a URI; None for an object store, which `object_stores` lists.
 
     Raises:
       InputError: if there is none, or a package that it needs isn't installed.
     """
+    if is_in_store(uri):
+        return None
     scheme = FileSystems.get_scheme(uri)
     needs = f"; {scheme}:// needs `pip install '{_INSTALL[scheme]}'`" if scheme in _INSTALL else ""
-    if scheme == "s3" and importlib.util.find_spec("boto3") is None:  # Beam notices at the first request only
-        raise InputError(f"input {uri}: boto3 is not installed{needs}")
     try:
         return FileSystems.get_filesystem(uri)
     except ValueError as error:
         if not needs:
             known = {system.scheme() for system in FileSystem.get_all_subclasses()} - {None}
-            known |= {"http", "https", *_INSTALL}
+            known |= {"http", "https", *STORE_SCHEMES, *_INSTALL}
             needs = f"; expected a path, or one of {', '.join(f'{name}://' for name in sorted(known))}"
         raise InputError(f"input {uri}: no filesystem for {scheme}://{needs}") from error
     except BeamIOError as error:
         raise InputError(f"input {uri}: {error.exception_details or error}{needs}") from error
 
 
-def is_folder(uri: str, filesystem: FileSystem) -> bool:
+def is_folder(uri: str, filesystem: FileSystem | None) -> bool:
     if is_local(uri):
         return os.path.isdir(uri)
-    if not filesystem.has_dirs():
+    if filesystem is None or not filesystem.has_dirs():
         return False
     try:
         next(filesystem._list(uri), None)
@@ -67,7 +66,9 @@ class Visitor(Protocol):
         ...
 
 
-def list_below(start: str, prefix: str, visitor: Visitor, filesystem: FileSystem) -> Iterator[tuple[str, list[str]]]:
+def list_below(
+    start: str, prefix: str, visitor: Visitor, filesystem: FileSystem | None
+) -> Iterator[tuple[str, list[str]]]:
     """Yields folders at and below `start`, relative to it, each with names of files in it, in one or several portions.
 
     Not `FileSystems.match`: it holds all matches in memory, on HDFS it sees one level only, and on a local disk it
@@ -77,14 +78,14 @@ def list_below(start: str, prefix: str, visitor: Visitor, filesystem: FileSystem
       start: the folder where to start, with its slash.
       prefix: what URIs that are wanted begin with; object stores are asked for no others.
       visitor: decides where to go.
-      filesystem: Beam's, of `start`.
+      filesystem: that of `start`, by `filesystem_of`.
     """
     if is_local(start):
         yield from _local_folders(start, "", visitor)
+    elif filesystem is None:
+        yield from _folders_in_order(start, object_stores.list_uris(prefix), visitor)
     elif filesystem.has_dirs():
         yield from _folders_of(filesystem, start, "", visitor)
-    elif is_in_store(start):
-        yield from _folders_in_order(start, object_stores.list_uris(prefix), visitor)
     else:
         yield from _folders_in_order(start, (entry.path for entry in filesystem._list(prefix)), visitor)
 
