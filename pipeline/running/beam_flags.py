@@ -55,21 +55,6 @@ _WORKERS_OF = {
 }
 
 
-class StorageOptions(PipelineOptions):
-    """Our option among Beam's, which Beam hands to the workers; `storage/store_options.py` reads it."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser) -> None:
-        parser.add_argument(
-            "--storage_option",
-            "--storage-option",
-            action="append",
-            default=None,
-            metavar="KEY=VALUE",
-            help="a setting of the object stores' clients, as region=eu-west-1 or skip_signature=true (docs/stores.md); may be repeated",
-        )
-
-
 class Flag(NamedTuple):
     """An option string of Beam's.
 

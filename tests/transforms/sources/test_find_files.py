@@ -236,13 +236,14 @@ def test_a_glob_below_a_folder_with_wildcard_characters_in_its_name(folder):
             "ftp://host/a.jpg",
             r"ftp://host/a\.jpg: no filesystem for ftp://; expected a path, or one of .*gs://.*https://",
         ),
-        ("gs://bucket/a.jpg", r"gs://bucket/a\.jpg: no filesystem for gs://; .* `pip install 'labelbeam\[gcp\]'`"),
-        ("s3://bucket/a.jpg", r"s3://bucket/a\.jpg: boto3 is not installed; .* `pip install 'labelbeam\[aws\]'`"),
+        (
+            "hdfs://host/a.jpg",
+            r"hdfs://host/a\.jpg: no filesystem for hdfs://; .* `pip install 'apache-beam\[hadoop\]'`",
+        ),
     ],
 )
 def test_a_scheme_that_nothing_here_can_read_is_named(uri, message, monkeypatch):
     monkeypatch.setattr(FileSystem, "get_all_subclasses", lambda: [LocalFileSystem])
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=message):
         list(find_files(uri))
 
