@@ -142,7 +142,7 @@ def add_stores(parser: argparse.ArgumentParser) -> None:
     add_storage_option(parser)
     parser.set_defaults(beam_options="stores")
     parser.epilog = "\n".join(
-        filter(None, [parser.epilog, "--storage-option KEY=VALUE and Beam's options for stores (--s3_endpoint_url, …) may follow."])
+        filter(None, [parser.epilog, "Beam's options for stores (--s3_endpoint_url, --gcs_…, --azure_…) may follow."])
     )
     add_verbose(parser)
 

@@ -34,8 +34,6 @@ _STORE_FLAGS = {
     "--enable_bucket_write_metric_counter",
     "--no_gcsio_throttling_counter",
     "--enable_gcsio_blob_generation",
-    "--storage_option",
-    "--storage-option",
 }
 _ALWAYS_FLAGS = {
     "--temp_location",
