@@ -15,7 +15,7 @@ from .strict_yaml import build, parse_mapping, read_mapping
 from .weights import kaggle
 from .weights.source import WeightsSource
 
-Engine = Literal["saved_model", "keras"]
+Engine = Literal["saved_model", "keras", "python"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class DetectorConfig:
 
     Attributes:
       name: short name, the file's stem.
-      description: one line.
-      architecture: network and paper.
+      description, architecture, licence, source, intended_use, limits: what a model card says; optional.
       weights: where the weights can be had, see `weights/find.py` (a relative path starts at the YAML file's folder).
       mirrors: where else the same weights can be had, tried in turn: `uri`, and `sha256` of an archive.
       weights_sha256: fingerprint of these weights, as the engine gives it: others are refused. None takes what is
@@ -49,22 +48,19 @@ class DetectorConfig:
       labels: class id -> class name; the file may name one of `configs/labels` instead, or the path of a file that
         `labels.parse_labels` reads.
       reference: published accuracy.
-      licence: licence of the published weights.
-      source: where the detector is described.
-      intended_use, limits: from the model card; what it's for, and what it's not for.
     """
 
     name: str
-    description: str
-    architecture: str
     weights: str
     engines: tuple[Engine, ...]
     masks: bool
     labels: dict[int, str]
-    licence: str
-    source: str
-    intended_use: str
-    limits: str
+    description: str = ""
+    architecture: str = ""
+    licence: str = ""
+    source: str = ""
+    intended_use: str = ""
+    limits: str = ""
     input_size_hw: tuple[int, int] | None = None
     resize: Literal["stretch", "letterbox"] | None = None
     reference: Reference | None = None
@@ -89,6 +85,8 @@ class DetectorConfig:
         return self.keras_network
 
     def __post_init__(self):
+        if not self.engines:
+            raise ConfigError(f"detector {self.name}: engines: expected at least one")
         if ("keras" in self.engines) != (self.keras_network is not None):
             raise ConfigError(
                 f"detector {self.name}: engine keras and the key keras_network go together; the file has "
@@ -153,6 +151,11 @@ def _label_map(name: str, used_by: str) -> dict[int, str]:
             f"{', '.join(ENDINGS)}"
         ) from error
     return read_mapping(path)
+
+
+def shipped_labels(name: str) -> dict[int, str]:
+    """The label map of a name in `configs/labels`."""
+    return read_mapping(find_config("labels", name, "label map"))
 
 
 def read_labels(path: str, first_id: int = 1) -> dict[int, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from ..storage.errors import UsageError, WeightsError
+from . import python_detector
 from .config import DetectorConfig, Engine
 from .protocol import DetectOptions, Detector
 from .tiling.detector import TiledDetector
@@ -66,6 +67,10 @@ class DetectorSpec:
         return TiledDetector(detector, self.tiles, self.options.max_detections)
 
     def _load(self, options: DetectOptions) -> Detector:
+        if self.engine == "python":
+            cls = python_detector.find_class(self.weights)
+            self._check_fingerprint(python_detector.fingerprint(cls))
+            return python_detector.PythonDetector(cls(), options)
         # TensorFlow and Keras: imported where a detector runs, not where a job is put together.
         from .device_share import take_share
 
@@ -107,7 +112,7 @@ class DetectorSpec:
 def prepare(
     config: DetectorConfig,
     *,
-    engine: Engine = "saved_model",
+    engine: Engine | None = None,
     precision: Precision = "float32",
     weights: str | None = None,
     options: DetectOptions = DetectOptions(),
@@ -120,6 +125,7 @@ def prepare(
     """Checks that this detector can do what is asked, without loading it.
 
     Args:
+      engine: None for the first that the configuration names.
       weights: instead of the configuration's.
       processes: see `DetectorSpec`.
       tiles, tile_overlap, tiles_only: see `tile_options`; with None, images aren't cut.
@@ -127,11 +133,12 @@ def prepare(
     Raises:
       UsageError: if the engine or the precision isn't to be had, or the weights aren't right (`WeightsError`).
     """
+    engine = engine or config.engines[0]
     if engine not in config.engines:
         raise UsageError(f"--engine {engine}: detector {config.name} runs on {', '.join(config.engines)}")
-    if engine == "saved_model" and precision != "float32":
+    if engine != "keras" and precision != "float32":
         raise UsageError(
-            f"--precision {precision}: a published graph runs in the precision it was exported in; "
+            f"--precision {precision}: engine {engine} runs a model in the precision it was exported in; "
             f"use --precision float32{', or --engine keras' * ('keras' in config.engines)}"
         )
     if tiles is not None and options.keep:
@@ -139,20 +146,10 @@ def prepare(
             f"--keep {options.keep[0]}: is an output of one call of the model, and with --tiles an image takes many; "
             "leave out one of the two"
         )
-    from .weights.find import local_weights
-
     expected = None if weights else config.weights_sha256
     sources = (WeightsSource(weights),) if weights else config.sources
     weights = weights or config.weights
-    inspect = _inspect_keras if engine == "keras" else _inspect_saved_model
-    with local_weights(sources) as path:
-        found = inspect(config, path, options, f"weights {weights}")
-        if expected not in (None, found.fingerprint):
-            raise WeightsError(
-                f"weights {weights}: not those that {config.name} was configured with (SHA-256 "
-                f"{found.fingerprint[:16]}…, expected {expected[:16]}…). Fetch or stage them again, or take "
-                "weights_sha256 out of its file"
-            )
+    found = _inspect(config, engine, sources, options, expected)
     return DetectorSpec(
         config,
         engine,
@@ -173,7 +170,31 @@ class _Found(NamedTuple):
 
     fingerprint: str
     has_masks: bool
-    takes_boxes: bool
+    takes_boxes: bool = False
+
+
+def _inspect(
+    config: DetectorConfig,
+    engine: Engine,
+    sources: tuple[WeightsSource, ...],
+    options: DetectOptions,
+    expected: str | None,
+) -> _Found:
+    """Fetches the weights where needed, and compares them with the expected fingerprint."""
+    if engine == "python":
+        return _Found(python_detector.fingerprint(python_detector.find_class(sources[0].uri)), config.masks)
+    from .weights.find import local_weights
+
+    what = f"weights {sources[0].uri}"
+    with local_weights(sources) as path:
+        inspect = _inspect_keras if engine == "keras" else _inspect_saved_model
+        found = inspect(config, path, options, what)
+        if expected not in (None, found.fingerprint):
+            raise WeightsError(
+                f"{what}: not those that {config.name} was configured with (SHA-256 {found.fingerprint[:16]}…, "
+                f"expected {expected[:16]}…). Fetch or stage them again, or take weights_sha256 out of its file"
+            )
+        return found
 
 
 def _inspect_saved_model(config: DetectorConfig, folder: str, options: DetectOptions, what: str) -> _Found:
@@ -184,7 +205,7 @@ def _inspect_saved_model(config: DetectorConfig, folder: str, options: DetectOpt
     found = signature.read_signature(folder)
     check_whole(folder, what)
     signature.check_outputs(found, options, config.masks, where=what)
-    return _Found(hub.fingerprint(folder), found.has_masks, takes_boxes=False)
+    return _Found(hub.fingerprint(folder), found.has_masks)
 
 
 def _inspect_keras(config: DetectorConfig, path: str, options: DetectOptions, what: str) -> _Found:

@@ -5,33 +5,81 @@ as they were given, so that each machine fetches them itself (`detectors/weights
 """
 
 from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
-from ..detectors.config import DetectorConfig, load_config, parse_config
+from ..detectors import python_detector
+from ..detectors.config import DetectorConfig, load_config, parse_config, read_labels, shipped_labels
+from ..detectors.from_model import input_size_beside, labels_beside
 from ..detectors.load import DetectorSpec, prepare
+from ..detectors.shipped_configs import shipped_names
+from ..detectors.weights.find import local_weights
 from ..detectors.weights.kaggle import canonical
 from ..storage import files as output_files
 from ..storage.errors import ConfigError
+from ..storage.uris import absolute
 
 
-def find_detector(name_or_yaml: str, *, weights: str | None = None, **options) -> DetectorSpec:
+def find_detector(detector: str, *, labels: str | None = None, weights: str | None = None, **options) -> DetectorSpec:
     """Finds a configuration and its weights, and prepares the detector.
 
     Args:
-      name_or_yaml: a name that `labelbeam detectors` lists; the path of a YAML file; or the URI of one in a store.
+      detector: a name that `labelbeam detectors` lists; the path or URI of a YAML file; a model itself, as
+        `detectors/weights/find.py` takes it; or `module:Class`.
+      labels: path or URI of a label map, instead of the configuration's.
       weights: instead of the configuration's.
       options: of `detectors.load.prepare`.
 
     Raises:
       UsageError: as `prepare`; or if the configuration can't be read.
     """
-    config = read_config(name_or_yaml)
+    config = read_config(detector)
     if weights is not None:
         config = replace(config, weights=canonical(weights), weights_sha256=None, mirrors=())
+    if labels is not None:
+        config = replace(config, labels=read_labels(labels))
+    elif not config.labels and "python" not in config.engines:
+        with local_weights(config.sources) as path:
+            config = _with_facts_beside(config, path)
     return prepare(config, **options)
 
 
-def read_config(name_or_yaml: str) -> DetectorConfig:
-    """Reads a configuration; see `find_detector`."""
+def _with_facts_beside(config: DetectorConfig, path: str) -> DetectorConfig:
+    """The configuration of a model that has none, with what lies beside the model."""
+    config = replace(config, labels=labels_beside(path, shipped_labels("coco")))
+    if config.input_size_hw is None and (size := input_size_beside(path)):
+        return replace(config, input_size_hw=size, resize="stretch")
+    return config
+
+
+def read_config(detector: str) -> DetectorConfig:
+    """Reads a configuration, or makes one for what needs none; see `find_detector`."""
+    if python_detector.is_class_name(detector) and not Path(detector).exists():
+        cls = python_detector.find_class(detector)
+        size = getattr(cls, "input_size_hw", None)
+        return DetectorConfig(
+            cls.__name__,
+            detector,
+            ("python",),
+            masks=True,
+            labels=python_detector.class_names(cls),
+            input_size_hw=size,
+            resize=None if size is None else "stretch",
+        )
+    if not detector.endswith((".yaml", ".yml")) and _is_model(detector):
+        uri = canonical(detector)
+        name = PurePosixPath(uri.rstrip("/")).name.partition(".")[0] or "model"
+        return DetectorConfig(name, uri if "://" in uri else absolute(uri), ("saved_model",), masks=False, labels={})
+    return _read_yaml(detector)
+
+
+def _is_model(detector: str) -> bool:
+    """Whether this names a model rather than a configuration: a URI, a handle of Kaggle's, or a path that exists."""
+    if "://" in detector or canonical(detector) != detector:
+        return True
+    return detector not in shipped_names("detectors") and Path(detector).exists()
+
+
+def _read_yaml(name_or_yaml: str) -> DetectorConfig:
     if "://" not in name_or_yaml:
         return load_config(name_or_yaml)
     try:

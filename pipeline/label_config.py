@@ -123,6 +123,7 @@ def prepare_label_config(
             engine=config.engine,
             precision=config.precision,
             weights=config.weights,
+            labels=config.labels,
             options=options,
             max_batch_size=execution.batch_size,
             processes=1 if execution.share_model else processes,

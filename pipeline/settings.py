@@ -26,11 +26,13 @@ class LabelConfig:
     """Exactly what decides the labels of an image. An output folder holds the labels of one configuration.
 
     Args:
-      detector: a name that `labelbeam detectors` lists, the path or URI of a YAML file of the same form, or a prepared
-        `DetectorSpec`.
-      weights: TF Hub handle or folder of a SavedModel (for the Keras engine also a checkpoint or a weights file),
-        instead of those that the detector's configuration names.
-      engine: `saved_model` runs the published graph as it is, `keras` labelbeam's own network with the same weights.
+      detector: a name that `labelbeam detectors` lists; the path or URI of a YAML file of the same form; a model
+        itself; `module:Class`; or a prepared `DetectorSpec`.
+      weights: folder, archive, URL or handle of a SavedModel (for the Keras engine also a checkpoint or a weights
+        file), instead of those that the detector's configuration names.
+      labels: path or URI of a label map, instead of the configuration's.
+      engine: `saved_model` runs the published graph as it is, `keras` labelbeam's own network with the same weights,
+        `python` a class; None for the first that the detector names.
       precision: of the Keras engine's convolutions, `float32` or `bfloat16`.
       min_score: detections with a lower score are dropped, in [0, 1].
       max_detections: the best so many detections of an image are kept.
@@ -56,7 +58,8 @@ class LabelConfig:
 
     detector: str | DetectorSpec
     weights: str | None = None
-    engine: Engine = "saved_model"
+    labels: str | None = None
+    engine: Engine | None = None
     precision: Precision = "float32"
     min_score: float = DetectOptions.min_score
     max_detections: int = DetectOptions.max_detections
@@ -75,7 +78,8 @@ class LabelConfig:
             raise UsageError(f"--min-score {self.min_score}: expected a number from 0 to 1")
         if self.max_detections < 1:
             raise UsageError(f"--max-detections {self.max_detections}: expected 1 or more")
-        _one_of("--engine", self.engine, Engine)
+        if self.engine is not None:
+            _one_of("--engine", self.engine, Engine)
         _one_of("--precision", self.precision, Precision)
         _one_of("--mask-format", self.mask_format, MaskFormat)
         _one_of("--decode", self.decode, Decoding)

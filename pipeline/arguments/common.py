@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 T = TypeVar("T")
 
@@ -151,27 +151,37 @@ def add_detector(parser) -> None:
     parser.add_argument(
         "--detector",
         required=True,
-        metavar="NAME_OR_YAML",
-        help="a name that `labelbeam detectors` lists, or a YAML file of the same form, also in a store",
+        metavar="DETECTOR",
+        help="a name that `labelbeam detectors` lists, or a YAML file of the same form; a model itself (a SavedModel's "
+        "folder, an archive, a handle); or module:Class. Also in a store",
     )
 
 
 def add_weights_options(parser) -> None:
+    from ...detectors.config import Engine
     from ..settings import LabelConfig
 
     add_field(
         parser,
         LabelConfig,
         "weights",
-        "TF Hub handle or folder of a SavedModel, instead of the configuration's; for the Keras engine also a "
-        "checkpoint (FOLDER/ckpt-0) or a file of `labelbeam weights import`",
-        metavar="HANDLE_OR_FOLDER",
+        "folder, archive, URL or handle (TF Hub, Kaggle) of a SavedModel, instead of the configuration's; for the "
+        "Keras engine also a checkpoint (FOLDER/ckpt-0) or a file of `labelbeam weights import`",
+        metavar="WEIGHTS",
+    )
+    add_field(
+        parser,
+        LabelConfig,
+        "labels",
+        "label map, instead of the configuration's: .pbtxt of the TF Object Detection API, .txt, .json, .yaml",
+        metavar="FILE",
     )
     add_field(
         parser,
         LabelConfig,
         "engine",
-        "saved_model: the published graph as it is; keras: labelbeam's own network",
-        choices=["saved_model", "keras"],
+        "saved_model: the published graph as it is; keras: labelbeam's own network; python: a class; if absent, the "
+        "first that the detector names",
+        choices=get_args(Engine),
     )
     add_field(parser, LabelConfig, "precision", "of the Keras engine's convolutions", choices=["float32", "bfloat16"])

@@ -10,15 +10,44 @@ def add_parser(commands) -> None:
         "detectors",
         help="list the detectors that labelbeam has configurations for",
         description="Lists the configurations: input size, classes, engines, published accuracy.",
-        epilog="example:\n  labelbeam detectors",
+        epilog="examples:\n  labelbeam detectors\n  labelbeam detectors --check mine:Detector",
+    )
+    detectors.add_argument(
+        "--check",
+        metavar="DETECTOR",
+        help="instead: load this one and try whether it keeps to the protocol (docs/own-detector.md)",
     )
     add_verbose(detectors)
     detectors.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    print(list_detectors())
-    return 0
+    if args.check is None:
+        print(list_detectors())
+        return 0
+    return check_detector(args.check)
+
+
+def check_detector(name: str) -> int:
+    """Tries whether a detector keeps to the protocol; prints what came of it and returns the exit code.
+
+    Raises:
+      UsageError: if it can't be found or made.
+    """
+    from ...detectors.conformance import check
+    from ..find_detector import find_detector
+
+    failed = 0
+    for what, error in check(find_detector(name).load()):
+        failed += error is not None
+        print(f"{'ok   ' if error is None else 'FAILS'} {what}" + ("" if error is None else f": {_one_line(error)}"))
+    print(f"{name}: {'keeps to the protocol' if not failed else f'{failed} of these fail'}")
+    return 1 if failed else 0
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if type(error).__module__.startswith("labelbeam") else f"{type(error).__name__}: {text}"
 
 
 def list_detectors() -> str:

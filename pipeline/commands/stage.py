@@ -37,11 +37,13 @@ def run(args: argparse.Namespace) -> int:
             f"--to {args.to}: can't be written to; expected gs://, s3://, hdfs://, or a folder that workers have at "
             "the same path"
         )
-    spec = find_detector(args.detector, weights=args.weights, engine=args.engine, precision=args.precision)
+    spec = find_detector(
+        args.detector, labels=args.labels, weights=args.weights, engine=args.engine, precision=args.precision
+    )
     staged = stage(spec, args.to)
     command = ["labelbeam", "label", "…", "-o", "…", "--detector", staged.config]
-    if args.engine != "saved_model":
-        command += ["--engine", args.engine, "--precision", args.precision]
+    if spec.engine == "keras":
+        command += ["--precision", args.precision]
     if is_local(args.to):
         command += ["--shared-folders", absolute(args.to)]
     print(

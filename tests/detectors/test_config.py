@@ -53,16 +53,16 @@ def test_own_file_with_a_relative_folder_of_weights(tmp_path):
 @pytest.mark.parametrize(
     "old, new, named",
     [
-        ("masks: true", "mask: true", r"unknown key 'mask', did you mean 'masks'\?; allowed: name, description"),
+        ("masks: true", "mask: true", r"unknown key 'mask', did you mean 'masks'\?; allowed: name, weights"),
         ("masks: true", "masks: maybe", "masks: expected true or false, got 'maybe'"),
         ("masks: true", "masks: 1", "masks: expected true or false, got 1"),
         ("[320, 320]", "[320]", r"input_size_hw: expected a list of 2 × a whole number, got \[320\]"),
         ("[320, 320]", "320", "input_size_hw: expected a list"),
         ("resize: letterbox", "resize: crop", "resize: expected one of stretch, letterbox, got 'crop'"),
-        ("[saved_model]", "[onnx]", "engines: expected one of saved_model, keras, got 'onnx'"),
+        ("[saved_model]", "[tflite]", "engines: expected one of saved_model, keras, .*got 'tflite'"),
         ("{1: cat, 2: dog}", "{cat: 1}", "labels: expected a whole number, got 'cat'"),
         ("{1: cat, 2: dog}", "imagenet", "label map imagenet: not known. Known: coco"),
-        ("licence: MIT\n", "", "missing key 'licence'"),
+        ("masks: true\n", "", "missing key 'masks'"),
         ("licence: MIT\n", "licence: MIT\nlicence: GPL\n", "line 12: not valid YAML: key 'licence' stands twice"),
         (
             "limits: none",

@@ -170,7 +170,7 @@ def test_folders_without_or_with_several_models(model, tmp_path):
         ("tensorflow/centernet-resnet/tensorFlow2/50v2-512x512/1", "50v2-512x512/1"),
         ("tensorflow/centernet-resnet/TensorFlow2/50v2-512x512", "50v2-512x512"),
         ("https://www.kaggle.com/models/tensorflow/centernet-resnet/tensorFlow2/50v2-512x512/1", "50v2-512x512/1"),
-        ("https://kaggle.com/models/tensorflow/centernet-resnet/TensorFlow2/50v2-512x512?redirect=true", "50v2-512x512"),
+        ("https://kaggle.com/models/tensorflow/centernet-resnet/TensorFlow2/50v2-512x512?from=x", "50v2-512x512"),
         (
             "https://www.kaggle.com/models/tensorflow/centernet-resnet/frameworks/tensorFlow2/variations/50v2-512x512/versions/"
             "1",
