@@ -16,7 +16,7 @@ from ..stored_labels import StoredLabels, read_labels
 from ..text import few, percent, shorten
 from .comparison import BELOW, FATES, MATCHED, UNMATCHED
 
-_IMAGE_WH = (960, 960)
+_ROOM_WH = (800, 600)  # every image is scaled to fit, so that its labels can be read
 _JPEG_QUALITY = 80
 _FONT_SIZE = 18
 _GREY: Rgb = (150, 150, 150)
@@ -142,8 +142,7 @@ def _drawn_image(image: dict[str, Any], labels: Sequence[StoredLabels], colours:
     shown: dict[str, Any] = {"uri": image["uri"], "changes": _changes(labels, fates, colours)}
     try:
         photo = open_image(labels[0])
-        if max(photo.size) > max(_IMAGE_WH):
-            photo = resize(photo, scale_to_fit(photo.size, _IMAGE_WH)[0])
+        photo = resize(photo, scale_to_fit(photo.size, _ROOM_WH)[0])
         return shown | {"sides": [_drawn_side(photo, *side, colours) for side in zip(labels, fates, strict=True)]}
     except CannotShow as error:
         return shown | {"problem": str(error)}

@@ -265,7 +265,7 @@ def test_the_page_holds_images_of_both_and_needs_nothing_else(tmp_path, capsys):
         np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))), int) for source in page.sources
     ]
     reddish = [int(((image[..., 0] > 150) & (image[..., 1] < 130)).sum()) for image in drawn]
-    assert drawn[0].shape == (*SIZE_HW, 3) and reddish[0] > 20 and reddish[1] == 0  # what is missing stands out in A
+    assert drawn[0].shape == (400, 800, 3) and reddish[0] > 20 and reddish[1] == 0  # what is missing stands out in A
     assert "x&amp;&lt;y&gt;.png" in text and "can't be shown" in text and "ball 0.70 only" in text
     assert "agreement 66.7 %" in printed and "3 missing, 0 added" in printed
     assert json.loads(json_file.read_text())["detections"]["missing"] == 3
