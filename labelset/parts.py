@@ -11,7 +11,7 @@ import re
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +23,7 @@ from ..storage.uris import join
 from .schemas import TABLES, promoted
 
 _STEM = re.compile(r"part-(.+)-(c?)[0-9a-f]{12}")
+COUNTED = ("image_id", "uri", "error_kind", "error_message")  # columns of `images` of which a part's figures are made
 _TABLES_LAST_FIRST = ("images", *(table for table in TABLES if table != "images"))
 
 
@@ -39,6 +40,7 @@ class Part:
       rows: rows by table.
       num_bytes: bytes of its files, by table.
       failures: failed images by error kind; not known of a part that is read from the log.
+      examples: URI and message of one failed image by error kind; likewise.
       ids_sum: of its image ids, see `ids_sum`; likewise.
     """
 
@@ -47,6 +49,7 @@ class Part:
     num_bytes: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
     ids_sum: int = 0
+    examples: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def new_stem(job_id: str) -> str:
@@ -96,25 +99,28 @@ def write_part(output: str, stem: str, tables: Mapping[str, pa.Table]) -> Part:
 
 
 def part_of_tables(stem: str, tables: Mapping[str, pa.Table], num_bytes: Mapping[str, int]) -> Part:
-    """What a part with these tables holds; of `images`, the columns `image_id` and `error_kind` are looked at."""
+    """What a part with these tables holds; of `images`, only the columns of `COUNTED` are looked at."""
     images = tables["images"]
+    failed = images.select(COUNTED).filter(images.column("error_kind").is_valid()).to_pylist()
     return Part(
         stem,
         {name: table.num_rows for name, table in tables.items()},
         dict(num_bytes),
-        dict(Counter(kind for kind in images.column("error_kind").to_pylist() if kind is not None)),
+        dict(Counter(row["error_kind"] for row in failed)),
         ids_sum(images.column("image_id").to_pylist()),
+        {row["error_kind"]: (row["uri"], row["error_message"]) for row in reversed(failed)},
     )
 
 
 def add_up(parts: Iterable[Part]) -> Part:
     """What parts hold together; its stem and bytes mean nothing."""
-    rows, failures, total = Counter(), Counter(), 0
+    rows, failures, total, examples = Counter(), Counter(), 0, {}
     for part in parts:
+        examples = {**part.examples, **examples}
         rows.update(part.rows)
         failures.update(part.failures)
         total += part.ids_sum
-    return Part("", dict(rows), {}, dict(sorted(failures.items())), total % (1 << 128))
+    return Part("", dict(rows), {}, dict(sorted(failures.items())), total % (1 << 128), examples)
 
 
 def count_part(output: str, stem: str, num_bytes: Mapping[str, int]) -> Part:
@@ -123,10 +129,8 @@ def count_part(output: str, stem: str, num_bytes: Mapping[str, int]) -> Part:
     Args:
       num_bytes: of its files, by table, as `list_parts` has them.
     """
-    images = read_part(output, stem, "images", ["image_id", "error_kind"])
-    rows = {table: count_rows(output, stem, table) for table in num_bytes}
-    counted = part_of_tables(stem, {"images": images}, num_bytes)
-    return Part(stem, rows, dict(num_bytes), counted.failures, counted.ids_sum)
+    counted = part_of_tables(stem, {"images": read_part(output, stem, "images", COUNTED)}, num_bytes)
+    return replace(counted, rows={table: count_rows(output, stem, table) for table in num_bytes})
 
 
 def delete_parts(output: str, stems: Iterable[str]) -> None:

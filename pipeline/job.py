@@ -27,7 +27,6 @@ from ..storage.errors import UsageError
 from ..storage.redaction import redact
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
 from ..transforms.elements import METRICS_NAMESPACE
-from ..transforms.group_by_chunk import GroupByChunk
 from ..transforms.list_images import PASSED_OVER, ListImages
 from ..transforms.skip_labelled import SkipLabelled
 from ..transforms.workers.driver_link import DriverLink
@@ -90,7 +89,6 @@ def build_graph(
     )
     return (
         todo["references"]
-        | GroupByChunk()
         | LabelReferences(job.label_config, spec.execution, spec.output, link)
         | WriteParts(begun, job.label_config.tables, spec.execution, link)
         | CloseJob(begun, todo["counts"], facts, link)

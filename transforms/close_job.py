@@ -16,6 +16,7 @@ from ..labelset.close import close_job, closed_as, gather, replaced
 from ..labelset.compact import compact_parts, plan_compaction
 from ..labelset.job_records import utc_now, write_record
 from ..labelset.parts import Part, add_up
+from ..storage.redaction import redact
 from .skip_labelled import ListedCounts
 from .workers.driver_link import DriverLink
 
@@ -126,6 +127,11 @@ class _CheckFn(beam.DoFn):
             "written": totals.rows.get("images", 0),
             "rows": dict(totals.rows),
             "failures": dict(totals.failures),
+            "failed_examples": {
+                kind: {"uri": redact(uri), "error_message": redact(message)}
+                for kind, (uri, message) in totals.examples.items()
+            },
+            "failed_earlier": counts.failed_earlier,
             "parts": len(gathered.written),
             "repeats_removed": gathered.repeats,
         }

@@ -58,6 +58,11 @@ class ImageReferenceCoder(beam.coders.Coder):
         return False
 
 
+def is_plain(encoded: bytes) -> bool:
+    """Whether an encoded reference is a URI and no more."""
+    return encoded.startswith(b"u")
+
+
 beam.coders.registry.register_coder(ImageReference, ImageReferenceCoder)
 beam.coders.registry.register_coder(FetchOutcome, PixelsCoder)
 beam.coders.registry.register_coder(DetectOutcome, InMemoryCoder)

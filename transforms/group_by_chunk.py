@@ -4,12 +4,13 @@ A worker then reads a tar or TFRecord file forwards and decodes a Parquet row gr
 For right before fetching.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 
 from ..labelset.rows import image_id
-from .coders import ImageReferenceCoder
+from .coders import ImageReferenceCoder, is_plain
 from .elements import ImageReference
 from .packs import PackFn, unpack
 
@@ -18,13 +19,13 @@ _IMAGES_TOGETHER = 16  # to one worker at a time: few enough to spread the image
 
 
 class GroupByChunk(beam.PTransform):
-    """PCollection[ImageReference] to the same references, spread over the workers.
+    """PCollection of encoded references (`ImageReferenceCoder`) to the references, spread over the workers.
 
     References of one chunk of a container (`MemberLocation.chunk`, about 64 MiB) stay together, sorted by their place
     in it. All others are spread a few at a time.
     """
 
-    def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageReference]:
+    def expand(self, references: beam.PCollection[bytes]) -> beam.PCollection[ImageReference]:
         return (
             references
             | "Pack" >> beam.ParDo(_PackByChunkFn())
@@ -38,14 +39,14 @@ class _PackByChunkFn(PackFn):
         super().start_bundle()
         self._room = 0  # in the pack of images that are no members
 
-    def keyed(self, element: ImageReference) -> tuple[str, bytes]:
-        if element.location is not None:
+    def keyed(self, element: bytes) -> tuple[str, bytes]:
+        if not is_plain(element) and (location := _CODER.decode(element).location) is not None:
             # Hexadecimal: paths may hold lone surrogates.
-            return image_id(f"{element.location.container}#{element.location.chunk}"), _CODER.encode(element)
+            return image_id(f"{location.container}#{location.chunk}"), element
         if not self._room:
-            self._key, self._room = element.image_id, _IMAGES_TOGETHER
+            self._key, self._room = hashlib.sha256(element).hexdigest()[:32], _IMAGES_TOGETHER
         self._room -= 1
-        return self._key, _CODER.encode(element)
+        return self._key, element
 
 
 def _in_order(key: str, packs: Iterable[bytes]) -> Iterator[ImageReference]:

@@ -1,9 +1,8 @@
-"""SkipLabelled: what was listed, each image once, less the images that finished parts of the output already hold.
+"""SkipLabelled: what was listed, each image once, less the images that the label set holds already; spread over the workers.
 
 One join does both: repeats of a URI fall together, and so do a URI and its earlier label. It joins packs (`packs.py`) of all
-images whose ids begin alike, since millions are to fit in one process. Those that are left come out in long runs:
-`group_by_chunk.py` spreads them over the workers. Not for deciding *whether* an output folder may be added to: that is
-`pipeline/label_config.py`.
+images whose ids begin alike, since millions are to fit in one process. A second shuffle spreads those that are left
+(`group_by_chunk.py`). References are encoded before the first and decoded after the second.
 """
 
 import heapq
@@ -20,29 +19,34 @@ from apache_beam.transforms.window import GlobalWindows
 
 from ..labelset.begin import OpenJob
 from ..labelset.counting import counting_parts
-from ..labelset.parts import ids_sum, iter_part
+from ..labelset.parts import iter_part
 from ..labelset.rows import ErrorKind
 from .coders import ImageReferenceCoder
 from .elements import METRICS_NAMESPACE, ImageReference
+from .group_by_chunk import GroupByChunk
 from .packs import PackFn, unpack
 from .sources.box_prompts import BoxesOfImage, BoxTables, ReadBoxes, joined
 from .workers.driver_link import LISTED, PASSED_OVER, DriverLink
 
 _CODER = ImageReferenceCoder()
+_ID_BYTES = 16
+_FAILED = b"f"
 _BUCKET_DIGITS = 3  # 4,096 buckets: enough for any cluster; of 10⁹ images, a bucket's 250,000 still fit in memory
 
 
 class ListedCounts(NamedTuple):
-    """How many distinct images were listed, and how many of them were skipped because they're labelled already; of the
-    others, the sum of the ids (see `parts.ids_sum`)."""
+    """How many distinct images were listed, and how many of them were skipped because they have a row already; of the
+    others, the sum of the ids (see `parts.ids_sum`); of the skipped, how many had failed."""
 
     listed: int = 0
     skipped: int = 0
     ids_sum: int = 0
+    failed_earlier: int = 0
 
 
 class SkipLabelled(beam.PTransform):
-    """ImageReferences in; those that are still to be labelled out, and under `counts` one `ListedCounts`.
+    """ImageReferences in; under `references` those that are still to be labelled, spread over the workers as
+    `GroupByChunk` does it; under `counts` one `ListedCounts`.
 
     Args:
       labelled: the job, or the output folder, whose images aren't labelled again; None where there's none to compare with.
@@ -88,7 +92,7 @@ class SkipLabelled(beam.PTransform):
             | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link)).with_outputs("counts", main="references")
         )
         counts = split.counts | beam.CombineGlobally(_sum_counts)
-        return {"references": split.references, "counts": counts}
+        return {"references": split.references | GroupByChunk(), "counts": counts}
 
 
 class DistinctImages(beam.PTransform):
@@ -158,7 +162,7 @@ class _LabelledIds(beam.PTransform):
             | "Known" >> beam.Create([] if self._known is None else [self._known], reshuffle=False)
             | "Parts" >> beam.FlatMap(_parts_of).with_output_types(tuple[str, str])
             | "SpreadParts" >> beam.Reshuffle()
-            | "Ids" >> beam.FlatMap(_read_ids, self._retry).with_output_types(str)
+            | "Ids" >> beam.FlatMap(_read_ids, self._retry).with_output_types(bytes)
         )
 
 
@@ -172,11 +176,14 @@ def _parts_of(known: OpenJob | str) -> Iterator[tuple[str, str]]:
     yield from ((known.output, stem) for stem in [*state.parts, *state.adopted])
 
 
-def _read_ids(part: tuple[str, str], retry: tuple[ErrorKind, ...] = ()) -> Iterator[str]:
-    for batch in iter_part(*part, "images", ["image_id", *["error_kind"] * bool(retry)]):
+def _read_ids(part: tuple[str, str], retry: tuple[ErrorKind, ...] = ()) -> Iterator[bytes]:
+    """16 bytes for an image that was labelled, 17 for one that failed."""
+    for batch in iter_part(*part, "images", ["image_id", "error_kind"]):
         if retry:
             batch = batch.filter(pc.invert(pc.is_in(batch.column("error_kind"), pa.array(retry))))
-        yield from batch.column(0).to_pylist()
+        failed = batch.column("error_kind").is_valid().to_pylist()
+        for image_id, has_failed in zip(batch.column("image_id").to_pylist(), failed, strict=True):
+            yield bytes.fromhex(image_id) + (_FAILED if has_failed else b"")
 
 
 def _bucket_of(image_id: str) -> str:
@@ -184,18 +191,20 @@ def _bucket_of(image_id: str) -> str:
 
 
 class _PackReferencesFn(PackFn):
+    """Packs 16 bytes of the image's id, and the encoded reference."""
+
     def keyed(self, element: ImageReference) -> tuple[str, bytes]:
-        return _bucket_of(element.image_id), _CODER.encode(element)
+        return _bucket_of(element.image_id), bytes.fromhex(element.image_id) + _CODER.encode(element)
 
 
 class _PackIdsFn(PackFn):
-    def keyed(self, element: str) -> tuple[str, bytes]:
-        return _bucket_of(element), bytes.fromhex(element)
+    def keyed(self, element: bytes) -> tuple[str, bytes]:
+        return _bucket_of(element[:_ID_BYTES].hex()), element
 
 
 class _AntiJoinFn(beam.DoFn):
-    """Passes on the first reference of each id that has no label yet, with its boxes if the job has tables of them; counts
-    in memory, one element a bundle."""
+    """Passes on the first reference of each id that has no row yet, encoded, with its boxes if the job has tables of them;
+    counts in memory, one element a bundle."""
 
     def __init__(self, link: DriverLink):
         self._link = link
@@ -208,32 +217,31 @@ class _AntiJoinFn(beam.DoFn):
         self._tally.close()
 
     def start_bundle(self):
-        self._listed = self._skipped = self._ids_sum = 0
+        self._listed = self._skipped = self._ids_sum = self._failed_earlier = 0
 
     def process(self, element):
         _, (listed, labelled, *boxes) = element
-        references = {}
-        for reference in map(_CODER.decode, unpack(listed)):
-            references.setdefault(reference.image_id, reference)
+        references: dict[bytes, bytes] = {}
+        for packed in unpack(listed):
+            references.setdefault(packed[:_ID_BYTES], packed[_ID_BYTES:])
         labelled = set(unpack(labelled))  # some of images that weren't asked for this time
-        todo = {id_: reference for id_, reference in references.items() if bytes.fromhex(id_) not in labelled}
         self._listed += len(references)
+        failed = [id_ for id_ in references if id_ + _FAILED in labelled]
+        todo = {id_: encoded for id_, encoded in references.items() if id_ not in labelled}
+        for id_ in failed:
+            todo.pop(id_, None)
+        self._failed_earlier += len(failed)
         self._skipped += len(references) - len(todo)
-        self._ids_sum += ids_sum(todo)
-        if boxes:
-            todo = self._with_boxes(todo, *boxes)
-        yield from todo.values()
+        self._ids_sum += sum(int.from_bytes(id_, "big") for id_ in todo)
+        yield from self._with_boxes(todo, *boxes) if boxes else todo.values()
 
-    def _with_boxes(
-        self, references: dict[str, ImageReference], boxes: Iterable[tuple[str, BoxesOfImage]]
-    ) -> dict[str, ImageReference]:
+    def _with_boxes(self, references: dict[bytes, bytes], boxes: Iterable[tuple[str, BoxesOfImage]]) -> Iterator[bytes]:
         parts = defaultdict(list)
         for image_id, part in boxes:
-            parts[image_id].append(part)
+            parts[bytes.fromhex(image_id)].append(part)
         self._without_boxes.inc(len(references.keys() - parts.keys()))
-        return {
-            image_id: replace(reference, boxes=joined(parts[image_id])) for image_id, reference in references.items()
-        }
+        for id_, encoded in references.items():
+            yield _CODER.encode(replace(_CODER.decode(encoded), boxes=joined(parts[id_])))
 
     def finish_bundle(self):
         self._tally.add(LISTED, self._listed)
@@ -242,13 +250,11 @@ class _AntiJoinFn(beam.DoFn):
         yield beam.pvalue.TaggedOutput(
             "counts",
             GlobalWindows.windowed_value_at_end_of_window(
-                ListedCounts(self._listed, self._skipped, self._ids_sum % (1 << 128))
+                ListedCounts(self._listed, self._skipped, self._ids_sum % (1 << 128), self._failed_earlier)
             ),
         )
 
 
 def _sum_counts(counts: Iterable[ListedCounts]) -> ListedCounts:
-    counts = list(counts)
-    return ListedCounts(
-        sum(c.listed for c in counts), sum(c.skipped for c in counts), sum(c.ids_sum for c in counts) % (1 << 128)
-    )
+    listed, skipped, ids, failed_earlier = map(sum, zip(ListedCounts(), *counts, strict=True))
+    return ListedCounts(listed, skipped, ids % (1 << 128), failed_earlier)

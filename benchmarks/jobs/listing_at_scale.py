@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from labelbeam.labelset.rows import image_id
-from labelbeam.transforms.group_by_chunk import GroupByChunk
 from labelbeam.transforms.list_images import ListImages
 from labelbeam.transforms.skip_labelled import SkipLabelled
 from labelbeam.transforms.sources.inputs import ListOptions
@@ -72,7 +71,6 @@ def through_beam(uri_list: Path, folder: Path) -> int:
         todo = pipeline | ListImages([str(uri_list)]) | SkipLabelled(str(folder / "labels"))
         _ = (
             todo["references"]
-            | GroupByChunk()
             | beam.combiners.Count.Globally()
             | beam.io.WriteToText(str(counted), shard_name_template="")
         )

@@ -7,6 +7,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ...storage import files as output_files
+from ...storage.redaction import redact
 from ...storage.uris import join
 from ...transforms.list_images import ListImages
 from ...transforms.skip_labelled import SkipLabelled
@@ -25,7 +26,7 @@ def find_missing(
     todo = pipeline | ListImages(inputs, listing) | SkipLabelled(output, limit)
     _ = (
         todo["references"]
-        | "Uris" >> beam.Map(lambda reference: reference.uri)
+        | "Uris" >> beam.Map(lambda reference: redact(reference.uri))
         | beam.combiners.Top.Smallest(MAX_NAMED)
         | beam.Map(lambda uris, path: output_files.write_atomically(path, json.dumps(uris).encode()), path)
     )

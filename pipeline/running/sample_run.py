@@ -23,6 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from ...detectors.load import DetectorSpec
 from ...detectors.protocol import Detector
 from ...labelset.begin import begin_job
+from ...transforms.coders import ImageReferenceCoder
 from ...transforms.elements import ImageReference
 from ...transforms.group_by_chunk import GroupByChunk
 from ...transforms.write_parts import WriteParts
@@ -94,6 +95,7 @@ def run_sample(job: Job, references: Sequence[ImageReference], options: Pipeline
                 pipeline
                 | beam.Create([pickle.dumps(list(references))], reshuffle=False)
                 | beam.FlatMap(pickle.loads).with_output_types(ImageReference)
+                | "Encode" >> beam.Map(ImageReferenceCoder().encode).with_output_types(bytes)
                 | GroupByChunk()
                 | "Began" >> beam.ParDo(_NoteTimes(began)).with_output_types(ImageReference)
                 | LabelReferences(job.label_config, job.spec.execution, output)

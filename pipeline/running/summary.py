@@ -1,28 +1,41 @@
 """What a person reads when a job has ended: a few lines, each a figure or the next thing to type."""
 
+from shlex import quote
+
 from ...transforms.list_images import PASSED_OVER_WORDS
 from ..job import Job, JobResult
+from .progress import describe_rate
 
 
 def summarize(job: Job, result: JobResult) -> str:
-    """The job's summary as text, at most ten lines."""
+    """The job's summary as text: a few lines, and an example of each kind of failure."""
     record, rows = result.record, result.record["rows"]
     failed = sum(record["failures"].values())
     labelled = record["written"] - failed
+    failed_earlier = record.get("failed_earlier", 0)
     lines = []
     if not record["written"]:
-        lines.append(f"Nothing to do: all {record['listed']:,} images are labelled already ({result.seconds:.1f} s).")
+        done = record["skipped"] - failed_earlier
+        lines.append(
+            f"Nothing to do: of {record['listed']:,} images, {done:,} are labelled already and {failed_earlier:,} failed "
+            f"earlier ({result.seconds:.1f} s)."
+            if failed_earlier
+            else f"Nothing to do: all {record['listed']:,} images are labelled already ({result.seconds:.1f} s)."
+        )
     else:
         lines.append(
             f"Labelled {labelled:,} of {record['listed']:,} images in {result.seconds:.1f} s: "
-            f"{record['written'] / result.seconds:.1f} images/s."
+            f"{describe_rate(record['written'] / max(result.seconds, 1e-3))}."
         )
         if record["skipped"]:
-            lines.append(f"  skipped     {record['skipped']:,} labelled earlier")
+            earlier = f", {failed_earlier:,} failed earlier" if failed_earlier else ""
+            lines.append(f"  skipped     {record['skipped'] - failed_earlier:,} labelled earlier{earlier}")
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in record["failures"].items())
         lines.append(f"  failed      {failed:,}{f' ({kinds})' if kinds else ''}")
         if record["failures"].get("internal"):
             lines.append("  please report the internal errors: they are faults of labelbeam's own, see the log above")
+        for kind, example in record.get("failed_examples", {}).items():
+            lines.append(f"                {kind}: {example['uri']}: {_short(example['error_message'])}")
         if result.metrics.get("images_without_boxes"):
             lines.append(
                 f"  no boxes    {result.metrics['images_without_boxes']:,} images aren't in the tables of --boxes"
@@ -38,9 +51,16 @@ def summarize(job: Job, result: JobResult) -> str:
     if passed_over := record.get("passed_over"):
         counts = ", ".join(f"{count:,} {PASSED_OVER_WORDS.get(why, why)}" for why, count in sorted(passed_over.items()))
         lines.append(f"  passed over {counts}")
+    if failed or failed_earlier:
+        lines.append(f"  what next   labelbeam status {quote(job.spec.output)} names them; --retry-failed labels them again")
     lines.append(f"  tables      {job.spec.output}/{{{','.join(job.label_config.tables)}}}/part-*.parquet")
     lines.append(
         f"  read them   python -c \"import pandas as pd; print(pd.read_parquet('{job.spec.output}/detections')"
         ".groupby('class_name').score.describe())\""
     )
     return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 100 else text[:99] + "…"

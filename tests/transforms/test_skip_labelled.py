@@ -9,6 +9,8 @@ from labelbeam.transforms.elements import ImageReference, MemberLocation
 from labelbeam.transforms.skip_labelled import DistinctImages, ListedCounts, SkipLabelled
 from labelbeam.transforms.workers.driver_link import Counts, DriverLink, TallyReader
 
+from tests.fakes.folders_of_parts import put_part
+
 
 def references(*names):
     return [ImageReference(f"/images/{name}.jpg") for name in names]
@@ -62,8 +64,8 @@ def test_what_failed_with_certain_kinds_is_labelled_again(tmp_path):
         tmp_path / "images" / "part-1.parquet",
     )
     listed = references("ok", "slow", "gone", "new")
-    assert_skips(listed, tmp_path, references("new"), ListedCounts(4, 3))
-    assert_skips(listed, tmp_path, references("slow", "new"), ListedCounts(4, 2), retry=["timeout", "forbidden"])
+    assert_skips(listed, tmp_path, references("new"), ListedCounts(4, 3, failed_earlier=2))
+    assert_skips(listed, tmp_path, references("slow", "new"), ListedCounts(4, 2, failed_earlier=1), retry=["timeout", "forbidden"])
     assert_skips(
         listed, tmp_path, references("slow", "gone", "new"), ListedCounts(4, 1), retry=["timeout", "not_found"]
     )
@@ -102,3 +104,9 @@ def test_a_reference_keeps_where_its_bytes_lie():
     with beam.Pipeline(runner="FnApiRunner") as p:
         assert_that(p | beam.Create([inside, inside]) | DistinctImages(), equal_to([inside]))
     assert inside.image_id == image_id("/a.tar#x.jpg")
+
+
+def test_what_failed_earlier_is_counted(tmp_path):
+    put_part(tmp_path, "abc", failed="b")
+    counts = ListedCounts(4, 3, failed_earlier=1)
+    assert_skips(references(*"abcd"), tmp_path, references("d"), counts)
