@@ -49,9 +49,9 @@ class OpenJob:
         """
         if find_entry(self.output, self.number) is None:
             raise JobLostError(
-                f"{self.output}: isn't where it was any more: it was moved or deleted while job {self.job_id} was at work. "
-                "What was labelled until then is in it, wherever it is now; the same command with its new place goes on from "
-                "there"
+                f"{self.output}: not there any more: it was moved or deleted while job {self.job_id} was at work. What "
+                "was labelled until then is in it, wherever it is now; the same command with its new place goes on "
+                "from there"
             )
         if (entry := find_entry(self.output, self.number + 1)) is not None:
             raise lost(self, entry)
@@ -84,8 +84,9 @@ def lost(job: OpenJob, entry: Mapping[str, Any]) -> JobLostError:
     if entry["entry"] == CLOSE and entry["job_id"] == job.job_id:
         return JobLostError(f"{job.output}: job {job.job_id} has closed already; what comes later doesn't count")
     return JobLostError(
-        f"{job.output}: job {entry['job_id']} has taken over from job {job.job_id}, which had given no sign of life for a "
-        "while (asleep, or cut off from its storage). What it had labelled until then counts; the other job does the rest"
+        f"{job.output}: job {entry['job_id']} has taken over from job {job.job_id}, which had given no sign of life "
+        "for a while (asleep, or cut off from its storage). What it had labelled until then counts; the other job "
+        "does the rest"
     )
 
 
@@ -115,7 +116,8 @@ def begin_job(
       mend: begin although parts are damaged.
 
     Raises:
-      UsageError: if another job that lives is at work on the folder, or it holds another label set, or one of a newer version.
+      UsageError: if another job that lives is at work on the folder, or it holds another label set, or one of a newer
+        version.
       DamagedPartError: if files of parts that count are damaged.
     """
     while True:
@@ -153,7 +155,7 @@ def begin_job(
 
 
 def _taken_over(output: str, state: LogState, listed: Mapping[str, Mapping[str, int]]) -> tuple[list[Part], list[Part]]:
-    """The parts of a dead job that are to count from now on, and those that may repeat images: the next close sorts those out.
+    """The parts of a dead job that are to count from now on, and those that may repeat images, until the next close.
 
     Before there was a log, all finished parts are taken over.
     """

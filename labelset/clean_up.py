@@ -4,7 +4,8 @@
 - Lists of parts that an earlier close left, and heartbeats of jobs that have ended.
 - Temporary files of such jobs.
 
-Files are listed first and the log is read afterwards: so what is found in the log later than a file was listed protects it.
+Files are listed first and the log is read afterwards: so what is found in the log later than a file was listed
+protects it.
 """
 
 import logging

@@ -1,8 +1,9 @@
 """Deduplicates: one row an image among the parts that are to count.
 
-Runners try bundles again, and a part that the first try put in place stays; `--retry-failed` labels images anew that have a
-row. Of an image's rows the one that counts is an `ok` row before a failed one, then the latest; the others, and what belongs
-to them in the other tables, are left out of new parts that take the place of the old. Nothing is deleted here.
+Runners try bundles again, and a part that the first try put in place stays; `--retry-failed` labels images anew that
+have a row. Of an image's rows the one that counts is an `ok` row before a failed one, then the latest; the others,
+and what belongs to them in the other tables, are left out of new parts that take the place of the old. Nothing is
+deleted here.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """Whether a job lives: each has a file with a counter, which whoever is at work on it renews.
 
-Who wants to take over a job's folder watches the file stand still for a while of its own clock: clocks of several machines are
-never compared. A process on the same boot of the same machine, in the same namespace of process ids, is known to be dead at once.
-A wrong guess costs work, never rows: what counts is decided by the log alone.
+Who wants to take over a job's folder watches the file stand still for a while of its own clock: clocks of several
+machines are never compared. A process on the same boot of the same machine, in the same namespace of process ids, is
+known to be dead at once. A wrong guess costs work, never rows: what counts is decided by the log alone.
 """
 
 import contextlib
@@ -107,8 +107,8 @@ def beating(beat: Callable[[], None], every_s: float = BEAT_EVERY_S) -> Iterator
 def attend(output: str, job_id: str, number: int) -> None:
     """For workers: keeps their job alive, or ends with it. Once a process; goes on in a thread until the log does.
 
-    A worker on the machine of a job that ends with its driver's process ends when that does. Elsewhere it renews the job's
-    heartbeat whenever nobody else has.
+    A worker on the machine of a job that ends with its driver's process ends when that does. Elsewhere it renews the
+    job's heartbeat whenever nobody else has.
 
     Args:
       number: of the job's `begin` in the log.
@@ -197,8 +197,8 @@ def this_process() -> dict[str, Any]:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process of this machine was started, in ticks since boot; None if there's no such process or it has ended. Process
-    ids are used again."""
+    """When a process of this machine was started, in ticks since boot; None if it has ended. Process ids are used
+    again."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()

@@ -1,7 +1,8 @@
 """Records of jobs, `_jobs/<job id>.json`: what a job was asked to do, and what came of it, for people and their tools.
 
-A record is written when a job starts (`running`), and again when it ends: `complete`, or `incomplete` when rows are missing,
-`failed`, `interrupted`. A job that was killed leaves `running` behind. Which parts count is told by the log, not here.
+A record is written when a job starts (`running`), and again when it ends: `complete`, or `incomplete` when rows are
+missing, `failed`, `interrupted`. A job that was killed leaves `running` behind. Which parts count is told by the log,
+not here.
 """
 
 import json

@@ -3,9 +3,9 @@
     _log/00000012.json              an entry: a job begins, or closes
     _log/00000012-3f9a….parquet     its parts: stems with rows and bytes by table
 
-An entry is created only if its number is free, so that all see one order, and only by who has read all entries before it. A
-`begin` may take over from a job that is held for dead: it names the parts of that job which count from now on. A `close` names
-all parts that count from now on. Nothing else makes a part count.
+An entry is created only if its number is free, so that all see one order, and only by who has read all entries before
+it. A `begin` may take over from a job that is held for dead: it names the parts of that job which count from now on.
+A `close` names all parts that count from now on. Nothing else makes a part count.
 """
 
 import io
@@ -52,8 +52,8 @@ class LogState:
       number: of that entry; -1 if there is none.
       parts: the parts that count, by stem.
       open_job: the job that has begun and not closed; None if there is none.
-      adopted: parts of dead jobs that the open job treats as its own: they may repeat images, and so count only when the job
-        has closed.
+      adopted: parts of dead jobs that the open job treats as its own: they may repeat images, and so count only when
+        the job has closed.
       entry: that entry; empty if there is none.
     """
 
@@ -174,7 +174,7 @@ def snapshots(output: str) -> dict[str, int]:
 
 
 def is_current(state: LogState, path: str, number: int) -> bool:
-    """Whether a file of parts is needed, or may be: by a log whose last entry is a close, or by an entry that comes next."""
+    """Whether a file of parts may be needed: by the last entry, if that is a close, or by one that comes next."""
     return number > state.number or path.rpartition("/")[2] == state.entry.get("parts")
 
 

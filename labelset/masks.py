@@ -54,8 +54,8 @@ def encode_box_masks(masks: np.ndarray, boxes_yxyx: np.ndarray, height: int, wid
     """Pastes each detection's mask into their image and encodes it.
 
     Args:
-      masks: float32 `[N, h, w]`, at least 2 x 2 cells, in [0, 1], relative to the boxes: the outer cells' centres lie on
-        a box's edges.
+      masks: float32 `[N, h, w]`, at least 2 x 2 cells, in [0, 1], relative to the boxes: the outer cells' centres lie
+        on a box's edges.
       boxes_yxyx: float32 `[N, 4]`, normalised: 0 and 1 are the centres of the image's outer pixels. They may reach
         beyond them; what lies outside is cut off.
       height, width: of the image, in pixels.
@@ -159,7 +159,7 @@ class _Grids(NamedTuple):
 
 
 class _Spans(NamedTuple):
-    """The rows of pixels between two rows of a grid (the last span: those on its last row), counted from the first sampled.
+    """The rows of pixels between two rows of a grid, counted from the first sampled; the last span is the last row.
 
     Attributes:
       bounds: int64 `[N, h + 1]`: where each span begins, and the last one ends.
@@ -186,9 +186,9 @@ def _edges(
     """Where columns of pixels enter and leave some detections' masks.
 
     Returns:
-      Three int arrays, (detection, column, row), the last two counted from the first sampled pixel, in column-major order
-      within a detection: enter, leave, enter, … . `row` is the first pixel that differs from the one above it; a column
-      that ends inside leaves at the row after the last sampled one.
+      Three int arrays, (detection, column, row), the last two counted from the first sampled pixel, in column-major
+      order within a detection: enter, leave, enter, … . `row` is the first pixel that differs from the one above it;
+      a column that ends inside leaves at the row after the last sampled one.
     """
     flat = slice(columns.starts[some.start], columns.starts[some.stop])
     detections = np.repeat(np.arange(some.start, some.stop), columns.counts[some])  # of each column
@@ -230,10 +230,10 @@ def _edges(
 def _ends_of_spans(
     values: np.ndarray, margin: np.float32, spans: _Spans, detections: np.ndarray, some: slice
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each column of pixels is inside its mask at the first and at the last pixel of each span: bool `[h, columns]`.
+    """Whether each column of pixels is inside its mask at both ends of each span: bool `[h, columns]`.
 
-    Most spans lie between two values on one side of the threshold; only the others are interpolated. A span without pixels
-    has the state of the one above it.
+    Most spans lie between two values on one side of the threshold; only the others are interpolated. A span without
+    pixels has the state of the one above it.
     """
     above, below = values > THRESHOLD + margin, values < THRESHOLD - margin
     starts_inside = above & np.concatenate([above[1:], above[-1:]])
@@ -264,7 +264,7 @@ def _nonzero(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _encode_edges(
     detection: np.ndarray, x: np.ndarray, y: np.ndarray, num_detections: int, height: int, width: int
 ) -> list[EncodedMask]:
-    """Masks from where each column enters and leaves them, in image pixels and column-major order, detection by detection."""
+    """Masks from where each column enters and leaves them: image pixels, column-major, detection by detection."""
     num_pixels, bounds = height * width, x * height + y
     pixels = np.bincount(detection[0::2], bounds[1::2] - bounds[0::2], num_detections).astype(np.int64)
     boxes = np.zeros((4, num_detections), np.int64)  # x, y, w, h

@@ -58,8 +58,9 @@ def new_stem(job_id: str) -> str:
 
 
 def replacing_stem(job_id: str, content: Iterable[str]) -> str:
-    """`part-<job id>-c<12 hex digits>` of a part that is made of others when a job closes; the same for the same content, so
-    that a runner that tries again writes the same file.
+    """`part-<job id>-c<12 hex digits>` of a part that is made of others when a job closes.
+
+    The same for the same content: a runner that tries again writes the same file.
 
     Args:
       content: stems of the parts it is made of, and what else decides its rows.

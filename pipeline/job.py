@@ -227,7 +227,7 @@ def _end(begun: OpenJob, facts: Mapping[str, Any], control: JobControl, error: B
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost error that says what a person did wrong, else the innermost of all: runners wrap it in several others."""
+    """The innermost error that says what a person did wrong, else the innermost of all: runners wrap errors."""
     while error.__cause__ is not None and not isinstance(error, UsageError):
         error = error.__cause__
     text = str(error).strip() or type(error).__name__

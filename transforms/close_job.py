@@ -1,8 +1,8 @@
-"""CloseJob: after all parts, makes sure that each image has one row, compacts small parts, and closes the job in the log.
+"""CloseJob: after all parts, makes sure that each image has one row, compacts small parts, and closes the job.
 
 Runners do lose elements in silence, and repeat them: a job is complete only when the images written are those that were
-listed and not skipped, by their number and by the sum of their ids. All of it is part of the pipeline, so that it holds on a
-cluster when the machine that submitted the job is long gone.
+listed and not skipped, by their number and by the sum of their ids. All of it is part of the pipeline, so that it
+holds on a cluster when the machine that submitted the job is long gone.
 """
 
 import logging
@@ -60,7 +60,8 @@ class CloseJob(beam.PTransform):
       job: the job.
       counts: what was listed and skipped: a collection of one `ListedCounts`.
       facts: what else the record says: `job_id`, `started_at`, versions, runner, options. JSON types.
-      link: tells whether the job was asked to stop: then missing images are no error, and the record says `interrupted`.
+      link: tells whether the job was asked to stop: then missing images are no error, and the record says
+        `interrupted`.
 
     Raises (in the pipeline):
       JobIncompleteError: if the images written aren't those listed less those skipped.
@@ -100,7 +101,7 @@ class CloseJob(beam.PTransform):
 
 
 class _CheckFn(beam.DoFn):
-    """Compares, and deduplicates where that is needed; gives the record with all parts, and groups of parts to compact."""
+    """Compares, and deduplicates where needed; gives the record with all parts, and groups of parts to compact."""
 
     GROUPS = "groups"
 

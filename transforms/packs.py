@@ -1,7 +1,7 @@
 """Packs: many small elements with one key as one element, so that a shuffle of millions takes little memory.
 
-Of each key and each element of a shuffle runners keep some hundred bytes beside what is in them, and several copies. Packed and
-compressed, dozens share that. Not for images or rows, which are never worth a shuffle.
+Of each key and each element of a shuffle runners keep some hundred bytes beside what is in them, and several copies.
+Packed and compressed, dozens share that. Not for images or rows, which are never worth a shuffle.
 """
 
 import zlib

@@ -1,8 +1,8 @@
-"""SkipLabelled: what was listed, each image once, less the images that the label set holds already; spread over the workers.
+"""SkipLabelled: what was listed, each image once, less the images that have a row; spread over the workers.
 
-One join does both: repeats of a URI fall together, and so do a URI and its earlier label. It joins packs (`packs.py`) of all
-images whose ids begin alike, since millions are to fit in one process. A second shuffle spreads those that are left
-(`group_by_chunk.py`). References are encoded before the first and decoded after the second.
+One join does both: repeats of a URI fall together, and so do a URI and its earlier label. It joins packs (`packs.py`)
+of all images whose ids begin alike, since millions are to fit in one process. A second shuffle spreads those that are
+left (`group_by_chunk.py`). References are encoded before the first and decoded after the second.
 """
 
 import heapq
@@ -49,9 +49,10 @@ class SkipLabelled(beam.PTransform):
     `GroupByChunk` does it; under `counts` one `ListedCounts`.
 
     Args:
-      labelled: the job, or the output folder, whose images aren't labelled again; None where there's none to compare with.
-      limit: label only so many of the distinct images (those with the smallest image ids: the same ones at each run, and a
-        larger limit takes in those of a smaller one).
+      labelled: the job, or the output folder, whose images aren't labelled again; None where there's none to compare
+        with.
+      limit: label only so many of the distinct images (those with the smallest image ids: the same ones at each run,
+        and a larger limit takes in those of a smaller one).
       retry: error kinds; images that failed with one of them count as not labelled.
       link: is told of every image.
       boxes: tables of boxes that the references are to carry; None if there are none.
@@ -203,8 +204,8 @@ class _PackIdsFn(PackFn):
 
 
 class _AntiJoinFn(beam.DoFn):
-    """Passes on the first reference of each id that has no row yet, encoded, with its boxes if the job has tables of them;
-    counts in memory, one element a bundle."""
+    """Passes on the first reference of each id that has no row yet, encoded, with its boxes if the job has tables of
+    them; counts in memory, one element a bundle."""
 
     def __init__(self, link: DriverLink):
         self._link = link

@@ -1,7 +1,8 @@
 """WriteParts: rows become Parquet files while the model works, in a thread of their own.
 
-A part is one file a table with one stem, for the same images. Its `images` file is put in place last: from then on the part is
-finished and durable. So finished work survives whatever happens next, on every runner, without a shuffle of rows.
+A part is one file a table with one stem, for the same images. Its `images` file is put in place last: from then on
+the part is finished and durable. So finished work survives whatever happens next, on every runner, without a shuffle
+of rows.
 """
 
 import time

@@ -80,7 +80,8 @@ class JobControl:
 
     @contextlib.contextmanager
     def heeding_signals(self) -> Iterator[None]:
-        """While the context lasts: the first signal lets workers of this machine finish what is under way, the second ends it all."""
+        """While the context lasts, the first signal lets workers of this machine finish what is under way; the second
+        ends it all."""
         if threading.current_thread() is not threading.main_thread():
             yield  # signals are none of ours there
             return

@@ -1,4 +1,4 @@
-"""What `labelbeam repair OUT` does: takes over from dead jobs, takes out damaged parts, compacts and cleans up. Labels nothing."""
+"""What `labelbeam repair OUT` does: takes over from dead jobs, takes out damaged parts, compacts, cleans up."""
 
 from ...labelset.begin import begin_job
 from ...labelset.close import close_job, gather, replaced
@@ -32,7 +32,8 @@ def repair(output: str) -> str:
     if damage:
         lost = sum(checked[stem].rows["images"] for stem in damage)
         done.append(
-            f"took out {len(damage):,} damaged parts with {lost:,} images, which the next `labelbeam label` labels again"
+            f"took out {len(damage):,} damaged parts with {lost:,} images, which the next `labelbeam label` labels "
+            "again"
         )
     if gathered.repeats:
         done.append(f"removed {gathered.repeats:,} repeated rows")

@@ -1,4 +1,4 @@
-"""`labelbeam status OUT`: what a label set holds, what its jobs did, and what an interrupted one left behind. Reads only."""
+"""`labelbeam status OUT`: what a label set holds, what its jobs did, what an interrupted one left. Reads only."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping

@@ -17,8 +17,8 @@ def summarize(job: Job, result: JobResult) -> str:
     if not record["written"]:
         done = record["skipped"] - failed_earlier
         lines.append(
-            f"Nothing to do: of {record['listed']:,} images, {done:,} are labelled already and {failed_earlier:,} failed "
-            f"earlier ({result.seconds:.1f} s)."
+            f"Nothing to do: of {record['listed']:,} images, {done:,} are labelled already and {failed_earlier:,} "
+            f"failed earlier ({result.seconds:.1f} s)."
             if failed_earlier
             else f"Nothing to do: all {record['listed']:,} images are labelled already ({result.seconds:.1f} s)."
         )
@@ -52,7 +52,9 @@ def summarize(job: Job, result: JobResult) -> str:
         counts = ", ".join(f"{count:,} {PASSED_OVER_WORDS.get(why, why)}" for why, count in sorted(passed_over.items()))
         lines.append(f"  passed over {counts}")
     if failed or failed_earlier:
-        lines.append(f"  what next   labelbeam status {quote(job.spec.output)} names them; --retry-failed labels them again")
+        lines.append(
+            f"  what next   labelbeam status {quote(job.spec.output)} names them; --retry-failed labels them again"
+        )
     lines.append(f"  tables      {job.spec.output}/{{{','.join(job.label_config.tables)}}}/part-*.parquet")
     lines.append(
         f"  read them   python -c \"import pandas as pd; print(pd.read_parquet('{job.spec.output}/detections')"

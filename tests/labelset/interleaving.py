@@ -1,7 +1,7 @@
-"""Jobs of one output folder, step by step: real code of labelset against a store in memory, in whatever order a test wants.
+"""Jobs of one output folder, step by step: real code of labelset against a store in memory, in any order.
 
-Each access to the store is a step. A job that gets no more steps is dead, or asleep. After each step that changes the store, what
-must hold is checked, by a reading of the log that is the test's own.
+Each access to the store is a step. A job that gets no more steps is dead, or asleep. After each step that changes the
+store, what must hold is checked, by a reading of the log that is the test's own.
 """
 
 import contextlib

@@ -13,7 +13,7 @@ MAX_STEPS = 75  # that a job takes, about
 
 
 def play(monkeypatch, schedule):
-    """Runs (actor, steps) one after the other, then a last job that finds what is left; returns how many steps that were.
+    """Runs (actor, steps) one after the other, then a last job that finds what is left; returns the number of steps.
 
     The first job writes each image twice, as a runner does that tries again.
     """
@@ -35,7 +35,7 @@ def play(monkeypatch, schedule):
 
 
 def two_pauses(every, firsts=None, seconds=None):
-    """The first job pauses or dies at a step, the second one runs for a while, the first goes on, and the second ends."""
+    """The first job pauses or dies at a step, the second one runs for a while, the first goes on, the second ends."""
     for first in firsts or range(1, MAX_STEPS, every):
         for second in seconds or range(1, MAX_STEPS, every):
             yield [("first", first), ("second", second), ("first", MAX_STEPS * 9), ("second", MAX_STEPS * 9)]

@@ -1,0 +1,107 @@
+"""Whole jobs in processes of their own, forked from a server that has Beam imported: twenty start in seconds.
+
+They need no TensorFlow.
+"""
+
+import multiprocessing
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+from labelbeam.detectors.config import load_config
+from labelbeam.detectors.load import DetectorSpec
+from labelbeam.detectors.protocol import Detections, DetectOptions
+from labelbeam.labelset import heartbeat
+from labelbeam.pipeline.commands.label import run_and_report
+from labelbeam.pipeline.job import Job
+from labelbeam.pipeline.label_config import prepare_label_config
+from labelbeam.pipeline.settings import JobSpec, LabelConfig
+from labelbeam.storage.errors import UsageError
+from labelbeam.transforms.execution_options import ExecutionOptions
+
+PART_IMAGES = 10
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload([__name__])
+
+
+@dataclass(frozen=True)
+class SlowSpec(DetectorSpec):
+    """Loads a `SlowDetector`."""
+
+    seconds: float = 0.0
+    log: str = ""
+
+    def load(self) -> "SlowDetector":
+        return SlowDetector(self.seconds, self.log)
+
+
+class SlowDetector:
+    """Finds as many boxes as the image's first pixel says, modulo four; takes its time; notes each image in a file."""
+
+    batches = True
+
+    def __init__(self, seconds: float, log: str):
+        self._seconds, self._log = seconds, log
+
+    def detect(self, images):
+        time.sleep(self._seconds * len(images))
+        with open(self._log, "ab", buffering=0) as log:
+            log.write(b"." * len(images))
+        return [self._found(int(image[0, 0, 0]) % 4) for image in images]
+
+    def _found(self, number: int) -> Detections:
+        edges = np.linspace(0, 0.5, number, dtype=np.float32)[:, np.newaxis]
+        boxes = np.hstack([edges, edges, edges + 0.5, edges + 0.5])
+        return Detections(boxes, np.ones(number, np.int32), np.linspace(0.9, 0.5, number, dtype=np.float32))
+
+
+def start(images, output, log, seconds=0.01, elsewhere=False, arguments=()) -> multiprocessing.Process:
+    """Starts a job.
+
+    Args:
+      images, output: paths or URIs.
+      log: file that grows by a byte an image that the model has seen.
+      seconds: that the model takes an image.
+      elsewhere: whether the job takes itself for one on another machine, which holds others for dead after a second.
+      arguments: of Beam.
+    """
+    process = _CONTEXT.Process(
+        target=_run, args=(str(images), str(output), str(log), seconds, elsewhere, list(arguments))
+    )
+    process.start()
+    return process
+
+
+def _run(images, output, log, seconds, elsewhere, arguments):
+    if elsewhere:
+        heartbeat._machine = lambda: "another machine"
+        heartbeat.DEAD_AFTER_S = 1.0
+    sys.stdout = sys.stderr = open(f"{log}.{os.getpid()}", "w")  # noqa: SIM115 - until the process ends
+    spec = SlowSpec(
+        load_config("demo"),
+        "saved_model",
+        "float32",
+        "none",
+        "none",
+        has_masks=False,
+        takes_boxes=False,
+        options=DetectOptions(),
+        seconds=seconds,
+        log=log,
+    )
+    execution = ExecutionOptions(batch_size=4, part_images=PART_IMAGES)
+    job = JobSpec([images], output, LabelConfig(spec), execution)
+    options = PipelineOptions(["--runner=FnApiRunner", *arguments])
+    FileSystems.set_options(options)
+    try:
+        code = run_and_report(Job(job, prepare_label_config(job.labels)), options)
+    except UsageError as error:
+        print(error)
+        code = 2
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,143 @@
+"""Kills at random moments, two jobs at once, a job that sleeps and wakes: on disk and in a store, the same tables."""
+
+import os
+import random
+import signal
+import time
+
+import pyarrow.dataset as ds
+import pyarrow.fs
+import pytest
+from labelbeam.pipeline.running.exit_codes import ExitCode
+
+from tests.fakes.forked_job import PART_IMAGES, start
+from tests.fakes.images import save_image
+from tests.fakes.store_servers import moto_server
+
+IMAGES, BUCKET = 200, "labels"
+TIMINGS = ["labelled_at", "fetch_ms", "decode_ms"]
+
+
+class Place:
+    """Where labels go: a folder on disk or in a store, read without labelbeam."""
+
+    def __init__(self, base, filesystem, arguments, log):
+        self.base, self.filesystem, self.arguments, self.log = base, filesystem, arguments, log
+        self.path = base.removeprefix("s3://")
+
+    def start(self, images, name="out", **options):
+        return start(images, f"{self.base}/{name}", self.log, arguments=self.arguments, **options)
+
+    def rows(self, table, name="out"):
+        found = ds.dataset(f"{self.path}/{name}/{table}", filesystem=self.filesystem, format="parquet").to_table()
+        found = found.drop_columns([column for column in TIMINGS if column in found.column_names])
+        return found.sort_by("image_id" if table == "images" else "detection_id").to_pylist()
+
+    def num_files(self, folder, name="out"):
+        selector = pyarrow.fs.FileSelector(f"{self.path}/{name}/{folder}", allow_not_found=True)
+        return len(self.filesystem.get_file_info(selector))
+
+    def calls(self):
+        return os.path.getsize(self.log) if os.path.exists(self.log) else 0
+
+    def said(self, process):
+        with open(f"{self.log}.{process.pid}") as file:
+            return file.read()
+
+
+@pytest.fixture(params=["disk", "s3"])
+def place(request, tmp_path):
+    log = str(tmp_path / "calls")
+    if request.param == "disk":
+        yield Place(str(tmp_path / "labels"), pyarrow.fs.LocalFileSystem(), [], log)
+        return
+    pytest.importorskip("moto.server")
+    with moto_server() as port:
+        filesystem = pyarrow.fs.S3FileSystem(
+            access_key="a",
+            secret_key="b",
+            region="us-east-1",
+            scheme="http",
+            endpoint_override=f"127.0.0.1:{port}",
+            allow_bucket_creation=True,
+        )
+        filesystem.create_dir(BUCKET)
+        arguments = [
+            f"--s3_endpoint_url=http://127.0.0.1:{port}",
+            "--s3_access_key_id=a",
+            "--s3_secret_access_key=b",
+            "--s3_region_name=us-east-1",
+        ]
+        yield Place(f"s3://{BUCKET}", filesystem, arguments, log)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for number in range(IMAGES):
+        save_image(folder / f"{number:04}.png", number, (8 + number % 7, 10))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+def wait_until(condition, process, timeout_s=180):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.exitcode is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def finish(place, process, code=ExitCode.DONE):
+    process.join(timeout=300)
+    assert process.exitcode == code, place.said(process)
+
+
+def assert_like_an_undisturbed_job(place, images):
+    finish(place, place.start(images, "whole", seconds=0.0))
+    assert len(place.rows("images")) == IMAGES + 1
+    for table in ("images", "detections"):
+        assert place.rows(table) == place.rows(table, "whole")
+
+
+@pytest.mark.heavy
+def test_twenty_kills(place, images):
+    rng, survived = random.Random(1), 0
+    for _ in range(20):
+        before = place.calls()
+        process = place.start(images)
+        wait_until(lambda before=before: place.calls() > before, process)
+        time.sleep(rng.uniform(0, 0.3))
+        survived += process.exitcode is not None
+        process.kill()
+        process.join()
+        if place.calls() > IMAGES * 3:
+            break
+    finish(place, place.start(images))
+    print({"images the model saw": place.calls(), "of": IMAGES, "jobs that ended before": survived})
+    assert_like_an_undisturbed_job(place, images)
+
+
+@pytest.mark.heavy
+def test_a_job_that_sleeps_is_taken_over_and_wakes_to_nothing(place, images):
+    sleeper = place.start(images)
+    wait_until(lambda: place.num_files("images") >= 2, sleeper)
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    finish(place, place.start(images, elsewhere=True))
+    os.kill(sleeper.pid, signal.SIGCONT)
+    finish(place, sleeper, ExitCode.FAILED)
+    assert "the job was lost" in place.said(sleeper) and "has taken over" in place.said(sleeper)
+    done = place.start(images)  # deletes a part that the sleeper may have put in place as it woke
+    finish(place, done)
+    assert "Nothing to do" in place.said(done)
+    assert_like_an_undisturbed_job(place, images)
+    assert place.calls() <= 2 * IMAGES + 2 * PART_IMAGES + 8
+
+
+@pytest.mark.heavy
+def test_two_jobs_at_once(place, images):
+    both = [place.start(images) for _ in range(2)]
+    for process in both:
+        process.join(timeout=300)
+    assert sorted(process.exitcode for process in both) == [ExitCode.DONE, ExitCode.USAGE], list(map(place.said, both))
+    assert "is at work on it" in "".join(map(place.said, both))
+    assert_like_an_undisturbed_job(place, images)
