@@ -191,7 +191,7 @@ def _held(output: str, parts: Iterable[str], ids: Iterable[list[str]]) -> set[st
     found: set[str] = set()
     for stem in parts:
         column = read_part(output, stem, "images", ["image_id"]).column(0)
-        found.update(column.filter(pc.is_in(column, wanted)).to_pylist())
+        found.update(map(str, column.filter(pc.is_in(column, wanted)).to_pylist()))
     return found
 
 

@@ -71,7 +71,7 @@ def _repeated_ids(output: str, parts: Mapping[str, Part], candidates: set[str]) 
 
 def _several(ids: pa.Array) -> pa.Array:
     counts = pc.value_counts(ids)
-    return counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    return counts.field("values").filter(pc.greater(counts.field("counts"), pa.scalar(1)))
 
 
 def _ids(output: str, stem: str) -> pa.Array:
@@ -88,7 +88,7 @@ def _losing_rows(output: str, stems: list[str], repeated: pa.Array) -> dict[str,
         table = table.filter(pc.is_in(table.column("image_id"), repeated))
         rows.append(table.append_column("part", pa.array(np.full(len(table), number))))
     table = pa.concat_tables(rows)
-    table = table.append_column("failed", pc.not_equal(table.column("status"), "ok"))
+    table = table.append_column("failed", pc.not_equal(table.column("status"), pa.scalar("ok")))
     table = table.sort_by(
         [("image_id", "ascending"), ("failed", "ascending"), ("labelled_at", "descending"), ("part", "descending")]
     )
@@ -96,7 +96,7 @@ def _losing_rows(output: str, stems: list[str], repeated: pa.Array) -> dict[str,
     losers = defaultdict(list)
     for before, image_id, number in zip([None, *ids], ids, numbers, strict=False):
         if image_id == before:
-            losers[stems[number]].append(image_id)
+            losers[stems[int(number)]].append(image_id)
     return losers
 
 

@@ -117,9 +117,11 @@ def attend(output: str, job_id: str, number: int) -> None:
     driver, mine = content.get("process"), this_process()
     if not content or driver == mine:
         return
-    is_near = isinstance(driver, Mapping) and driver.get("machine") == mine["machine"]
-    target = (lambda: _end_with(driver)) if is_near else (lambda: _renew(output, job_id, number))
-    threading.Thread(target=target, daemon=True, name="attend").start()
+    if isinstance(driver, Mapping) and driver.get("machine") == mine["machine"]:
+        target, args = _end_with, (driver,)
+    else:
+        target, args = _renew, (output, job_id, number)
+    threading.Thread(target=target, args=args, daemon=True, name="attend").start()
 
 
 def _end_with(driver: Mapping[str, Any]) -> None:

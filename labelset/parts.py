@@ -108,7 +108,7 @@ def part_of_tables(stem: str, tables: Mapping[str, pa.Table], num_bytes: Mapping
         {name: table.num_rows for name, table in tables.items()},
         dict(num_bytes),
         dict(Counter(row["error_kind"] for row in failed)),
-        ids_sum(images.column("image_id").to_pylist()),
+        ids_sum(map(str, images.column("image_id").to_pylist())),
         {row["error_kind"]: (row["uri"], row["error_message"]) for row in reversed(failed)},
     )
 

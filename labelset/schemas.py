@@ -143,7 +143,7 @@ def build_table(name: str, images: Sequence[ImageRows], metadata: Mapping[str, s
     Raises:
       ValueError: if a column is missing or unknown, columns differ in length, or one that can't be null holds a null.
     """
-    schema = TABLES[name].with_metadata(metadata)
+    schema = TABLES[name].with_metadata(dict(metadata or {}))
     names = set(schema.names)
     per_image = []
     for image in sorted(images, key=lambda image: image.image_id):
@@ -191,4 +191,4 @@ def promoted(name: str, table: pa.Table, columns: Sequence[str] | None = None) -
         array = table.column(column) if present else pa.nulls(table.num_rows, field.type)
         fields.append(field if present else field.with_nullable(True))
         arrays.append(array if array.type == field.type else array.cast(field.type))
-    return pa.table(arrays, schema=pa.schema(fields, metadata=table.schema.metadata))
+    return pa.table(arrays, schema=pa.schema(fields).with_metadata(dict(table.schema.metadata or {})))

@@ -82,7 +82,7 @@ def build_graph(
 ) -> beam.PCollection[dict]:
     """The whole flow. `facts` are what the record says of the job beyond its figures; `link` is told of progress."""
     spec = job.spec
-    todo = (
+    todo: Any = (
         pipeline
         | ListImages(spec.inputs, spec.listing)
         | SkipLabelled(begun, spec.limit, job.label_config.boxes, spec.retry_failed or (), link)
@@ -166,6 +166,8 @@ def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl
         result = pipeline.run()
         result.wait_until_finish()
         metrics = _metrics(result)
+        if closed_as(begun) is None:
+            raise RuntimeError(f"the runner ended with {result.state}, and the job hasn't closed")
     except BaseException as error:
         _end(begun, facts, control, error)
     control.move(Phase.CLOSING)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.pvalue import AsIter, AsSingleton, TaggedOutput
 
 from ..labelset.begin import OpenJob
 from ..labelset.close import close_job, closed_as, gather, replaced
@@ -88,8 +89,8 @@ class CloseJob(beam.PTransform):
             | "Check"
             >> beam.ParDo(
                 _CheckFn(self._job, self._link),
-                beam.pvalue.AsIter(parts),
-                beam.pvalue.AsSingleton(self._counts),
+                AsIter(parts),
+                AsSingleton(self._counts),
             ).with_outputs(_CheckFn.GROUPS, main="gathered")
         )
         compacted = (
@@ -97,7 +98,7 @@ class CloseJob(beam.PTransform):
             | "SpreadGroups" >> beam.Reshuffle()
             | "Compact" >> beam.FlatMap(_compact, self._job)
         )
-        return checked.gathered | "Close" >> beam.ParDo(_CloseFn(self._job), beam.pvalue.AsIter(compacted))
+        return checked.gathered | "Close" >> beam.ParDo(_CloseFn(self._job), AsIter(compacted))
 
 
 class _CheckFn(beam.DoFn):
@@ -118,7 +119,7 @@ class _CheckFn(beam.DoFn):
         agree = _agree(gathered.written, counts)
         if agree:
             groups = plan_compaction(gathered.parts)
-            yield from (beam.pvalue.TaggedOutput(self.GROUPS, group) for group in groups)
+            yield from (TaggedOutput(self.GROUPS, group) for group in groups)
         totals = add_up(gathered.written)
         record = {
             **facts,

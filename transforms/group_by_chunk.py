@@ -26,7 +26,7 @@ class GroupByChunk(beam.PTransform):
     """
 
     def expand(self, references: beam.PCollection[bytes]) -> beam.PCollection[ImageReference]:
-        return (
+        return (  # pyright: ignore[reportReturnType]  # its annotation says PValue
             references
             | "Pack" >> beam.ParDo(_PackByChunkFn())
             | "Group" >> beam.GroupByKey()

@@ -9,12 +9,13 @@ import heapq
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
 from ..labelset.begin import OpenJob
@@ -73,7 +74,7 @@ class SkipLabelled(beam.PTransform):
         self._limit = limit
         self._boxes = boxes
 
-    def expand(self, references: beam.PCollection[ImageReference]):
+    def expand(self, references: Any):  # a PCollection[ImageReference]
         if self._limit is not None:
             references |= _SmallestIds(self._limit)
         labelled = references.pipeline | _LabelledIds(self._known, self._retry)
@@ -87,7 +88,7 @@ class SkipLabelled(beam.PTransform):
                 | ReadBoxes(self._boxes)
                 | "BoxesByBucket" >> beam.MapTuple(lambda id_, boxes: (_bucket_of(id_), (id_, boxes)))
             )
-        split = (
+        split: Any = (
             tuple(sides)
             | beam.CoGroupByKey()
             | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link)).with_outputs("counts", main="references")
@@ -100,7 +101,7 @@ class DistinctImages(beam.PTransform):
     """ImageReferences in, one of each image id out: for pipelines that keep no output folder."""
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageReference]:
-        return (
+        return (  # pyright: ignore[reportReturnType]  # its annotation says PValue
             references
             | "KeyById" >> beam.Map(lambda r: (r.image_id, r)).with_output_types(tuple[str, ImageReference])
             | beam.CombinePerKey(lambda found: next(iter(found)))
@@ -184,7 +185,7 @@ def _read_ids(part: tuple[str, str], retry: tuple[ErrorKind, ...] = ()) -> Itera
             batch = batch.filter(pc.invert(pc.is_in(batch.column("error_kind"), pa.array(retry))))
         failed = batch.column("error_kind").is_valid().to_pylist()
         for image_id, has_failed in zip(batch.column("image_id").to_pylist(), failed, strict=True):
-            yield bytes.fromhex(image_id) + (_FAILED if has_failed else b"")
+            yield bytes.fromhex(str(image_id)) + (_FAILED if has_failed else b"")
 
 
 def _bucket_of(image_id: str) -> str:
@@ -248,7 +249,7 @@ class _AntiJoinFn(beam.DoFn):
         self._tally.add(LISTED, self._listed)
         self._tally.add(PASSED_OVER, self._skipped)
         self._tally.flush()
-        yield beam.pvalue.TaggedOutput(
+        yield TaggedOutput(
             "counts",
             GlobalWindows.windowed_value_at_end_of_window(
                 ListedCounts(self._listed, self._skipped, self._ids_sum % (1 << 128), self._failed_earlier)

@@ -21,7 +21,7 @@ from ..labelset.rows import ImageRows
 from ..storage import files as output_files
 from ..storage.uris import join
 from .execution_options import ExecutionOptions
-from .workers.driver_link import FAILED, LABELLED, DriverLink
+from .workers.driver_link import FAILED, LABELLED, DriverLink, Tally
 
 
 class WriteParts(beam.PTransform):
@@ -48,17 +48,19 @@ class WriteParts(beam.PTransform):
         self._fn = _WritePartsFn(job, tables, options, link)
 
     def expand(self, rows: beam.PCollection[ImageRows]) -> beam.PCollection[Part]:
-        return rows | beam.ParDo(self._fn).with_output_types(Part)
+        return rows | beam.ParDo(self._fn).with_output_types(Part)  # pyright: ignore[reportReturnType]  # its annotation says PValue
 
 
 class _WritePartsFn(beam.DoFn):
+    _tally: Tally  # these two are made on the worker
+    _writer: ThreadPoolExecutor
+
     def __init__(self, job: OpenJob, tables: tuple[str, ...], options: ExecutionOptions, link: DriverLink):
         self._job = job
         self._tables = tables
         self._metadata = job.label_set.metadata if job.label_set else {}
         self._options = options
         self._link = link
-        self._tally = self._writer = None
         self._is_bound = False
 
     def setup(self):
@@ -67,7 +69,7 @@ class _WritePartsFn(beam.DoFn):
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="labelbeam-write")
 
     def teardown(self):
-        if self._writer is not None:
+        if hasattr(self, "_writer"):
             self._writer.shutdown(wait=False)
             self._tally.close()
 

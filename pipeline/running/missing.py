@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -23,7 +24,7 @@ def find_missing(
     sorted."""
     path = join(output, "_jobs", f"{job_id}.missing")
     pipeline = beam.Pipeline(options=options)
-    todo = pipeline | ListImages(inputs, listing) | SkipLabelled(output, limit)
+    todo: Any = pipeline | ListImages(inputs, listing) | SkipLabelled(output, limit)
     _ = (
         todo["references"]
         | "Uris" >> beam.Map(lambda reference: redact(reference.uri))

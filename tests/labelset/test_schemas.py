@@ -49,7 +49,16 @@ def rows_of(image_id, num_detections=2):
 
 
 def test_every_column_is_described_and_has_a_narrow_type():
-    allowed = {pa.string(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.timestamp("us", "UTC"), pa.binary()}
+    allowed = {
+        pa.string(),
+        pa.int16(),
+        pa.int32(),
+        pa.int64(),
+        pa.float32(),
+        pa.float64(),
+        pa.timestamp("us", "UTC"),
+        pa.binary(),
+    }
     for name, schema in TABLES.items():
         assert len(set(schema.names)) == len(schema.names)
         for field in schema:
