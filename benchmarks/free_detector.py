@@ -2,19 +2,20 @@
 runs it.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
-from labelbeam.detectors.config import load_config
+from labelbeam.detectors.config import DetectorConfig, load_config
 from labelbeam.detectors.load import DetectorSpec
 from labelbeam.detectors.protocol import Detections, DetectOptions
 from labelbeam.pipeline.job import JobResult, run_job
 from labelbeam.pipeline.prepare_job import prepare_job
-from labelbeam.pipeline.settings import JobSpec, LabelConfig
+from labelbeam.pipeline.settings import ExecutionOptions, JobSpec, LabelConfig
 
 BOXES = 5
 
@@ -42,6 +43,35 @@ class FreeDetectorSpec(DetectorSpec):
 
     def load(self) -> FreeDetector:
         return FreeDetector()
+
+
+class KeptDetectorSpec(DetectorSpec):
+    """Gives a detector that this process has loaded before, whatever it is."""
+
+    kept: ClassVar[Any] = None
+
+    def load(self) -> Any:
+        return KeptDetectorSpec.kept
+
+
+def job_seconds(config: DetectorConfig, images: Path, output: Path, count: int, execution: ExecutionOptions) -> float:
+    """How long a job of `count` images takes with the kept detector, on the FnApiRunner."""
+    spec = KeptDetectorSpec(
+        config,
+        engine="keras",
+        precision="float32",
+        weights="",
+        fingerprint="",
+        has_masks=False,
+        takes_boxes=False,
+        options=DetectOptions(),
+    )
+    options = PipelineOptions(["--runner=FnApiRunner"])
+    labels = LabelConfig(spec, mask_format="none")
+    prepared = prepare_job(JobSpec([str(images)], str(output), labels, execution, limit=count), options)
+    began = time.monotonic()
+    run_job(prepared, options)
+    return time.monotonic() - began
 
 
 def free_label_config(**settings: Any) -> LabelConfig:

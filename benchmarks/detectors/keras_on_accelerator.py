@@ -9,6 +9,7 @@ zeros for weights, which costs the same arithmetic. Preprocessing isn't included
 """
 
 import time
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -35,16 +36,16 @@ def device_memory_gib() -> float | None:
     return None
 
 
-def runner(network, precision: str, batch: int):
+def runner(network, precision: str, images: Sequence[np.ndarray]):
     """A function without arguments that labels a batch of images and waits for the results."""
     outputs = ("num_detections", "detection_boxes", "detection_classes", "detection_scores")
-    inputs = [np.stack(arrays) for arrays in zip(*(network.preprocess(image) for image in photos(batch)), strict=True)]
+    inputs = [np.stack(arrays) for arrays in zip(*(network.preprocess(image) for image in images), strict=True)]
     if not network.has_proposals:
         call = compiled(lambda *args: network(*args, outputs=outputs), network, ("float32", "int32"))
         return lambda: [np.asarray(value) for value in call(*inputs).values()]
     detect = compiled(lambda pixels: network.detect(pixels, outputs), network, ("float32",))
     masks = compiled(network.masks, network, (precision, "float32", "int32", "int32"))
-    image = np.repeat(np.arange(batch, dtype=np.int32), KEPT)
+    image = np.repeat(np.arange(len(images), dtype=np.int32), KEPT)
 
     def run():
         found, croppable = detect(inputs[0])
@@ -74,7 +75,7 @@ def main() -> None:
 
             load_weights(network, args.weights)
         for batch in args.batch or ([1, 8] if args.quick else [1, 2, 4, 8, 16, 32]):
-            run = runner(network, precision, batch)
+            run = runner(network, precision, photos(batch))
             run()  # compiles
             began, rounds = time.perf_counter(), 0
             while rounds < 3 or time.perf_counter() - began < seconds:

@@ -54,7 +54,9 @@ class SpecWithCalls(DetectorSpec):
     def load(self) -> Detector:
         from labelbeam.detectors.saved_model import SavedModelDetector
 
-        return SavedModelDetector(first_found([WeightsSource(self.weights)]), self.options, concurrent_calls=self.concurrent_calls)
+        return SavedModelDetector(
+            first_found([WeightsSource(self.weights)]), self.options, concurrent_calls=self.concurrent_calls
+        )
 
 
 def bare_loop(photos: Path, detector: str, weights: str | None) -> Loop:

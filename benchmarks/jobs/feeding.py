@@ -1,4 +1,4 @@
-"""What can a worker feed a GPU?  python -m benchmarks.feeding [--quick]
+"""What can a worker feed a GPU?  python -m benchmarks.jobs.feeding [--quick]
 
 First what each stage of an image takes of a processor, alone in one thread: reading a file, its SHA-256, decoding,
 each engine's own preprocessing, rows, masks, Parquet. Then whole jobs with a fake device that computes by itself: the
@@ -33,9 +33,9 @@ from labelbeam.transforms.fetch.read_bytes import read_bytes
 from labelbeam.transforms.to_rows import RowOptions, image_rows
 from labelbeam.transforms.workers.malloc import keep_large_blocks
 
-from .figures import Figure, arguments, in_own_process, publish
-from .free_detector import FreeDetector, free_label_config
-from .photos import write_jpegs
+from ..figures import Figure, arguments, in_own_process, publish
+from ..free_detector import FreeDetector, free_label_config
+from ..photos import write_jpegs
 
 SIZES_WH = {"0.3 MP": (640, 480), "2 MP": (1632, 1224), "12 MP": (4000, 3000)}
 DEVICE_MS = (0.3, 1.0, 3.0)
