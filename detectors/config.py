@@ -10,12 +10,13 @@ from typing import Literal
 from ..storage import files
 from ..storage.errors import ConfigError
 from .labels import ENDINGS, parse_labels
+from .onnx.options import OnnxOptions
 from .shipped_configs import find_config
 from .strict_yaml import build, parse_mapping, read_mapping
 from .weights import kaggle
 from .weights.source import WeightsSource
 
-Engine = Literal["saved_model", "keras", "python"]
+Engine = Literal["saved_model", "keras", "onnx", "python"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class DetectorConfig:
       name: short name, the file's stem.
       description, architecture, licence, source, intended_use, limits: what a model card says; optional.
       weights: where the weights can be had, see `weights/find.py` (a relative path starts at the YAML file's folder).
+      onnx: what goes into an ONNX model and what its outputs mean.
       mirrors: where else the same weights can be had, tried in turn: `uri`, and `sha256` of an archive.
       weights_sha256: fingerprint of these weights, as the engine gives it: others are refused. None takes what is
         there.
@@ -67,6 +69,7 @@ class DetectorConfig:
     keras_network: str | None = None
     weights_sha256: str | None = None
     mirrors: tuple[WeightsSource, ...] = ()
+    onnx: OnnxOptions | None = None
 
     @property
     def sources(self) -> tuple[WeightsSource, ...]:
@@ -85,6 +88,8 @@ class DetectorConfig:
         return self.keras_network
 
     def __post_init__(self):
+        if ("onnx" in self.engines) != (self.onnx is not None):
+            raise ConfigError(f"detector {self.name}: engine onnx and the key onnx go together")
         if not self.engines:
             raise ConfigError(f"detector {self.name}: engines: expected at least one")
         if ("keras" in self.engines) != (self.keras_network is not None):

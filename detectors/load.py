@@ -10,13 +10,14 @@ from typing import Literal, NamedTuple
 from ..storage.errors import UsageError, WeightsError
 from . import python_detector
 from .config import DetectorConfig, Engine
+from .device_share import processors
 from .protocol import DetectOptions, Detector
 from .tiling.detector import TiledDetector
 from .tiling.options import TileOptions, tile_options
 from .weights.source import WeightsSource
 
 Precision = Literal["float32", "bfloat16"]
-SAVED_MODEL_BATCH_SIZE = 8  # with `auto`, where the signature takes several images: they are to have one size
+AUTO_BATCH_SIZE = 8  # with `auto`, of engines that don't find out by trying
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,12 @@ class DetectorSpec:
             cls = python_detector.find_class(self.weights)
             self._check_fingerprint(python_detector.fingerprint(cls))
             return python_detector.PythonDetector(cls(), options)
-        # TensorFlow and Keras: imported where a detector runs, not where a job is put together.
-        from .device_share import take_share
+        if (
+            self.engine != "onnx"
+        ):  # TensorFlow and Keras: imported where a detector runs, not where a job is put together
+            from .device_share import take_share
 
-        take_share(self.processes)
+            take_share(self.processes)
         from .weights.find import local_weights
 
         with local_weights(self.sources) as path:
@@ -94,12 +97,25 @@ class DetectorSpec:
             )
             self._check_fingerprint(detector.fingerprint)
             return detector
+        if self.engine == "onnx":
+            from .onnx.detector import OnnxDetector
+            from .onnx.model import fingerprint
+
+            self._check_fingerprint(fingerprint(path))
+            return OnnxDetector(path, self.config, options, max_batch_size=self._batch_size, threads=self._threads)
         from . import saved_model
         from .weights import hub
 
         self._check_fingerprint(hub.fingerprint(path))
-        size = SAVED_MODEL_BATCH_SIZE if self.max_batch_size == "auto" else self.max_batch_size
-        return saved_model.SavedModelDetector(path, options, max_batch_size=size)
+        return saved_model.SavedModelDetector(path, options, max_batch_size=self._batch_size)
+
+    @property
+    def _batch_size(self) -> int:
+        return AUTO_BATCH_SIZE if self.max_batch_size == "auto" else self.max_batch_size
+
+    @property
+    def _threads(self) -> int:
+        return max(1, processors() // self.processes) if self.processes > 1 else 0
 
     def _check_fingerprint(self, found: str) -> None:
         if found != self.fingerprint:
@@ -187,7 +203,11 @@ def _inspect(
 
     what = f"weights {sources[0].uri}"
     with local_weights(sources) as path:
-        inspect = _inspect_keras if engine == "keras" else _inspect_saved_model
+        if path.endswith(".onnx") != (engine == "onnx"):
+            raise WeightsError(
+                f"{what}: engine {engine} can't run this; an ONNX model is given as --detector FILE.onnx"
+            )
+        inspect = {"keras": _inspect_keras, "onnx": _inspect_onnx}.get(engine, _inspect_saved_model)
         found = inspect(config, path, options, what)
         if expected not in (None, found.fingerprint):
             raise WeightsError(
@@ -206,6 +226,15 @@ def _inspect_saved_model(config: DetectorConfig, folder: str, options: DetectOpt
     check_whole(folder, what)
     signature.check_outputs(found, options, config.masks, where=what)
     return _Found(hub.fingerprint(folder), found.has_masks)
+
+
+def _inspect_onnx(config: DetectorConfig, path: str, options: DetectOptions, what: str) -> _Found:
+    """Loads the model, once, so that a wrong one is refused before the job starts."""
+    from .onnx.detector import OnnxDetector
+    from .onnx.model import fingerprint
+
+    OnnxDetector(path, config, options)
+    return _Found(fingerprint(path), has_masks=False)
 
 
 def _inspect_keras(config: DetectorConfig, path: str, options: DetectOptions, what: str) -> _Found:

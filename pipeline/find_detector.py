@@ -11,9 +11,11 @@ from ..detectors import python_detector
 from ..detectors.config import DetectorConfig, load_config, parse_config, read_labels, shipped_labels
 from ..detectors.from_model import input_size_beside, labels_beside
 from ..detectors.load import DetectorSpec, prepare
+from ..detectors.onnx.model import guessed_options, names_inside, open_model
 from ..detectors.shipped_configs import shipped_names
 from ..detectors.weights.find import local_weights
 from ..detectors.weights.kaggle import canonical
+from ..detectors.weights.source import WeightsSource
 from ..storage import files as output_files
 from ..storage.errors import ConfigError
 from ..storage.uris import absolute
@@ -37,7 +39,7 @@ def find_detector(detector: str, *, labels: str | None = None, weights: str | No
         config = replace(config, weights=canonical(weights), weights_sha256=None, mirrors=())
     if labels is not None:
         config = replace(config, labels=read_labels(labels))
-    elif not config.labels and "python" not in config.engines:
+    elif not config.labels and config.engines == ("saved_model",):
         with local_weights(config.sources) as path:
             config = _with_facts_beside(config, path)
     return prepare(config, **options)
@@ -68,8 +70,26 @@ def read_config(detector: str) -> DetectorConfig:
     if not detector.endswith((".yaml", ".yml")) and _is_model(detector):
         uri = canonical(detector)
         name = PurePosixPath(uri.rstrip("/")).name.partition(".")[0] or "model"
+        if uri.endswith(".onnx"):
+            return _onnx_config(name, uri if "://" in uri else absolute(uri))
         return DetectorConfig(name, uri if "://" in uri else absolute(uri), ("saved_model",), masks=False, labels={})
     return _read_yaml(detector)
+
+
+def _onnx_config(name: str, uri: str) -> DetectorConfig:
+    """The configuration of an ONNX file that has none, by what it says of itself."""
+    with local_weights([WeightsSource(uri)]) as path:
+        model = open_model(path)
+    options = guessed_options(model)
+    if options is None:
+        raise ConfigError(
+            f"detector {uri}: what its outputs {', '.join(model.outputs)} mean can't be told; write a YAML file with "
+            "`weights`, `labels` and `onnx: {decoder: …}` (docs/own-detector.md)"
+        )
+    return DetectorConfig(
+        name, uri, ("onnx",), masks=False, labels=names_inside(model), input_size_hw=model.input_hw,
+        resize=None if model.input_hw is None else "letterbox", onnx=options,
+    )  # fmt: skip
 
 
 def _is_model(detector: str) -> bool:

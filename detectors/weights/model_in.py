@@ -11,7 +11,6 @@ _OTHERS = {
     ".h5": "weights or a model in Keras' older format; load them in Keras and write a SavedModel with "
     "model.export(FOLDER). Weights that `labelbeam weights import` wrote end in .weights.h5",
     ".tflite": "a TensorFlow Lite model, which can't be turned back; give the SavedModel that it was made from",
-    ".onnx": "an ONNX model; give it with --detector, for engine onnx",
     ".pt": "weights of PyTorch; export the model with torch.onnx.export and give the .onnx file with --detector",
     ".pth": "weights of PyTorch; export the model with torch.onnx.export and give the .onnx file with --detector",
     ".safetensors": "weights without a graph; export the model to ONNX and give the .onnx file with --detector",
@@ -37,6 +36,8 @@ def model_in(path: str, what: str) -> str:
     place = Path(path)
     if place.name == GRAPH and place.is_file():
         return str(place.parent)
+    if path.endswith((".weights.h5", ".onnx")) and place.is_file():
+        return path
     if path.endswith(".weights.h5") or Path(f"{path}.index").is_file():
         return path
     if place.suffix == ".index" and place.is_file():

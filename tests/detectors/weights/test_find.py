@@ -137,7 +137,6 @@ def test_archives_that_are_none_or_cut_short(server, archives, cache):
         ("m.h5", "older format; load them in Keras"),
         ("frozen_inference_graph.pb", "a frozen graph of TensorFlow 1"),
         ("m.tflite", "a TensorFlow Lite model"),
-        ("m.onnx", "an ONNX model; give it with --detector"),
         ("m.pt", r"weights of PyTorch; export the model with torch\.onnx\.export"),
         ("m.safetensors", "weights without a graph"),
         ("m.xyz", r"m\.xyz is no model that labelbeam knows"),

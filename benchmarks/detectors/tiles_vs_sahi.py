@@ -1,0 +1,148 @@
+"""Large scenes in tiles, by labelbeam and by SAHI: the same detector, tiles and overlap; boxes' AP and s/image.
+
+    python -m venv --system-site-packages /tmp/sahi && /tmp/sahi/bin/pip install sahi
+    /tmp/sahi/bin/python -m benchmarks.detectors.tiles_vs_sahi --scenes FOLDER     # of detectors.demo.large_scenes
+
+SAHI runs in its default way (merging by intersection over the smaller) and with greedy suppression by IoU.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from labelbeam.detectors.config import load_config
+from labelbeam.detectors.load import prepare
+from labelbeam.detectors.protocol import Detections, DetectOptions, Detector
+from labelbeam.detectors.tiling.detector import TiledDetector
+from labelbeam.detectors.tiling.options import TileOptions
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from sahi.models.base import DetectionModel
+from sahi.predict import get_sliced_prediction
+from sahi.prediction import ObjectPrediction
+
+MAX_DETECTIONS = 500
+
+
+class Wrapped(DetectionModel):
+    """A labelbeam detector as SAHI wants one."""
+
+    def __init__(self, detector: Detector, labels: dict[int, str]):
+        self._detector, self._labels = detector, labels
+        super().__init__(confidence_threshold=0.05, load_at_init=False)
+        self.category_mapping = {str(i): name for i, name in labels.items()}
+
+    def perform_inference(self, image: np.ndarray) -> None:
+        [self._found] = self._detector.detect([np.ascontiguousarray(image)])
+        self._size = np.tile(np.array(image.shape[:2], np.float32), 2)
+
+    def _create_object_prediction_list_from_original_predictions(self, shift_amount_list=None, full_shape_list=None):
+        shift, shape = _first(shift_amount_list) or [0, 0], _first(full_shape_list)
+        found: Detections = self._found
+        self._object_prediction_list_per_image = [
+            [
+                ObjectPrediction(
+                    bbox=[x0, y0, x1, y1],
+                    category_id=int(class_id),
+                    category_name=self._labels[int(class_id)],
+                    score=float(score),
+                    shift_amount=shift,
+                    full_shape=shape,
+                )
+                for (y0, x0, y1, x1), class_id, score in zip(
+                    (found.boxes_yxyx * self._size).tolist(), found.class_ids, found.scores, strict=True
+                )
+                if x1 > x0 and y1 > y0
+            ]
+        ]
+
+
+def _first(pairs):
+    """SAHI gives a list of pairs, or the only pair itself."""
+    return pairs[0] if pairs and isinstance(pairs[0], list) else pairs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--scenes", type=Path, required=True)
+    parser.add_argument("--detector", default="demo")
+    parser.add_argument("--rounds", type=int, default=1)
+    args = parser.parse_args()
+    config = load_config(args.detector)
+    detector = prepare(config, options=DetectOptions(min_score=0.05, masks=False)).load()
+    side = config.input_size_hw[0]
+    tiles = TileOptions(config.input_size_hw)
+    wrapped = Wrapped(detector, config.labels)
+    ways = {
+        "labelbeam": lambda image: _rows(TiledDetector(detector, tiles, MAX_DETECTIONS).detect([image])[0], image),
+        "labelbeam, no larger tiles": lambda image: _rows(
+            TiledDetector(detector, TileOptions(tiles.size_hw, tiles.overlap, False), MAX_DETECTIONS).detect([image])[
+                0
+            ],
+            image,
+        ),
+        "SAHI": lambda image: _sahi(wrapped, image, side, tiles.overlap, "GREEDYNMM", "IOS"),
+        "SAHI, suppression": lambda image: _sahi(wrapped, image, side, tiles.overlap, "NMS", "IOU"),
+    }
+    truth = json.loads((args.scenes / "instances.json").read_text())
+    images = {i["id"]: np.asarray(Image.open(args.scenes / i["file_name"])) for i in truth["images"]}
+    results, seconds = {way: [] for way in ways}, {way: [] for way in ways}
+    for turn in range(args.rounds):
+        for image_id, image in images.items():
+            for way, detect in ways.items():
+                started = time.perf_counter()
+                rows = detect(image)
+                seconds[way].append(time.perf_counter() - started)
+                if turn == 0:
+                    results[way] += [{"image_id": image_id, **row} for row in rows]
+    print("| | box AP | s/image |\n|---|---|---|")
+    for way in ways:
+        ap = average_precision(str(args.scenes / "instances.json"), results[way])
+        print(f"| {way} | {ap:.3f} | {statistics.median(seconds[way]):.2f} |")
+
+
+def _rows(found: Detections, image: np.ndarray) -> list[dict]:
+    boxes = (found.boxes_yxyx * np.tile(np.array(image.shape[:2], np.float32), 2)).tolist()
+    return [
+        {"category_id": int(c), "score": float(s), "bbox": [x0, y0, x1 - x0, y1 - y0]}
+        for (y0, x0, y1, x1), c, s in zip(boxes, found.class_ids, found.scores, strict=True)
+    ]
+
+
+def _sahi(model: Wrapped, image: np.ndarray, side: int, overlap: float, kind: str, metric: str) -> list[dict]:
+    found = get_sliced_prediction(
+        image,
+        model,
+        slice_height=side,
+        slice_width=side,
+        overlap_height_ratio=overlap,
+        overlap_width_ratio=overlap,
+        postprocess_type=kind,
+        postprocess_match_metric=metric,
+        verbose=0,
+    )
+    return [
+        {"category_id": o.category.id, "score": float(o.score.value), "bbox": o.bbox.to_xywh()}
+        for o in found.object_prediction_list
+    ]
+
+
+def average_precision(annotations: str, rows: list[dict]) -> float:
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+        truth = COCO(annotations)
+        scorer = COCOeval(truth, truth.loadRes(rows), "bbox")
+        scorer.params.maxDets = [1, 10, MAX_DETECTIONS]
+        scorer.evaluate()
+        scorer.accumulate()
+    precision = scorer.eval["precision"][:, :, :, 0, -1]
+    return float(precision[precision > -1].mean())
+
+
+if __name__ == "__main__":
+    main()

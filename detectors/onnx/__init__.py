@@ -1,0 +1,1 @@
+"""Engine `onnx`: exported models of any framework, run by ONNX Runtime."""

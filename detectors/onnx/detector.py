@@ -1,0 +1,111 @@
+"""Engine `onnx`: an ONNX model behind the `Detector` protocol."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ...storage.errors import UsageError
+from ..config import DetectorConfig
+from ..protocol import Detections, DetectOptions, InvalidDetections
+from .decoders import DECODERS, Decoded, suppressed
+from .model import open_model
+from .preprocess import Placement, prepared
+
+CANDIDATES = 1000  # rows that go into the suppression: the best of them
+SLIGHTLY = 1e-4  # scores may exceed 1 by rounding
+
+
+class OnnxDetector:
+    """An ONNX model, in batches where its input's first axis is free.
+
+    Args:
+      file: the .onnx file.
+      config: the detector's configuration: what goes in, what the outputs mean, and the input's size where the model
+        leaves it free.
+      options: what is wanted of it.
+      max_batch_size: images a call at most.
+      threads: of one operation; 0 for all processors.
+
+    Raises:
+      UsageError: if ONNX Runtime isn't there, the input's size isn't known, or `options.keep` names no output.
+      WeightsError: if the file isn't such a model.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        config: DetectorConfig,
+        options: DetectOptions,
+        *,
+        max_batch_size: int = 8,
+        threads: int = 0,
+    ):
+        onnx = config.onnx
+        if onnx is None:
+            raise UsageError(f"detector {config.name}: the key onnx is missing, which says what the outputs mean")
+        self._model = open_model(file, onnx.layout, onnx.providers, threads)
+        size = self._model.input_hw or config.input_size_hw
+        if size is None:
+            raise UsageError(
+                f"weights {file}: the model takes any size; say which with input_size_hw and resize in YAML"
+            )
+        for name in options.keep:
+            if name not in self._model.outputs:
+                raise UsageError(
+                    f"--keep {name}: the model has no such output; it has {', '.join(self._model.outputs)}"
+                )
+        self._input_hw, self._resize, self._onnx, self._options = size, config.resize or "letterbox", onnx, options
+        self._batch_size = max_batch_size if self._model.free_batch else 1
+        self._host = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="onnx-preprocess")
+
+    @property
+    def batches(self) -> bool:
+        return self._model.free_batch
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """See `Detector.detect`. Later images are prepared while the model has the first."""
+        inputs = [self._host.submit(prepared, image, self._input_hw, self._resize, self._onnx) for image in images]
+        found: list[Detections] = []
+        for start in range(0, len(images), self._batch_size):
+            pixels, placements = zip(*(one.result() for one in inputs[start : start + self._batch_size]), strict=True)
+            outputs = self._model.session.run(None, {self._model.input_name: np.stack(pixels)})
+            for i, placement in enumerate(placements):
+                of_image = self._of_image(outputs, i, len(pixels))
+                found.append(self._detections(of_image, placement, images[start + i].shape[:2]))
+        return found
+
+    def _of_image(self, outputs: Sequence[np.ndarray], i: int, batch_size: int) -> dict[str, np.ndarray]:
+        named = dict(zip(self._model.outputs, outputs, strict=True))
+        for name, array in named.items():
+            if (array.ndim == 0 or len(array) != batch_size) and batch_size > 1:
+                raise InvalidDetections(
+                    f"output {name}: expected {batch_size} rows for as many images, got {array.shape}"
+                )
+        # Models for one image may leave the batch axis out.
+        whole = batch_size == 1 and not any(array.ndim == 3 for array in outputs)
+        return named if whole else {name: array[i] for name, array in named.items()}
+
+    def _detections(self, outputs: dict[str, np.ndarray], placement: Placement, size_hw: tuple[int, int]) -> Detections:
+        found = DECODERS[self._onnx.decoder](outputs, self._input_hw, self._onnx)
+        _check_scores(found.scores)
+        rows = np.flatnonzero(found.scores >= self._options.min_score)
+        rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+        if self._onnx.decoder == "yolo":
+            rows = rows[:CANDIDATES]
+            rows = rows[suppressed(Decoded(*(column[rows] for column in found)), self._onnx.nms_iou)]
+        rows = rows[: self._options.max_detections]
+        return Detections(
+            placement.to_image(found.boxes_xyxy[rows], size_hw),
+            (found.classes[rows] + self._onnx.first_id).astype(np.int32),
+            np.clip(found.scores[rows], 0, 1).astype(np.float32),
+            extras={name: outputs[name] for name in self._options.keep},
+        )
+
+
+def _check_scores(scores: np.ndarray) -> None:
+    if len(scores) and not (np.isfinite(scores).all() and scores.min() >= -SLIGHTLY and scores.max() <= 1 + SLIGHTLY):
+        raise InvalidDetections(
+            f"scores: expected values from 0 to 1, got {scores.min()} to {scores.max()}; is the decoder the right one?"
+        )
