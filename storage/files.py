@@ -9,16 +9,31 @@ import os
 import stat
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, BinaryIO
 
 from .errors import UsageError
-from .file_info import FileInfo
 from .uris import before_wildcard, is_in_store, is_local
 
 TEMPORARY_SUFFIX = (
     ".tmp"  # no `*.parquet` matches it, and readers of whole folders pass over names that begin with a dot
 )
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file that a listing has found.
+
+    Attributes:
+      path: path or URI.
+      size_in_bytes: bytes.
+      last_updated_in_seconds: Unix time of its last change; 0 where the filesystem doesn't tell.
+    """
+
+    path: str
+    size_in_bytes: int
+    last_updated_in_seconds: float = 0.0
 
 
 def write_atomically(path: str, data) -> None:

@@ -143,6 +143,7 @@ def _request(url: _Url, options: ReadOptions, deadline: Deadline) -> _Answer:
     curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(options.connect_timeout_s * 1000)))
     curl.setopt(pycurl.LOW_SPEED_TIME, math.ceil(options.read_timeout_s))
     curl.setopt(pycurl.MAXFILESIZE_LARGE, options.max_bytes)
+    curl.setopt(pycurl.HEADERFUNCTION, body.header)
     curl.setopt(pycurl.WRITEFUNCTION, body.write)
     if url.credentials is not None:
         curl.setopt(pycurl.USERNAME, url.credentials[0])
@@ -159,6 +160,8 @@ def _request(url: _Url, options: ReadOptions, deadline: Deadline) -> _Answer:
             curl.close()
         return answer
     try:
+        if body.error is not None:
+            raise body.error
         if body.is_too_large or curl_error.args[0] == pycurl.E_FILESIZE_EXCEEDED:
             answer = _answer(curl, body)
             if 200 <= answer.status < 300:
@@ -180,9 +183,24 @@ class _Body:
     """Takes what arrives, up to the limit. libcurl's own limit counts bytes before they are decoded; this one is for bombs."""
 
     def __init__(self, max_bytes: int):
+        self._max_bytes = max_bytes
         self._left = max_bytes
         self._chunks: list[bytes] = []
+        self._is_wanted = True
         self.is_too_large = False
+        self.error: BaseException | None = None  # raised where libcurl would swallow it
+
+    def header(self, line: bytes) -> int | None:
+        """Is called for each line of a header: the declared size is announced before the body arrives."""
+        if line.startswith(b"HTTP/"):
+            self._is_wanted = line.partition(b" ")[2].startswith(b"2")
+        elif self._is_wanted and line[:15].lower() == b"content-length:" and line[15:].strip().isdigit():
+            try:
+                check_size(int(line[15:]), self._max_bytes)
+            except BaseException as error:
+                self.error = error
+                return -1
+        return None
 
     def write(self, chunk: bytes) -> int:
         self._left -= len(chunk)

@@ -18,7 +18,7 @@ import obstore
 from obstore import exceptions
 
 from .errors import StorageError, UsageError, check_own_resources, error_of_status
-from .file_info import FileInfo
+from .files import FileInfo
 from .read_options import ReadOptions
 from .redaction import redact
 from .retry import Deadline, RetryPolicy

@@ -11,20 +11,23 @@ import functools
 import logging
 import re
 
-# Up to the last @ of the authority, as URL parsers take it: passwords with an unescaped @ are common.
-_USER_INFO_OF_URI = re.compile(r"(?i)\A(https?://)[^/?#]*@")
-_USER_INFO = re.compile(r"(?i)\b(https?://)[^\s/?#]*@")
+# Of any scheme but Azure's, whose `container@account` is an address. Up to the last @ of the authority, as URL parsers take it:
+# passwords with an unescaped @ are common. Those with an unescaped /, ? or # make no URL; what begins with `name:` and is followed by
+# no port is taken for one, up to the last @.
+_PASSWORD = r"[^\s/?#:@]*:(?!\d*(?:[/?#\s\"']|\Z))[^\s@]*@(?:[^\s@]*@)*"
+_USER_INFO = re.compile(rf"(?i)(?<![a-z0-9+.-])((?!abfss?:)[a-z][a-z0-9+.-]*://)(?:{_PASSWORD}|[^\s/?#]*@)")
+_USER_INFO_OF_URI = re.compile(rf"(?i)\A((?!abfss?:)[a-z][a-z0-9+.-]*://)(?:[^/?#]*@|{_PASSWORD})")
 # All parameters: what is a secret has another name with every service. A `?` that ends a word of a sentence has no `=`.
 _QUERY = re.compile(r"\?[^\s\"'<>?]*=[^\s\"'<>]*")
 
 
 def without_user_info(uri: str) -> str:
-    """An http(s) URI without user name and password; any other as it is."""
+    """A URI without user name and password."""
     return _USER_INFO_OF_URI.sub(r"\1", uri)
 
 
 def redact(text: str) -> str:
-    """Text without the user information and the queries of the URLs in it."""
+    """Text without the user information and the queries of the URIs in it: what every URI goes through on its way out."""
     return _QUERY.sub("?…", _USER_INFO.sub(r"\1", text))
 
 

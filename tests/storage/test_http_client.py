@@ -9,6 +9,7 @@ import pytest
 from labelbeam.storage import http_client
 from labelbeam.storage.errors import ResourcesError, StorageError
 from labelbeam.storage.read_options import ReadOptions
+from labelbeam.storage.size_limit import announcing
 
 from tests.fakes.http_server import MisbehavingServer
 
@@ -37,6 +38,22 @@ def test_what_never_ends_takes_neither_memory_nor_more_time_than_there_is(server
     assert failure(server.url(f"/endless/{what}")).kind in ("unreachable", "timeout")
     assert time.monotonic() - started < 30
     assert peak_kib() - before < 20_000
+
+
+def test_the_declared_size_is_announced_before_the_body_arrives(server):
+    announced = []
+    server.files["large.jpg"] = bytes(100_000)
+    with announcing(announced.append):
+        assert len(http_client.get(server.url("/files/large.jpg"), ReadOptions())) == 100_000
+        with pytest.raises(StorageError):
+            http_client.get(server.url("/files/missing.jpg"), ReadOptions())
+    assert announced == [100_000]
+
+    def refuse(num_bytes):
+        raise KeyboardInterrupt
+
+    with announcing(refuse), pytest.raises(KeyboardInterrupt):
+        http_client.get(server.url("/files/large.jpg"), ReadOptions())
 
 
 def test_a_bomb_is_stopped_at_the_limit(server):

@@ -185,6 +185,13 @@ class TestCredentials:
             ("https://host?mail=a@b", "https://host?mail=a@b"),
             ("s3://bucket/a@b.jpg", "s3://bucket/a@b.jpg"),
             ("/photos/https://a@b.jpg", "/photos/https://a@b.jpg"),
+            ("https://host:8080/a@b.jpg", "https://host:8080/a@b.jpg"),
+            ("https://user:pa/s#s?x@host/a.jpg", "https://host/a.jpg"),
+            ("sftp://user:pass@host/a.jpg", "sftp://host/a.jpg"),
+            (
+                "abfs://container@account.dfs.core.windows.net/a.jpg",
+                "abfs://container@account.dfs.core.windows.net/a.jpg",
+            ),
         ],
     )
     def test_user_info_of_a_uri(self, uri, shown):
@@ -197,6 +204,8 @@ class TestCredentials:
             ("with url: /a.jpg?sig=a%2Bb (Caused by x)", "with url: /a.jpg?… (Caused by x)"),
             ("'https://u:p@h/?token=1', 'http://v:q@i/'", "'https://h/?…', 'http://i/'"),
             ("did you mean --x? a=1 is fine", "did you mean --x? a=1 is fine"),
+            ("ftp://u:p/w@h/a.jpg and https://h:80/b@c.jpg", "ftp://h/a.jpg and https://h:80/b@c.jpg"),
+            ("no connection to http://u:p@h: x@y", "no connection to http://h: x@y"),
         ],
     )
     def test_text(self, text, shown):

@@ -16,9 +16,10 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from urllib3.util import parse_url
 
+from ...storage import object_stores
 from ...storage.proxies import new_pool_manager, proxy_for
 from ...storage.redaction import redact, redact_urllib3_logs
-from ...storage.uris import is_http
+from ...storage.uris import is_http, is_in_store
 from .inputs import InputError
 
 MAX_LINE = 1 << 24  # characters; also of a cell of CSV
@@ -46,6 +47,10 @@ def open_list(uri: str, copy: bool = True) -> Iterator[BinaryIO]:
       copy: whether an http(s) list is copied to a temporary file first, because a pipeline may read it for hours;
         otherwise it's read from the connection, which can't seek.
     """
+    if is_in_store(uri):
+        with object_stores.open_to_read(uri) as file:
+            yield file
+        return
     if not is_http(uri):
         with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             yield file
