@@ -245,11 +245,13 @@ def damaged(path: str, why: str) -> DamagedPartError:
 
 
 def _present(file, columns: Sequence[str] | None) -> list[str] | None:
-    """Those of the columns that a Parquet file has."""
-    if columns is None:
-        return None
+    """Those of the columns that a Parquet file has. Raises `KeyError` if it's no table of a label set."""
     names = set(pq.read_schema(file).names)
     file.seek(0)
+    if "image_id" not in names:  # every table has it
+        raise KeyError("it has no column image_id, so it's no table of a label set")
+    if columns is None:
+        return None
     return [column for column in columns if column in names]
 
 

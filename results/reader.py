@@ -11,20 +11,18 @@ All commands that read tables do it through this module. It needs neither Tensor
 
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
+from ..labelset import parts
 from ..labelset.counting import counting_parts
 from ..labelset.label_set_file import read_label_set_file
 from ..labelset.masks import decode_rle
-from ..labelset.parts import part_path
 from ..labelset.schemas import TABLES
 from ..storage import files
 from ..storage.errors import UsageError
@@ -80,7 +78,7 @@ class LabelSet:
           UsageError: if no label set has.
         """
         _check_table(table)
-        return [part_path(self.path, table, stem) for stem, tables in self.parts.items() if table in tables]
+        return [parts.part_path(self.path, table, stem) for stem, tables in self.parts.items() if table in tables]
 
     def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """A table's rows in portions, file after file: memory doesn't grow with the table.
@@ -108,8 +106,8 @@ class LabelSet:
           UsageError: as `batches`.
         """
         names = _check_columns(table, columns)
-        parts = [self.part(stem, table, names, filters) for stem in self.parts]
-        return pa.concat_tables([_empty(table, names), *(part.replace_schema_metadata(None) for part in parts)])
+        found = [self.part(stem, table, names, filters) for stem in self.parts]
+        return pa.concat_tables([_empty(table, names), *(rows.replace_schema_metadata(None) for rows in found)])
 
     def pandas(
         self, table: str, columns: Sequence[str] | None = None, filters: pc.Expression | None = None
@@ -160,27 +158,19 @@ class LabelSet:
                     yield row["mask_ref"], decode_mask(row, self.path)
 
     def part(self, stem: str, table: str, columns: Sequence[str], filters: pc.Expression | None = None) -> pa.Table:
-        """One part's rows of a table; no rows if the part has no such table. Keeps the file's metadata."""
+        """One part's rows of a table; no rows if the part has no such table."""
         if table not in self.parts[stem]:  # a label set without masks has no such table
             return _empty(table, columns)
-        with self._open(stem, table) as file:
-            parquet = pq.ParquetFile(file)
-            held = _held_columns(parquet, table, columns)
-            rows = parquet.read(held) if filters is None else pq.read_table(file, columns=held, filters=filters)
-            return _promoted(rows, table, columns)
+        return parts.read_part(self.path, stem, table, columns, filters)
 
     def part_batches(self, stem: str, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """One part's rows of a table, in portions."""
         if table in self.parts[stem]:
-            with self._open(stem, table) as file:
-                parquet = pq.ParquetFile(file)
-                for batch in parquet.iter_batches(columns=_held_columns(parquet, table, columns)):
-                    yield from _promoted(pa.Table.from_batches([batch]), table, columns).to_batches()
+            yield from parts.iter_part(self.path, stem, table, columns)
 
     def num_images(self, stem: str) -> int:
         """Rows of `images` in a part, from its footer."""
-        with self._open(stem, "images") as file:
-            return pq.read_metadata(file).num_rows
+        return parts.count_rows(self.path, stem)
 
     def check_not_empty(self) -> None:
         """Raises `UsageError` if no image has been labelled yet."""
@@ -188,25 +178,6 @@ class LabelSet:
             raise UsageError(
                 f"{self.path}: no labelled images; no job has finished a part yet (`labelbeam status {self.path}`)"
             )
-
-    @contextmanager
-    def _open(self, stem: str, table: str) -> Iterator[Any]:
-        """A table's file of a part; what goes wrong in reading it is told with the file's name."""
-        path = part_path(self.path, table, stem)
-        try:
-            with files.open_to_read(path) as file:
-                yield file
-        except FileNotFoundError as error:
-            raise UsageError(
-                f"{path}: gone since the label set was opened, or lost. If a job has just ended here, try again; "
-                f"if not, `labelbeam repair {self.path}` takes the rest of its part away, and the images are "
-                "labelled again by the next job"
-            ) from error
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise UsageError(
-                f"{path}: damaged, or no file of labelbeam's ({str(error).splitlines()[0]}). `labelbeam repair "
-                f"{self.path}` takes its part away, and the images are labelled again by the next job"
-            ) from error
 
 
 def decode_mask(row: Mapping[str, Any], output: str) -> np.ndarray:
@@ -248,30 +219,6 @@ def _check_columns(table: str, columns: Sequence[str] | None) -> list[str]:
     if unknown := set(columns) - set(known):
         raise UsageError(f"table {table} has no column {', '.join(sorted(unknown))}; it has: {', '.join(known)}")
     return list(columns)
-
-
-def _held_columns(parquet: pq.ParquetFile, table: str, columns: Sequence[str]) -> list[str]:
-    """Those of the columns that a file has: a part of an older labelbeam lacks what came later, which can be null.
-
-    Raises:
-      KeyError: if it lacks another.
-    """
-    held = set(parquet.schema_arrow.names)
-    if missing := [name for name in columns if name not in held and not TABLES[table].field(name).nullable]:
-        raise KeyError(f"it has no column {', '.join(missing)}")
-    return [name for name in columns if name in held]
-
-
-def _promoted(rows: pa.Table, table: str, columns: Sequence[str]) -> pa.Table:
-    """Rows with the columns asked for, in this order; what a file lacks is null."""
-    if rows.column_names == list(columns):
-        return rows
-    arrays = [
-        rows[name] if name in rows.column_names else pa.nulls(len(rows), TABLES[table].field(name).type)
-        for name in columns
-    ]
-    schema = pa.schema([TABLES[table].field(name) for name in columns], rows.schema.metadata)
-    return pa.table(arrays, schema=schema)
 
 
 def _empty(table: str, columns: Sequence[str]) -> pa.Table:
