@@ -119,7 +119,7 @@ def test_of_repeats_an_ok_row_beats_a_failed_one_and_else_the_latest_counts(out)
     }
 
 
-def test_only_repeats_of_suspects_are_looked_for(out):
+def test_only_repeats_in_certain_parts_are_looked_for(out):
     put_part(out, "ab", minute=0)
     put_part(out, "bc", minute=1)
     late = put_part(out, "cd", minute=2)

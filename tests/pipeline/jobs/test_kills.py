@@ -10,9 +10,9 @@ import pyarrow.fs
 import pytest
 from labelbeam.pipeline.running.exit_codes import ExitCode
 
-from tests.fakes.forked_job import PART_IMAGES, start
 from tests.fakes.images import save_image
 from tests.fakes.store_servers import moto_server
+from tests.pipeline.jobs.forked_job import PART_IMAGES, start
 
 IMAGES, BUCKET = 200, "labels"
 TIMINGS = ["labelled_at", "fetch_ms", "decode_ms"]
