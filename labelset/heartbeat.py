@@ -35,6 +35,11 @@ def heartbeat_path(output: str, job_id: str) -> str:
     return join(output, LOG_FOLDER, f"heartbeat-{job_id}.json")
 
 
+def stop_path(output: str, job_id: str) -> str:
+    """The file that asks a job's workers on other machines to stop."""
+    return join(output, LOG_FOLDER, f"stop-{job_id}")
+
+
 def read_heartbeat(output: str, job_id: str) -> dict[str, Any]:
     """What a job's last sign of life says; empty if there is none."""
     try:

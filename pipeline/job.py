@@ -37,6 +37,7 @@ from .label_images import LabelReferences
 from .running.beam_options import ends_with_driver
 from .running.job_control import JobControl, Phase
 from .running.missing import find_missing
+from .running.preflight import why_remote
 from .running.progress import Following, following
 from .settings import JobSpec
 
@@ -116,7 +117,10 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
             heartbeat=heartbeat,
             on_wait=_say_that_it_waits,
         )
-        with following(output, job.job_id) as follow, beating(lambda: _beat(begun, heartbeat, control, follow)):
+        with (
+            following(output, job.job_id, has_remote_workers=why_remote(options) is not None) as follow,
+            beating(lambda: _beat(begun, heartbeat, control, follow)),
+        ):
             return _run(job, begun, options, control, follow)
 
 

@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
     from apache_beam.options.pipeline_options import StandardOptions
 
     from ...results.result_files import check_result_file, write_json
+    from ..estimating.estimate import RUNNER, describe, make_estimate
     from ..prepare_job import prepare_job
     from ..running.beam_options import parse_beam_options
-    from ..running.estimate import RUNNER, describe, make_estimate
 
     check_result_file("--json", args.json)
     options = parse_beam_options([*store_arguments(args), *args.beam_arguments], args.own_options)

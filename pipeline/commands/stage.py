@@ -30,7 +30,7 @@ def add_parser(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     from ...storage.uris import absolute, is_http, is_local
     from ..find_detector import find_detector
-    from ..running.stage import stage
+    from ..stage import stage
 
     if is_http(args.to):
         raise UsageError(

@@ -8,14 +8,18 @@ starting ─ running ─ closing ─ closed
 import _thread
 import contextlib
 import enum
+import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 
+from ...storage.errors import StorageError
 from ...transforms.workers.driver_link import Counts, DriverLink, TallyReader
 from .exit_codes import ExitCode
+
+_log = logging.getLogger(__name__)
 
 # Kubernetes and Slurm send SIGTERM, a terminal that is closed SIGHUP: they end a job as Ctrl-C does.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -75,7 +79,7 @@ class JobControl:
     def lose(self) -> None:
         """Another job has taken over: nothing that is made from now on counts."""
         if self.move(Phase.LOST):
-            self._link.ask_to_stop()
+            self._ask_to_stop()
             _thread.interrupt_main()
 
     @contextlib.contextmanager
@@ -108,12 +112,26 @@ class JobControl:
             return
         if not self.move(Phase.STOPPING) or not self._is_heard():
             raise KeyboardInterrupt
-        self._link.ask_to_stop()
+        self._ask_to_stop()
         _say("finishing what is under way; Ctrl-C again stops at once.")
 
+    def _ask_to_stop(self) -> None:
+        """Never waits for a store, which may be down."""
+        if self._link.stop_file is None:
+            self._link.ask_to_stop()
+        else:
+            threading.Thread(target=self._tell_others, daemon=True, name="ask-to-stop").start()
+
+    def _tell_others(self) -> None:
+        try:
+            self._link.ask_to_stop()
+        except (OSError, StorageError) as error:
+            _log.warning("workers on other machines can't be told to stop: %s", error)
+
     def _is_heard(self) -> bool:
-        """Whether workers of this machine are at work, who are told through a local folder. Never asks a store."""
-        return self._tallies is not None and self._tallies.read() != Counts()
+        """Whether workers are at work that can be told: those of this machine through a local folder, those of others through
+        a file in the output folder. Never asks a store."""
+        return self._link.stop_file is not None or self._tallies is not None and self._tallies.read() != Counts()
 
 
 def _say(text: str) -> None:

@@ -16,7 +16,9 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ...labelset.heartbeat import stop_path
 from ...labelset.parts import count_rows, written_parts
+from ...storage import files
 from ...transforms.workers.driver_link import Counts, DriverLink, TallyReader
 
 LINE_EVERY_S = 30.0
@@ -72,7 +74,11 @@ class Following:
 
 @contextlib.contextmanager
 def following(
-    output: str, job_id: str, stream: TextIO | None = None, line_every_s: float = LINE_EVERY_S
+    output: str,
+    job_id: str,
+    stream: TextIO | None = None,
+    line_every_s: float = LINE_EVERY_S,
+    has_remote_workers: bool = False,
 ) -> Iterator[Following]:
     """Shows what a job's workers tell until the context ends.
 
@@ -80,9 +86,11 @@ def following(
       output, job_id: of the job.
       stream: where to show it; standard error if None.
       line_every_s: between lines, where the stream isn't a terminal.
+      has_remote_workers: whether workers are on other machines, where they are told to stop through the output folder.
     """
     folder = tempfile.mkdtemp(prefix="labelbeam-job-")
-    follow, ended = Following(DriverLink(folder), output, job_id), threading.Event()
+    stop_file = stop_path(output, job_id) if has_remote_workers else None
+    follow, ended = Following(DriverLink(folder, stop_file), output, job_id), threading.Event()
     shown = threading.Thread(
         target=_show, args=(follow, ended, stream or sys.stderr, line_every_s), daemon=True, name="progress"
     )
@@ -92,6 +100,9 @@ def following(
     finally:
         ended.set()
         shown.join(timeout=10)
+        if stop_file is not None and follow.link.is_stopping():
+            with contextlib.suppress(Exception):  # the next job has another one
+                files.delete([stop_file])
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 from labelbeam.pipeline.cli import main
-from labelbeam.pipeline.running import estimate
-from labelbeam.pipeline.running.sample_run import SampleRun
+from labelbeam.pipeline.estimating import estimate
+from labelbeam.pipeline.estimating.sample_run import SampleRun
 
 from tests.fakes.images import save_image
 

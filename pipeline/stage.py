@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from ...detectors.load import DetectorSpec
-from ...detectors.weights.find import first_found
-from ...storage import files as output_files
-from ...storage.errors import UsageError
-from ...storage.uris import absolute, is_local, join
+from ..detectors.load import DetectorSpec
+from ..detectors.weights.find import first_found
+from ..storage import files as output_files
+from ..storage.errors import UsageError
+from ..storage.uris import absolute, is_local, join
 
 CONFIG_FILE = "detector.yaml"
 _SAVED_MODEL, _KERAS = "model", "published.weights.h5"
@@ -67,7 +67,7 @@ def _files_of(spec: DetectorSpec) -> dict[str, Path]:
     """The weights' files: name in the staged folder -> file on this machine."""
     weights = first_found(spec.sources)
     if spec.engine == "keras":
-        from ...detectors.keras.weights import find_weights_file
+        from ..detectors.keras.weights import find_weights_file
 
         return {_KERAS: Path(find_weights_file(spec.config.network, weights))}
     folder = Path(weights)
