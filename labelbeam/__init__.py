@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from labelbeam.detectors.protocol import Detections, Detector
-    from labelbeam.pipeline.api import export, label
-    from labelbeam.pipeline.label_images import LabelImages
-    from labelbeam.pipeline.settings import LabelConfig
-    from labelbeam.results.reader import open_label_set
-    from labelbeam.storage.errors import UsageError
-    from labelbeam.transforms.execution_options import ExecutionOptions
-    from labelbeam.transforms.sources.inputs import ListOptions
+if TYPE_CHECKING:  # where labelbeam is installed, the packages lie in this folder
+    from labelbeam.detectors.protocol import Detections, Detector  # pyright: ignore[reportMissingImports]
+    from labelbeam.pipeline.api import export, label  # pyright: ignore[reportMissingImports]
+    from labelbeam.pipeline.label_images import LabelImages  # pyright: ignore[reportMissingImports]
+    from labelbeam.pipeline.settings import LabelConfig  # pyright: ignore[reportMissingImports]
+    from labelbeam.results.reader import open_label_set  # pyright: ignore[reportMissingImports]
+    from labelbeam.storage.errors import UsageError  # pyright: ignore[reportMissingImports]
+    from labelbeam.transforms.execution_options import ExecutionOptions  # pyright: ignore[reportMissingImports]
+    from labelbeam.transforms.sources.inputs import ListOptions  # pyright: ignore[reportMissingImports]
 
 __all__ = [
     "Detections",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 import apache_beam as beam
 import numpy as np
@@ -46,7 +46,9 @@ class LabelRows(beam.PTransform):
     def expand(self, rows: beam.PCollection) -> dict[str, beam.PCollection]:
         column = self._column
         uris = rows | "URIs" >> beam.Map(lambda row: str(getattr(row, column))).with_output_types(str)
-        return {table: found | f"{table} rows" >> _with_schema(table) for table, found in (uris | self._label).items()}
+        tables = cast(dict[str, beam.PCollection], uris | self._label)
+        with_schemas = {table: found | f"{table} rows" >> _with_schema(table) for table, found in tables.items()}
+        return cast(dict[str, beam.PCollection], with_schemas)
 
 
 def _with_schema(table: str) -> beam.ParDo:

@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _version() -> str:
-    return importlib.import_module(__package__.partition(".")[0]).__version__
+    return importlib.import_module(str(__package__).partition(".")[0]).__version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

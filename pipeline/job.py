@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import apache_beam as beam
 from apache_beam.metrics.metric import MetricsFilter
@@ -28,7 +28,7 @@ from ..storage.redaction import redact
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
 from ..transforms.elements import METRICS_NAMESPACE
 from ..transforms.list_images import PASSED_OVER, ListImages
-from ..transforms.skip_labelled import SkipLabelled
+from ..transforms.skip_labelled import SkipLabelled, ToDo
 from ..transforms.workers.driver_link import DriverLink
 from ..transforms.workers.in_flight import remove_journals
 from ..transforms.write_parts import WriteParts
@@ -83,17 +83,19 @@ def build_graph(
 ) -> beam.PCollection[dict]:
     """The whole flow. `facts` are what the record says of the job beyond its figures; `link` is told of progress."""
     spec = job.spec
-    todo: Any = (
+    todo = cast(
+        ToDo,
         pipeline
         | ListImages(spec.inputs, spec.listing)
-        | SkipLabelled(begun, spec.limit, job.label_config.boxes, spec.retry_failed or (), link)
+        | SkipLabelled(begun, spec.limit, job.label_config.boxes, spec.retry_failed or (), link),
     )
-    return (
+    closed = (
         todo["references"]
         | LabelReferences(job.label_config, spec.execution, spec.output, link)
         | WriteParts(begun, job.label_config.tables, spec.execution, link)
         | CloseJob(begun, todo["counts"], facts, link)
     )
+    return cast(beam.PCollection[dict], closed)
 
 
 def run_job(job: Job, options: PipelineOptions) -> JobResult:
@@ -233,7 +235,8 @@ def _end(begun: OpenJob, facts: Mapping[str, Any], control: JobControl, error: B
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost error that says what a person did wrong, else the innermost of all: runners wrap errors."""
+    """The innermost error that says what a person did wrong, else the innermost of all: runners wrap it in several
+    others."""
     while error.__cause__ is not None and not isinstance(error, UsageError):
         error = error.__cause__
     text = str(error).strip() or type(error).__name__

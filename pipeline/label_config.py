@@ -143,7 +143,7 @@ def prepare_label_config(
 
 
 def _model_input(config: DetectorConfig) -> ModelInput:
-    if config.input_size_hw is None:
+    if config.input_size_hw is None or config.resize is None:
         raise UsageError(
             f"--decode fast: the configuration of detector {config.name} doesn't say to which size it resizes "
             "images; add input_size_hw and resize to its YAML file, or use --decode exact"

@@ -1,5 +1,7 @@
 """LabelImages: labelling as one step of anybody's Beam pipeline; and LabelReferences, the same step of a job."""
 
+from typing import cast
+
 import apache_beam as beam
 
 from ..labelset.rows import ImageRows
@@ -55,7 +57,7 @@ class LabelReferences(beam.PTransform):
             self._execution.model_timeout_s,
             self._link,
         )
-        return (
+        rows_of_images = (
             references
             | FetchImages(
                 self._execution,
@@ -66,6 +68,7 @@ class LabelReferences(beam.PTransform):
             | Detect(handler)
             | ToRows(rows)
         )
+        return cast(beam.PCollection[ImageRows], rows_of_images)
 
 
 class LabelImages(beam.PTransform):
@@ -117,4 +120,7 @@ class LabelImages(beam.PTransform):
             | DistinctImages()
             | LabelReferences(prepared, self._execution)
         )
-        return {table: rows | table >> beam.FlatMap(rows_as_dicts, table) for table in prepared.tables}
+        return {
+            table: cast(beam.PCollection[dict], rows | table >> beam.FlatMap(rows_as_dicts, table))
+            for table in prepared.tables
+        }

@@ -1,6 +1,7 @@
 """Standard streams that may be closed, full, or ASCII: what can't be said there never changes how a job ends."""
 
 import contextlib
+import io
 import os
 import sys
 from typing import TextIO
@@ -17,7 +18,7 @@ def open_missing_streams() -> None:
     sys.stdout = sys.stdout or _null()
     sys.stderr = sys.stderr or _null()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not where a test, a notebook or a server has put another one
+        if isinstance(stream, io.TextIOWrapper):  # not where a test, a notebook or a server has put another one
             stream.reconfigure(errors="backslashreplace")
 
 

@@ -9,7 +9,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import apache_beam as beam
 import pyarrow as pa
@@ -45,6 +45,13 @@ class ListedCounts(NamedTuple):
     failed_earlier: int = 0
 
 
+class ToDo(TypedDict):
+    """What `SkipLabelled` gives: the images that are still to be labelled, and one `ListedCounts`."""
+
+    references: beam.PCollection[ImageReference]
+    counts: beam.PCollection[ListedCounts]
+
+
 class SkipLabelled(beam.PTransform):
     """ImageReferences in; under `references` those that are still to be labelled, spread over the workers as
     `GroupByChunk` does it; under `counts` one `ListedCounts`.
@@ -74,7 +81,7 @@ class SkipLabelled(beam.PTransform):
         self._limit = limit
         self._boxes = boxes
 
-    def expand(self, references: Any):  # a PCollection[ImageReference]
+    def expand(self, references: Any) -> ToDo:  # a PCollection[ImageReference]
         if self._limit is not None:
             references |= _SmallestIds(self._limit)
         labelled = references.pipeline | _LabelledIds(self._known, self._retry)

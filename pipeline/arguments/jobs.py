@@ -5,8 +5,9 @@ Python only.
 """
 
 import argparse
+from typing import get_args
 
-from ...labelset.rows import ERROR_KINDS
+from ...labelset.rows import ErrorKind
 from ...transforms.execution_options import ExecutionOptions
 from ...transforms.sources.inputs import ListOptions
 from ..settings import JobSpec, LabelConfig
@@ -205,8 +206,8 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "model_timeout_s",
-        "end a worker process whose model hasn't answered for so long; the next start runs its images alone, and passes "
-        "over one for which it happens again",
+        "end a worker process whose model hasn't answered for so long; the next start runs its images alone, and "
+        "passes over one for which it happens again",
         type=seconds,
         metavar="SECONDS",
     )
@@ -241,7 +242,7 @@ def job_spec(args: argparse.Namespace) -> JobSpec:
         execution=settings_of(ExecutionOptions, args),
         listing=settings_of(ListOptions, args),
         limit=args.limit,
-        retry_failed=ERROR_KINDS if args.retry_failed == [] else args.retry_failed,
+        retry_failed=get_args(ErrorKind) if args.retry_failed == [] else args.retry_failed,
     )
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -23,7 +23,7 @@ from ...detectors.device_share import processors
 from ...storage.errors import UsageError
 from ...transforms.elements import ImageReference
 from ...transforms.list_images import ListImages
-from ...transforms.skip_labelled import ListedCounts, SkipLabelled
+from ...transforms.skip_labelled import ListedCounts, SkipLabelled, ToDo
 from ..job import Job
 from .sample_run import SampleRun, keeping_detector, run_sample
 
@@ -142,10 +142,11 @@ def list_with_sample(job: Job, options: PipelineOptions, size: int, seed: int) -
         counts, sample = Path(folder, "counts"), Path(folder, "sample")
         started = time.monotonic()
         with beam.Pipeline(options=options) as pipeline:
-            todo = (
+            todo = cast(
+                ToDo,
                 pipeline
                 | ListImages(job.spec.inputs, job.spec.listing)
-                | SkipLabelled(job.spec.output, job.spec.limit, job.label_config.boxes, job.spec.retry_failed or ())
+                | SkipLabelled(job.spec.output, job.spec.limit, job.label_config.boxes, job.spec.retry_failed or ()),
             )
             _ = todo["counts"] | "Counts" >> beam.Map(_save, str(counts))
             _ = todo["references"] | beam.CombineGlobally(_Draw(size, seed)) | "Sample" >> beam.Map(_save, str(sample))

@@ -111,7 +111,7 @@ def run_sample(job: Job, references: Sequence[ImageReference], options: Pipeline
             total_s=total_s,
             steps_s=float(_times(written)[-1] - start),
             finished_s=(labelled - start).tolist(),
-            num_bytes=images.column("num_bytes").fill_null(0).to_pylist(),
+            num_bytes=[num_bytes or 0 for num_bytes in images.column("num_bytes").to_pylist()],
             failures=dict(Counter(kind for kind in images.column("error_kind").to_pylist() if kind is not None)),
             table_bytes=sum(map(_content_bytes, Path(output).rglob("*.*"))),
         )

@@ -79,7 +79,7 @@ def processes_per_machine(options: PipelineOptions) -> int:
     """How many worker processes work side by side on one machine, as far as options of Beam say so."""
     direct = options.view_as(DirectOptions)
     if direct.direct_running_mode == "multi_processing":
-        return direct.direct_num_workers or os.cpu_count()  # as Beam does it
+        return direct.direct_num_workers or os.cpu_count() or 1  # as Beam does it
     if options.view_as(PortableOptions).environment_type == "LOOPBACK":
         return 1
     return max(1, int(options.view_as(PortableOptions).sdk_worker_parallelism))
@@ -94,7 +94,8 @@ def direct_workers(options: PipelineOptions) -> int | None:
 
 
 def ends_with_driver(options: PipelineOptions) -> bool:
-    """Whether a job ends with the process that started it, as a runner in that process has it; clusters go on without."""
+    """Whether a job ends with the process that started it, as a runner in that process has it; clusters go on
+    without."""
     runner = options.view_as(StandardOptions).runner.rpartition(".")[2]
     loopback = options.view_as(PortableOptions).environment_type == "LOOPBACK"
     return loopback or runner in ("FnApiRunner", "DirectRunner", "PrismRunner", "SwitchingDirectRunner")

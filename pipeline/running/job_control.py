@@ -129,9 +129,9 @@ class JobControl:
             _log.warning("workers on other machines can't be told to stop: %s", error)
 
     def _is_heard(self) -> bool:
-        """Whether workers are at work that can be told: those of this machine through a local folder, those of others through
-        a file in the output folder. Never asks a store."""
-        return self._link.stop_file is not None or self._tallies is not None and self._tallies.read() != Counts()
+        """Whether workers are at work that can be told: those of this machine through a local folder, those of others
+        through a file in the output folder. Never asks a store."""
+        return self._link.stop_file is not None or (self._tallies is not None and self._tallies.read() != Counts())
 
 
 def _say(text: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -11,7 +11,7 @@ from ...storage import files as output_files
 from ...storage.redaction import redact
 from ...storage.uris import join
 from ...transforms.list_images import ListImages
-from ...transforms.skip_labelled import SkipLabelled
+from ...transforms.skip_labelled import SkipLabelled, ToDo
 from ...transforms.sources.inputs import ListOptions
 
 MAX_NAMED = 100
@@ -24,7 +24,7 @@ def find_missing(
     sorted."""
     path = join(output, "_jobs", f"{job_id}.missing")
     pipeline = beam.Pipeline(options=options)
-    todo: Any = pipeline | ListImages(inputs, listing) | SkipLabelled(output, limit)
+    todo = cast(ToDo, pipeline | ListImages(inputs, listing) | SkipLabelled(output, limit))
     _ = (
         todo["references"]
         | "Uris" >> beam.Map(lambda reference: redact(reference.uri))

@@ -154,7 +154,7 @@ def _master(runner: str, options: PipelineOptions) -> str | None:
 
 def _pool(options: PortableOptions) -> str:
     """The address of the worker pool of --environment_type EXTERNAL."""
-    return options.environment_config or options.lookup_environment_option("external_service_address") or ""
+    return options.environment_config or str(options.lookup_environment_option("external_service_address") or "")
 
 
 def _check_pool_of_prism(options: PortableOptions) -> None:
