@@ -12,7 +12,6 @@ from . import python_detector
 from .config import DetectorConfig, Engine
 from .device_share import processors
 from .protocol import DetectOptions, Detector
-from .tiling.detector import TiledDetector
 from .tiling.options import TileOptions, tile_options
 from .weights.source import WeightsSource
 
@@ -65,6 +64,8 @@ class DetectorSpec:
             return self._load(self.options)
         limit = max(self.options.max_detections, DetectOptions.max_detections)  # of a tile
         detector = self._load(replace(self.options, max_detections=limit))
+        from .tiling.detector import TiledDetector  # and Pillow with it, which settings do without
+
         return TiledDetector(detector, self.tiles, self.options.max_detections)
 
     def _load(self, options: DetectOptions) -> Detector:

@@ -68,10 +68,10 @@ class TestMistakes:
         said = usage_error(["label", "a", "-o", "o", "--detector", "demo", f"{option}=1"], capsys)
         assert suggestion in said
 
-    @pytest.mark.parametrize("option", ["--class", "--workers"])
+    @pytest.mark.parametrize("option", ["--zone-of-class", "--workers"])
     def test_no_option_that_would_be_ignored_is_suggested(self, option, capsys):
         said = usage_error(["label", "a", "-o", "o", "--detector", "demo", option, "4"], capsys)
-        assert "unknown option" in said and "--labels" not in said and "--num_workers" not in said
+        assert "unknown option" in said and "--zone?" not in said and "--num_workers" not in said
 
     @pytest.mark.parametrize(
         "options, instead",
@@ -79,7 +79,7 @@ class TestMistakes:
             (["--num_workers", "4"], "--runner-config multi_process --direct_num_workers N"),
             (["--direct_num_workers", "4"], "--runner-config multi_process"),
             (["--runner-config", "prism", "--direct_num_workers", "4"], "one worker process"),
-            (["--labels", "a=b"], "ignores it"),
+            (["--region", "europe-west4"], "ignores it"),
         ],
     )
     def test_beams_options_that_the_runner_ignores(self, options, instead, capsys):
