@@ -86,7 +86,7 @@ class SavedModelDetector:
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(f"the model ran out of memory on {batch.shape}: {error.message}") from error
         return [
-            _detections(
+            detections_of_outputs(
                 {name: self._row(name, array, i) for name, array in outputs.items()},
                 self._options,
                 None if self._signature.mask_size_known else batch.shape[1:3],
@@ -116,7 +116,7 @@ class SavedModelDetector:
         return np.asarray(array[index]) if has_batch_axis else array
 
 
-def _detections(
+def detections_of_outputs(
     outputs: dict[str, np.ndarray], options: DetectOptions, whole_image_hw: tuple[int, int] | None = None
 ) -> Detections:
     """One image's outputs as `Detections`: valid rows, best first, those asked for.

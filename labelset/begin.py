@@ -132,7 +132,7 @@ def begin_job(
             if not mend:
                 for damage in find_damage(output, state.parts, listed):
                     raise damaged(damage.path, damage.why)
-            kept, adopted = _taken_over(output, state, listed)
+            kept, adopted = taken_over(output, state, listed)
         except DamagedPartError:
             if last_number(output) != state.number:  # another job has closed since, and deleted what doesn't count
                 continue
@@ -154,7 +154,7 @@ def begin_job(
             return OpenJob(output, job_id, state.number + 1, label_set, may_repeat or bool(adopted))
 
 
-def _taken_over(output: str, state: LogState, listed: Mapping[str, Mapping[str, int]]) -> tuple[list[Part], list[Part]]:
+def taken_over(output: str, state: LogState, listed: Mapping[str, Mapping[str, int]]) -> tuple[list[Part], list[Part]]:
     """The parts of a dead job that are to count from now on, and those that may repeat images, until the next close.
 
     Before there was a log, all finished parts are taken over.

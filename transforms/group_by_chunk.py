@@ -28,13 +28,13 @@ class GroupByChunk(beam.PTransform):
     def expand(self, references: beam.PCollection[bytes]) -> beam.PCollection[ImageReference]:
         return (  # pyright: ignore[reportReturnType]  # its annotation says PValue
             references
-            | "Pack" >> beam.ParDo(_PackByChunkFn())
+            | "Pack" >> beam.ParDo(PackByChunkFn())
             | "Group" >> beam.GroupByKey()
             | "InOrder" >> beam.FlatMapTuple(_in_order).with_output_types(ImageReference)
         )
 
 
-class _PackByChunkFn(PackFn):
+class PackByChunkFn(PackFn):
     def start_bundle(self):
         super().start_bundle()
         self._room = 0  # in the pack of images that are no members

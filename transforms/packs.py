@@ -12,7 +12,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-_ELEMENTS_AT_ONCE = 100_000  # in memory, before they are packed
+ELEMENTS_AT_ONCE = 100_000  # in memory, before they are packed
 _CODER = beam.coders.IterableCoder(beam.coders.BytesCoder())
 
 
@@ -40,7 +40,7 @@ class PackFn(beam.DoFn):
         key, data = self.keyed(element)
         self._elements[key].append(data)
         self._count += 1
-        if self._count >= _ELEMENTS_AT_ONCE:
+        if self._count >= ELEMENTS_AT_ONCE:
             yield from self._packs()
             self.start_bundle()
 

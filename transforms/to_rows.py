@@ -73,7 +73,7 @@ class ToRows(beam.PTransform):
         options, clock = self._options, self._clock
         if options.mask_format == "none":  # other rows cost less than handing them over to threads
             return images | beam.Map(lambda image: _rows_of_any(image, options, clock())).with_output_types(ImageRows)
-        return images | beam.ParDo(_ToRowsFn(options, clock))
+        return images | beam.ParDo(ToRowsFn(options, clock))
 
 
 class _Making(NamedTuple):
@@ -87,7 +87,7 @@ class _Making(NamedTuple):
 
 @beam.typehints.with_input_types(DetectOutcome)
 @beam.typehints.with_output_types(ImageRows)
-class _ToRowsFn(beam.DoFn):
+class ToRowsFn(beam.DoFn):
     """Puts out rows with a later image's, or with the bundle's last: by then the model has been given its next images."""
 
     def __init__(self, options: RowOptions, clock: Callable[[], datetime]):

@@ -122,7 +122,7 @@ def _job_row(job: dict[str, Any]) -> dict[str, str]:
 
 
 def _charts(data: ReportData) -> dict[str, ColumnChart]:
-    found = {"per_image": _per_image_chart(data), "rate": _rate_chart(data.labelled_at_s, data.labelled)}
+    found = {"per_image": _per_image_chart(data), "rate": rate_chart(data.labelled_at_s, data.labelled)}
     if data.detections:
         found |= {"scores": _score_chart(data), "sides": _box_side_chart(data)}
     return found
@@ -178,7 +178,7 @@ def _per_image_chart(data: ReportData) -> ColumnChart:
     )
 
 
-def _rate_chart(labelled_at_s: np.ndarray, labelled: np.ndarray) -> ColumnChart:
+def rate_chart(labelled_at_s: np.ndarray, labelled: np.ndarray) -> ColumnChart:
     """Images a second while somebody was at work; pauses are left out and marked."""
     breaks = np.flatnonzero(np.diff(labelled_at_s) > _PAUSE_S) + 1
     stretches = list(zip(np.split(labelled_at_s, breaks), np.split(labelled, breaks), strict=True))

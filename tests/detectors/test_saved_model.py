@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from labelbeam.detectors.protocol import DetectOptions, InvalidDetections
-from labelbeam.detectors.saved_model import SavedModelDetector, _detections
+from labelbeam.detectors.saved_model import SavedModelDetector, detections_of_outputs
 from labelbeam.detectors.signature import check_outputs, read_signature
 from labelbeam.labelset.masks import decode_rle, encode_box_masks
 from labelbeam.storage.errors import WeightsError
@@ -72,7 +72,7 @@ def outputs(**changes):
 
 
 def test_rows_past_num_detections_are_padding_and_the_best_comes_first():
-    detections = _detections(outputs(), DetectOptions(min_score=0))
+    detections = detections_of_outputs(outputs(), DetectOptions(min_score=0))
     assert detections.scores.tolist() == pytest.approx([0.8, 0.4])
 
 
@@ -92,7 +92,7 @@ def test_rows_past_num_detections_are_padding_and_the_best_comes_first():
 )
 def test_malformed_outputs_are_an_error_of_the_image(changes, named):
     with pytest.raises(InvalidDetections, match=named):
-        _detections(outputs(**changes), DetectOptions(min_score=0))
+        detections_of_outputs(outputs(**changes), DetectOptions(min_score=0))
 
 
 def test_poison_raises(tmp_path):
@@ -175,9 +175,11 @@ def test_a_kept_output_does_not_depend_on_the_batch(tmp_path, size):
 
 def test_a_score_that_rounding_takes_above_one_is_one():
     almost = outputs(detection_scores=np.array([0.5, 1.0000001, 1.0000002], np.float32))
-    assert _detections(almost, DetectOptions(min_score=0)).scores.tolist() == [1, 0.5]
+    assert detections_of_outputs(almost, DetectOptions(min_score=0)).scores.tolist() == [1, 0.5]
     with pytest.raises(InvalidDetections, match="scores"):
-        _detections(outputs(detection_scores=np.array([0.5, 1.00001, 0], np.float32)), DetectOptions(min_score=0))
+        detections_of_outputs(
+            outputs(detection_scores=np.array([0.5, 1.00001, 0], np.float32)), DetectOptions(min_score=0)
+        )
 
 
 def test_masks_of_the_image_are_taken_as_they_are(tmp_path):

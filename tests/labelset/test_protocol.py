@@ -101,13 +101,13 @@ def cleans_up_by_name(patch):
 
 
 def takes_over_what_repeats(patch):
-    taken_over = begin._taken_over
+    taken_over = begin.taken_over
 
     def all_of_it(*args):
         kept, adopted = taken_over(*args)
         return kept + adopted, []
 
-    patch.setattr(begin, "_taken_over", all_of_it)
+    patch.setattr(begin, "taken_over", all_of_it)
 
 
 @pytest.mark.parametrize(

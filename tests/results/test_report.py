@@ -13,7 +13,7 @@ from labelbeam.results.drawing.charts import BOTTOM, TOP, column_chart, nice_cei
 from labelbeam.results.reader import open_label_set
 from labelbeam.results.report.choice import CONFIDENT, CROWDED, NOTHING, RANDOM, UNSURE
 from labelbeam.results.report.data import BOX_SIDE_EDGES, NUM_SCORE_BINS, collect_report_data
-from labelbeam.results.report.report import MAX_PAGE_BYTES, _rate_chart
+from labelbeam.results.report.report import MAX_PAGE_BYTES, rate_chart
 from PIL import Image
 
 from tests.fakes.generated_label_sets import generate_label_set
@@ -268,14 +268,14 @@ def test_columns_are_as_high_as_their_values():
 
 def test_the_rate_is_smoothed():
     """A detector that labels 8 images at once every 4 seconds labels 2 a second."""
-    chart = _rate_chart(1_700_000_000 + np.arange(0, 60, 4), np.full(15, 8))
+    chart = rate_chart(1_700_000_000 + np.arange(0, 60, 4), np.full(15, 8))
     rates = [float(column.title.rpartition(": ")[2].removesuffix(" images/s")) for column in chart.columns]
     assert max(rates[5:-5]) <= 3.2 and min(rates[5:-5]) >= 1.6
 
 
 def test_pauses_are_left_out_of_the_rate():
     at_work = np.concatenate([np.arange(100), 50_000 + np.arange(20)])
-    chart = _rate_chart(at_work + 1_700_000_000, np.full(120, 3))
+    chart = rate_chart(at_work + 1_700_000_000, np.full(120, 3))
     assert len(chart.pauses) == 1 and len(chart.columns) == 60
     assert len({column.height for column in chart.columns}) == 1
     assert chart.labels[1].text == "2 min at work" and "3.0 images/s" in chart.columns[-1].title

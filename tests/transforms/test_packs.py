@@ -14,7 +14,7 @@ class Pairs(PackFn):
 
 @pytest.mark.parametrize("at_once, num_packs", [(1000, 3), (150, 3), (60, 9), (1, 150)])
 def test_elements_come_out_under_their_keys_in_as_many_packs_as_memory_asks_for(monkeypatch, at_once, num_packs):
-    monkeypatch.setattr(packs, "_ELEMENTS_AT_ONCE", at_once)
+    monkeypatch.setattr(packs, "ELEMENTS_AT_ONCE", at_once)
 
     def check(packed):
         assert len(packed) == num_packs

@@ -78,7 +78,7 @@ def test_limit_takes_the_smallest_ids_of_the_distinct_images(tmp_path):
 
 
 def test_more_images_than_are_packed_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(packs, "_ELEMENTS_AT_ONCE", 100)
+    monkeypatch.setattr(packs, "ELEMENTS_AT_ONCE", 100)
     names = [str(number) for number in range(1000)]
     write_part(tmp_path, "part-1", *names[:700])
     assert_skips(references(*names, *names[::-1]), tmp_path, references(*names[700:]), ListedCounts(1000, 700))

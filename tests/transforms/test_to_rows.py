@@ -14,7 +14,7 @@ from labelbeam.labelset.masks import decode_rle
 from labelbeam.labelset.schemas import TABLES, build_table
 from labelbeam.transforms import to_rows
 from labelbeam.transforms.elements import FailedImage, ImageFacts, ImageReference, LabelledImage
-from labelbeam.transforms.to_rows import MAX_MESSAGE_LENGTH, RowOptions, ToRows, _ToRowsFn, image_rows, rows_as_dicts
+from labelbeam.transforms.to_rows import MAX_MESSAGE_LENGTH, RowOptions, ToRows, ToRowsFn, image_rows, rows_as_dicts
 from PIL import Image
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=timezone.utc)
@@ -225,7 +225,7 @@ def test_masks_that_wait_to_be_encoded_are_bounded(monkeypatch):
     encode = to_rows.encode_box_masks
     monkeypatch.setattr(to_rows, "encode_box_masks", lambda *args: time.sleep(0.01) or encode(*args))
     monkeypatch.setattr(to_rows, "MAX_WAITING_BYTES", 3 * labelled().num_bytes_in_memory)
-    fn, waiting, most = _ToRowsFn(RowOptions(NAMES), lambda: NOON), 0, 0
+    fn, waiting, most = ToRowsFn(RowOptions(NAMES), lambda: NOON), 0, 0
     fn.setup()
     fn.start_bundle()
     for i in range(50):
