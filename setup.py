@@ -92,8 +92,8 @@ setup(
         # Of apache-beam[gcp] what builds a Dataflow job offline; all of it would be 150 MB more.
         "test": [
             "albumentations>=2",
+            "apache-beam[yaml]>=2.77,<3",
             "boto3>=1.36",
-            "docstring-parser>=0.15,<1",  # with virtualenv-clone what Beam YAML starts with; all of it wants pandas 2
             "duckdb>=1",
             "google-apitools>=0.5.31",
             "google-auth-httplib2>=0.1",
@@ -116,7 +116,6 @@ setup(
             "scikit-image>=0.24",
             "shtab>=1.7",
             "supervision>=0.26",
-            "virtualenv-clone>=0.5,<1",
         ],
         "yaml": ["apache-beam[yaml]>=2.77,<3"],
     },

@@ -87,11 +87,10 @@ class ModelWatch:
         with self._lock:
             if not overdue or call not in self._calls:
                 return
-            print(
+            sys.stderr.write(
                 f"labelbeam: the model hasn't answered for {seconds:.0f} s (--model-timeout-s), so this process ends. "
                 f"It has: {call.names()}. Run the same command again: it runs each of them alone, and passes over one "
-                "for which that happens again.",
-                file=sys.stderr,
-                flush=True,
+                "for which that happens again.\n"
             )
+            sys.stderr.flush()
             os._exit(1)
