@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 
@@ -56,7 +57,8 @@ class OnnxDetector:
                 raise UsageError(
                     f"--keep {name}: the model has no such output; it has {', '.join(self._model.outputs)}"
                 )
-        self._input_hw, self._resize, self._onnx, self._options = size, config.resize or "letterbox", onnx, options
+        self._input_hw, self._onnx, self._options = size, onnx, options
+        self._resize: Literal["stretch", "letterbox"] = config.resize or "letterbox"
         self._batch_size = max_batch_size if self._model.free_batch else 1
         self._host = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="onnx-preprocess")
 

@@ -25,8 +25,8 @@ class OnnxOptions:
       objectness: of decoder `yolo`: whether column 4 is an objectness (v3 to v7); classes begin there from v8 on.
       activation: of decoder `detr`: `softmax` (DETR: the last class is "nothing") or `sigmoid` (its successors).
       nms_iou: of decoder `yolo`: boxes of a class that overlap more than this are one object.
-      providers: of ONNX Runtime, in order of preference, as in `[OpenVINOExecutionProvider]`; empty for CUDA where there
-        is one, else the CPU.
+      providers: of ONNX Runtime, in order of preference, as in `[OpenVINOExecutionProvider]`; empty for CUDA where
+        there is one, else the CPU.
     """
 
     decoder: Decoder

@@ -17,7 +17,7 @@ class Placement(NamedTuple):
     left: int
 
     def to_image(self, boxes_xyxy: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-        """Boxes in pixels of the input, float `[N, 4]`, as (ymin, xmin, ymax, xmax) normalised to the image, float32."""
+        """Boxes in pixels of the input, `[N, 4]`, as (ymin, xmin, ymax, xmax) normalised to the image, float32."""
         height, width = size_hw
         x = (boxes_xyxy[:, 0::2] - self.left) / (self.scale_x * width)
         y = (boxes_xyxy[:, 1::2] - self.top) / (self.scale_y * height)

@@ -98,7 +98,7 @@ class _Transfer:
         except pycurl.error as error:
             self.is_final = error.args[0] in _NO_SUCH_SERVER
             whole = self._status in (200, 206) and not self._is_page()  # what there was of it
-            return (None if whole else self._refusal()) or str(error.args[1] or error.args[0])
+            return (None if whole else self._refusal()) or str(error.args[-1])
         else:
             return self._refusal()
         finally:
