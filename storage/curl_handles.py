@@ -1,7 +1,7 @@
 """libcurl handles of `http_client`, each with at most one connection, kept open between requests.
 
-libcurl doesn't let several threads share connections, so a handle belongs to one request at a time and waits here between them, by
-the host that its connection leads to.
+libcurl doesn't let several threads share connections, so a handle belongs to one request at a time and waits here
+between them, by the host that its connection leads to.
 """
 
 import atexit
@@ -27,7 +27,8 @@ class Handle:
 
     Attributes:
       curl: set up but for what each request has of its own.
-      only_refused: whether every address that libcurl wanted to connect to since `start` was refused, for not being public.
+      only_refused: whether every address that libcurl wanted to connect to since `start` was refused, for not being
+        public.
     """
 
     def __init__(self, key: Key):
@@ -65,7 +66,9 @@ class Handle:
 
 
 class Handles:
-    """Lends handles to requests and keeps them in between. Thread-safe; closes the idle ones at the end of the process."""
+    """Lends handles to requests and keeps them in between. Thread-safe; closes the idle ones at the end of the
+    process.
+    """
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -123,5 +126,7 @@ def _certificate_authorities() -> str | None:
 
 @functools.cache
 def proxies() -> dict[str, str]:
-    """Proxies by scheme, and `no`: as the environment names them, in lower or upper case, when the process first asks."""
+    """Proxies by scheme, and `no`: as the environment names them, in lower or upper case, when the process first
+    asks.
+    """
     return urllib.request.getproxies_environment()

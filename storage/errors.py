@@ -52,7 +52,9 @@ class StorageError(Exception):
 
 
 class ResourcesError(OSError):
-    """This process has run out of something of its own (open files, memory, disk): no file that it reads is to blame."""
+    """This process has run out of something of its own (open files, memory, disk): no file that it reads is to
+    blame.
+    """
 
 
 def error_of_status(status: int, message: str, retry_after_s: float = 0.0) -> StorageError:
@@ -73,15 +75,16 @@ def check_own_resources(number: int | None, error: BaseException | None = None) 
     if number == errno.EMFILE:
         raise ResourcesError(
             number,
-            "this process has as many files and connections open as it may. Raise the limit (`ulimit -n`), or work on fewer "
-            "images at once (--read-threads)",
+            "this process has as many files and connections open as it may. Raise the limit (`ulimit -n`), "
+            "or work on fewer images at once (--read-threads)",
         ) from error
     if number in _OWN_RESOURCES:
         raise ResourcesError(number, f"this machine has run out of something: {errno.errorcode[number]}") from error
 
 
 def storage_error(error: Exception) -> StorageError:
-    """The `StorageError` for an exception of a filesystem: the operating system's, Beam's, or that of an object store's client.
+    """The `StorageError` for an exception of a filesystem: the operating system's, Beam's, or that of an object
+    store's client.
 
     Raises:
       ResourcesError, MemoryError: if it's about this process.

@@ -1,7 +1,7 @@
 """Durable files on local disks, in object stores and on Beam's filesystems: written so that none is ever seen half.
 
-Local: a temporary name, fsync, an atomic rename. Object stores: one complete upload, which is atomic there. Beam is imported only
-for the schemes that need it.
+Local: a temporary name, fsync, an atomic rename. Object stores: one complete upload, which is atomic there. Beam is
+imported only for the schemes that need it.
 """
 
 import contextlib
@@ -60,8 +60,8 @@ def write_where_asked(option: str, path: str, data) -> None:
 def write_together(files: Sequence[tuple[str, Any]]) -> None:
     """Writes several files (path, bytes-like), then puts them in place one right after the other, in this order.
 
-    Whoever finds the last one finds them all. What breaks off before that leaves at most whole files in front of it; on a
-    local disk that takes a death in the moment between two renames.
+    Whoever finds the last one finds them all. What breaks off before that leaves at most whole files in front of it;
+    on a local disk that takes a death in the moment between two renames.
 
     Raises:
       OSError: as `write_atomically`.
@@ -87,8 +87,9 @@ def write_together(files: Sequence[tuple[str, Any]]) -> None:
 def create_exclusive(path: str, data) -> bool:
     """Creates `path` with `data` (bytes-like), whole and durable, if there is no file of this name.
 
-    Of several processes that try at once, exactly one gets True: on local and shared disks by `link`, in s3://, gs:// and az:// by a
-    conditional put. Beam's other filesystems (hdfs://) know neither: there it is looked up first, which is best effort only.
+    Of several processes that try at once, exactly one gets True: on local and shared disks by `link`, in s3://,
+    gs:// and az:// by a conditional put. Beam's other filesystems (hdfs://) know neither: there it is looked up
+    first, which is best effort only.
 
     Returns:
       True if the file was created; False if one existed, which stays as it is.
@@ -177,7 +178,9 @@ def read(path: str) -> bytes:
 
 
 def open_to_read(path: str) -> BinaryIO:
-    """A seekable stream of a table's file. An object of a store is read whole: one request, where Beam makes a client and two."""
+    """A seekable stream of a table's file. An object of a store is read whole: one request, where Beam makes a
+    client and two.
+    """
     if is_local(path):
         return open(path, "rb")
     if is_in_store(path):

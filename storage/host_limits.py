@@ -4,9 +4,11 @@ Promised for each host (name and port), over all threads and DoFns of a process:
 
 - no more than `max_requests` requests at once, from connecting to the last byte; who waits to try again isn't counted;
 - after each 429 half as many, one at least, until one of them is answered otherwise;
-- after a second 429 in a row, none at all for as long as its `Retry-After` says. A single one doesn't stop a host: servers
+- after a second 429 in a row, none at all for as long as its `Retry-After` says. A single one doesn't stop a host:
+servers
   that are merely busy answer so now and then, and its image waits in any case;
-- a host that has answered nothing but 429 for as long as an image may take is asked once per rest; all other images of it
+- a host that has answered nothing but 429 for as long as an image may take is asked once per rest; all other images
+of it
   fail meanwhile, so that nothing waits for ever.
 
 `HostLimits.admit` is for schedulers: who asks it before starting on an image keeps threads free for other hosts.
@@ -59,7 +61,8 @@ class _Host:
         return bool(self.admitted or self.slots or self.waiting or self.rest_s() > 0)
 
     def has_room(self, max_requests: int) -> bool:
-        # A request whose time is up hangs where nothing can end it (in the resolver); it must not hold up others for ever.
+        # A request whose time is up hangs where nothing can end it (in the resolver); it must not hold up others for
+        # ever.
         now = self.clock()
         num_active = self.admitted + sum(slot.ends_by > now for slot in self.slots)
         return num_active < max(1, max_requests >> self.refusals)
@@ -105,8 +108,8 @@ class HostLimits:
         return len(self._hosts)
 
     def admit(self, name: str, max_requests: int, deadline_s: float) -> bool:
-        """Whether a request to this host could be made right now, or would fail at once. If so, its slot is taken: use it
-        in `admitted`.
+        """Whether a request to this host could be made right now, or would fail at once. If so, its slot is taken:
+        use it in `admitted`.
 
         Args:
           name: of the host, with its port.

@@ -1,8 +1,9 @@
 """Reads one file over HTTP with libcurl, with retries and a deadline that nothing a server does can stretch.
 
-libcurl keeps the time limits, the size limit and the bounds of headers, speaks through proxies, decodes bodies and keeps connections.
-Redirects are followed here, one request each, because every hop has to obey `ReadOptions.allow_schemes` and the limit of its
-own host (`host_limits.py`), and because credentials of a URL never leave their origin (scheme, host and port).
+libcurl keeps the time limits, the size limit and the bounds of headers, speaks through proxies, decodes bodies and
+keeps connections. Redirects are followed here, one request each, because every hop has to obey
+`ReadOptions.allow_schemes` and the limit of its own host (`host_limits.py`), and because credentials of a URL never
+leave their origin (scheme, host and port).
 """
 
 import contextlib
@@ -27,6 +28,7 @@ from .retry import Deadline
 from .size_limit import check_size, more_than
 
 MAX_REDIRECTS = 5
+_RETRY_AFTER = pycurl.RETRY_AFTER  # pyright: ignore[reportAttributeAccessIssue]  # newer than the stubs
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _TO_ESCAPE = re.compile(r"[^\x21-\x7e]+")
 
@@ -68,7 +70,9 @@ def host_of(url: str) -> str:
 
 
 def admit(host: str, options: ReadOptions) -> bool:
-    """Whether a request to a host may be made now; if so, it has been counted, and its `get` belongs into `admitted`."""
+    """Whether a request to a host may be made now; if so, it has been counted, and its `get` belongs into
+    `admitted`.
+    """
     return _host_limits.admit(host, options.max_per_host, options.deadline_s)
 
 
@@ -176,11 +180,13 @@ def _request(url: _Url, options: ReadOptions, deadline: Deadline) -> _Answer:
 def _answer(curl: pycurl.Curl, body: "_Body") -> _Answer:
     status = curl.getinfo(pycurl.RESPONSE_CODE)
     location = curl.getinfo(pycurl.REDIRECT_URL) if 300 <= status < 400 else None
-    return _Answer(status, body.take(), curl.getinfo(pycurl.RETRY_AFTER) if status >= 400 else 0.0, location)
+    return _Answer(status, body.take(), curl.getinfo(_RETRY_AFTER) if status >= 400 else 0.0, location)
 
 
 class _Body:
-    """Takes what arrives, up to the limit. libcurl's own limit counts bytes before they are decoded; this one is for bombs."""
+    """Takes what arrives, up to the limit. libcurl's own limit counts bytes before they are decoded; this one is for
+    bombs.
+    """
 
     def __init__(self, max_bytes: int):
         self._max_bytes = max_bytes
@@ -216,7 +222,7 @@ class _Body:
 
 def _error_of(error: pycurl.error, handle: Handle, url: _Url, options: ReadOptions, deadline: Deadline) -> StorageError:
     """What one of libcurl's errors stands for. Raises ResourcesError or MemoryError if it's about this process."""
-    code, text = error.args[0], redact(" ".join(str(error.args[1]).split()))
+    code, text = error.args[0], redact(" ".join(str(error.args[-1]).split()))
     where = url.host
     match code:
         case pycurl.E_URL_MALFORMAT | pycurl.E_UNSUPPORTED_PROTOCOL:

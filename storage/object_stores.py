@@ -1,7 +1,8 @@
 """Objects of S3, Google Cloud Storage and Azure, through obstore (Rust's object_store): read, written, listed, deleted.
 
-What may pass is tried again by the caller's `RetryPolicy`; what can't is said at once. Two kinds of callers: `get` reads an image and
-raises `StorageError`; all others are for what a job can't go on without (tables, logs, listings, weights), follow `STORE_POLICY` and
+What may pass is tried again by the caller's `RetryPolicy`; what can't is said at once. Two kinds of callers: `get`
+reads an image and raises `StorageError`; all others are for what a job can't go on without (tables, logs, listings,
+weights), follow `STORE_POLICY` and
 raise `UsageError` for what the user has to mend, `OSError` for a store that doesn't answer.
 """
 
@@ -109,7 +110,8 @@ def write(uri: str, data) -> None:
 def create(uri: str, data) -> bool:
     """Makes an object of `data` (bytes-like) if there is none of this name; False if there is. Raises as `write`.
 
-    A put whose answer got lost is tried again; what is there then is compared, so that it isn't taken for somebody else's.
+    A put whose answer got lost is tried again; what is there then is compared, so that it isn't taken for somebody
+    else's.
     """
     data, is_retry = bytes(data), False
 
@@ -145,11 +147,13 @@ def list_uris(prefix: str) -> Iterator[str]:
 
 
 def list_objects(prefix: str) -> Iterator[FileInfo]:
-    """Like `list_uris`, with sizes in bytes and Unix times of their last change. Goes on where it stopped if the store fails."""
+    """Like `list_uris`, with sizes in bytes and Unix times of their last change. Goes on where it stopped if the
+    store fails.
+    """
     start = prefix[: len(prefix) - len(prefix.split("://", 1)[1].partition("/")[2])]
     wanted = prefix.removeprefix(start)
     folder = wanted.rpartition("/")[0]  # obstore lists whole parts of names only
-    pages: Iterator[Any] | None = None
+    pages: Any = None
     last = ""
 
     def next_page(deadline: Deadline) -> Any:
@@ -184,7 +188,9 @@ def delete(uri: str) -> None:
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
-    """For what is only worth a try: within the context, this thread waits for a store for seconds instead of minutes."""
+    """For what is only worth a try: within the context, this thread waits for a store for seconds instead of
+    minutes.
+    """
     token = _is_impatient.set(True)
     try:
         yield
@@ -315,7 +321,9 @@ def _status_of(error: Exception) -> int | None:
 
 
 def _message_of(error: Exception) -> str:
-    """What is worth telling a person: the service's own message, else the first line of obstore's and its innermost cause."""
+    """What is worth telling a person: the service's own message, else the first line of obstore's and its innermost
+    cause.
+    """
     text = str(error)
     if found := _MESSAGE.search(text):
         return redact((found[1] or found[2]).partition("\nRequestId")[0].strip())

@@ -1,7 +1,8 @@
-"""Pools of connections that go through the proxy which the environment names for a URL: `http_proxy`, `https_proxy`, `no_proxy`.
+"""Pools of connections that go through the proxy which the environment names for a URL: `http_proxy`, `https_proxy`,
+`no_proxy`.
 
-As curl and Python's own urllib read them, in lower or upper case; `all_proxy` and SOCKS proxies aren't supported. The environment is
-read once a process: going through all of it costs a fifth of what a small image does.
+As curl and Python's own urllib read them, in lower or upper case; `all_proxy` and SOCKS proxies aren't supported.
+The environment is read once a process: going through all of it costs a fifth of what a small image does.
 """
 
 import functools
@@ -14,8 +15,10 @@ from urllib3.util import Url, make_headers, parse_url
 def proxy_for(url: Url) -> str | None:
     """The URL of the proxy for a URL, with its credentials; None for a direct connection."""
     proxies = environment()
-    proxy = proxies.get(url.scheme)
-    if not proxy or urllib.request.proxy_bypass_environment(url.netloc, proxies):
+    proxy = proxies.get(url.scheme or "")
+    if not proxy or urllib.request.proxy_bypass_environment(  # pyright: ignore[reportAttributeAccessIssue]  # not in the stubs
+        url.netloc, proxies
+    ):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 

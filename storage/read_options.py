@@ -15,10 +15,11 @@ class ReadOptions(RetryPolicy):
       max_bytes: a larger file is `too_large`, and never read whole.
       max_per_host: requests to one http(s) host and port at once, of all threads of a process.
       user_agent: how requests introduce themselves; some archives refuse clients without a contact address in it.
-      allow_schemes: what may be read, as in `frozenset({"https", "s3"})`; local paths are `file`. Others are `forbidden`.
-        None for every scheme, which suits URIs of your own making. Members of containers are read wherever those lie.
-      public_hosts_only: whether http(s) hosts are `forbidden` whose address is private, loopback, link-local, multicast or
-        reserved. Connections are direct then: behind a proxy nobody could tell.
+      allow_schemes: what may be read, as in `frozenset({"https", "s3"})`; local paths are `file`. Others are
+        `forbidden`. None for every scheme, which suits URIs of your own making. Members of containers are read
+        wherever those lie.
+      public_hosts_only: whether http(s) hosts are `forbidden` whose address is private, loopback, link-local,
+        multicast or reserved. Connections are direct then: behind a proxy nobody could tell.
     """
 
     max_bytes: int = 256 * MIB

@@ -1,8 +1,8 @@
 """What may be read: lists are written by strangers, and workers can reach what strangers can't.
 
 `ReadOptions.allow_schemes` is checked for every image before anything is opened, and again for every redirect;
-`ReadOptions.public_hosts_only` for the very address that a connection is then made to. What a user names (files, folders, containers
-and the lists themselves) is theirs to read.
+`ReadOptions.public_hosts_only` for the very address that a connection is then made to. What a user names (files,
+folders, containers and the lists themselves) is theirs to read.
 """
 
 import ipaddress

@@ -1,8 +1,8 @@
 """Keeps credentials out of rows, error messages and logs.
 
 Two places of a URI hold them: the user information (`https://user:password@host/`) and the query of signed URLs
-(`?X-Amz-Signature=…`, `?sig=…`, `?token=…`). A table's `uri` keeps the query, which tells images apart and is needed to join
-tables with lists; text for people, which names the host or stands beside the URI, has neither.
+(`?X-Amz-Signature=…`, `?sig=…`, `?token=…`). A table's `uri` keeps the query, which tells images apart and is
+needed to join tables with lists; text for people, which names the host or stands beside the URI, has neither.
 
 Not for secrets that look like ordinary words of a path: nobody could tell those.
 """
@@ -11,9 +11,9 @@ import functools
 import logging
 import re
 
-# Of any scheme but Azure's, whose `container@account` is an address. Up to the last @ of the authority, as URL parsers take it:
-# passwords with an unescaped @ are common. Those with an unescaped /, ? or # make no URL; what begins with `name:` and is followed by
-# no port is taken for one, up to the last @.
+# Of any scheme but Azure's, whose `container@account` is an address. Up to the last @ of the authority, as URL
+# parsers take it: passwords with an unescaped @ are common. Those with an unescaped /, ? or # make no URL; what
+# begins with `name:` and is followed by no port is taken for one, up to the last @.
 _PASSWORD = r"[^\s/?#:@]*:(?!\d*(?:[/?#\s\"']|\Z))[^\s@]*@(?:[^\s@]*@)*"
 _USER_INFO = re.compile(rf"(?i)(?<![a-z0-9+.-])((?!abfss?:)[a-z][a-z0-9+.-]*://)(?:{_PASSWORD}|[^\s/?#]*@)")
 _USER_INFO_OF_URI = re.compile(rf"(?i)\A((?!abfss?:)[a-z][a-z0-9+.-]*://)(?:[^/?#]*@|{_PASSWORD})")
@@ -27,7 +27,9 @@ def without_user_info(uri: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Text without the user information and the queries of the URIs in it: what every URI goes through on its way out."""
+    """Text without the user information and the queries of the URIs in it: what every URI goes through on its way
+    out.
+    """
     return _QUERY.sub("?…", _USER_INFO.sub(r"\1", text))
 
 
@@ -39,5 +41,7 @@ class _Redacting(logging.Filter):
 
 @functools.cache
 def redact_urllib3_logs() -> None:
-    """Redacts what urllib3 logs of requests: paths with their queries, as warnings for retries and at level DEBUG for all."""
+    """Redacts what urllib3 logs of requests: paths with their queries, as warnings for retries and at level DEBUG
+    for all.
+    """
     logging.getLogger("urllib3.connectionpool").addFilter(_Redacting())

@@ -31,13 +31,15 @@ class RetryPolicy:
     """How long, and how often, something is asked for.
 
     Attributes:
-      deadline_s: seconds for the whole, whatever happens: redirects, retries and servers that send a byte now and then included.
+      deadline_s: seconds for the whole, whatever happens: redirects, retries and servers that send a byte now and
+        then included.
       retries: how often a failed request is repeated if its error is retryable; 0 for a single try.
-      backoff_s: the n-th retry waits a random time between 0 and `backoff_s` * 2**(n-1) seconds ("full jitter"), or what the
-        server asks for in `Retry-After` if that is longer.
+      backoff_s: the n-th retry waits a random time between 0 and `backoff_s` * 2**(n-1) seconds ("full jitter"), or
+        what the server asks for in `Retry-After` if that is longer.
       max_backoff_s: no random wait is longer.
       connect_timeout_s: seconds for a server to accept a connection (and for TLS to be agreed).
-      read_timeout_s: seconds of silence after which a server has stopped answering. Over HTTP rounded up to whole seconds.
+      read_timeout_s: seconds of silence after which a server has stopped answering. Over HTTP rounded up
+        to whole seconds.
     """
 
     deadline_s: float = 60.0

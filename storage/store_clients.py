@@ -1,8 +1,9 @@
 """Clients of object stores, one a bucket and process: where the store is, and who asks.
 
-Settings come, the first that has one: from `--storage-option KEY=VALUE`, from Beam's options of the store (`--s3_endpoint_url`,
-`--impersonate_service_account`, …), from the environment. Credentials as each provider's users expect: boto3's chain where boto3 is installed,
-Google's application default credentials where google-auth is, Azure's environment; without any, buckets are read as anybody.
+Settings come, the first that has one: from `--storage-option KEY=VALUE`, from Beam's options of the store
+(`--s3_endpoint_url`, `--impersonate_service_account`, …), from the environment. Credentials as each
+provider's users expect: boto3's chain where boto3 is installed, Google's application default credentials where
+google-auth is, Azure's environment; without any, S3 and Google's buckets are read as anybody.
 """
 
 import functools
@@ -30,8 +31,8 @@ _lock = threading.Lock()
 def locate(uri: str, policy: RetryPolicy, remaining_s: float | None = None) -> tuple[Any, str]:
     """The client of a URI's bucket, and its key there.
 
-    A client bounds each of its requests by the policy's times. A request that may take less, because it is a retry, gets a client with
-    half, a quarter, … of the deadline.
+    A client bounds each of its requests by the policy's times. A request that may take less, because it is a retry,
+    gets a client with half, a quarter, … of the deadline.
 
     Args:
       uri: as in `s3://bucket/key`.
@@ -135,6 +136,7 @@ def _aws_credentials() -> tuple[Callable[[], Any] | None, str | None] | None:
 
 def _gcs(bucket: str, options: "store_options.StoreOptions", common: Any) -> GCSStore:
     config: Any = dict(options.gcs)
+    provider: Any
     signs = {"service_account", "service_account_key", "application_credentials", "bearer_token"} & set(config)
     if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
         config.setdefault("base_url", emulator if "://" in emulator else f"http://{emulator}")
@@ -151,7 +153,9 @@ def _gcs(bucket: str, options: "store_options.StoreOptions", common: Any) -> GCS
 
 
 def _no_token() -> dict[str, Any]:
-    """For emulators; and for writes, which object_store signs even if it's told not to: it would ask the metadata server."""
+    """For emulators; and for writes, which object_store signs even if it's told not to: it would ask the metadata
+    server.
+    """
     return {"token": "anonymous", "expires_at": None}
 
 
@@ -175,7 +179,8 @@ def _google_credentials(impersonate: str | None) -> Callable[[], Any] | None:
         credentials, _ = google.auth.default(scopes=scopes)
     except DefaultCredentialsError:
         _log.warning(
-            "gs://: no credentials were found; buckets are read anonymously. `gcloud auth application-default login` makes some"
+            "gs://: no credentials were found; buckets are read anonymously. "
+            "`gcloud auth application-default login` makes some"
         )
         return None
     if impersonate:

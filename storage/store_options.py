@@ -62,7 +62,9 @@ def configure(storage_options: Iterable[str], **beam: Any) -> None:
 
 
 def current() -> StoreOptions:
-    """Those of `configure`, else those of the pipeline's options that Beam keeps for its filesystems, on workers too."""
+    """Those of `configure`, else those of the pipeline's options that Beam keeps for its filesystems, on workers
+    too.
+    """
     if _options is not None:
         return _options
     beam = sys.modules.get("apache_beam.io.filesystems")
@@ -80,8 +82,8 @@ def parse(storage_options: Iterable[str], beam: Mapping[str, Any] | None = None)
     """Options of the stores' clients.
 
     Args:
-      storage_options: KEY=VALUE each: a name of obstore's configuration, with the store's prefix if it is for one of them alone
-        (`aws_region=…`, `azure_account_name=…`), else for all that know it.
+      storage_options: KEY=VALUE each: a name of obstore's configuration, with the store's prefix if it is for one of
+        them alone (`aws_region=…`, `azure_account_name=…`), else for all that know it.
       beam: values of Beam's options; those that are None don't count.
 
     Raises:

@@ -1,4 +1,6 @@
-"""The HTTP client against servers that mean harm, and what it keeps open. Its promises to images: tests/transforms/fetch."""
+"""The HTTP client against servers that mean harm, and what it keeps open. Its promises to images:
+tests/transforms/fetch.
+"""
 
 import errno
 import resource

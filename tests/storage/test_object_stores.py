@@ -1,4 +1,6 @@
-"""Objects of S3, Google Cloud Storage and Azure, against servers in processes of their own: the same promises for all."""
+"""Objects of S3, Google Cloud Storage and Azure, against servers in processes of their own: the same promises for
+all.
+"""
 
 import contextlib
 import threading

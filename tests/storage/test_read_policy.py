@@ -119,7 +119,9 @@ class TestPublicHosts:
         assert read(url, public_hosts_only=True).kind == "forbidden"
 
     def test_the_address_that_is_checked_is_the_one_connected_to(self, server, monkeypatch):
-        """libcurl asks with the address of the socket that it is about to open: a name can't turn to another one in between."""
+        """libcurl asks with the address of the socket that it is about to open: a name can't turn to another one in
+        between.
+        """
         checked = []
         monkeypatch.setattr(read_policy, "is_public", lambda address: checked.append(address) or address == "127.0.0.1")
         assert read(f"http://localhost:{server.port}/files/a.jpg", public_hosts_only=True) == BODY

@@ -40,7 +40,8 @@ class DecodeOptions:
       exif_orientation: `apply` turns the image the way a viewer shows it; `ignore` leaves the rows as they are stored
         (for labels that are to be matched with boxes drawn on unturned images).
       background_rgb: what transparent images are laid on.
-      reduce_for: decode JPEGs at a half, a quarter or an eighth of their sides, never below what this detector needs. None:
+      reduce_for: decode JPEGs at a half, a quarter or an eighth of their sides, never below what this detector needs.
+        None:
         all in full. Limits are those of the full images either way.
       read_exif: whether to read when, with what and where an image was taken.
     """

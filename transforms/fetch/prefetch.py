@@ -1,8 +1,8 @@
 """Prefetch: work done in threads ahead of the one who takes its results, bounded in count and in bytes.
 
-The consumer (a DoFn whose outputs run through the model before it gets control back) finds results ready, and the threads
-never run away from it. A piece of work whose first part, reading, hangs is given up, and another thread takes the place
-of the one that hangs: Python can't interrupt a thread.
+The consumer (a DoFn whose outputs run through the model before it gets control back) finds results ready, and the
+threads never run away from it. A piece of work whose first part, reading, hangs is given up, and another thread
+takes the place of the one that hangs: Python can't interrupt a thread.
 
 Not `concurrent.futures`: its executors are stuck with a thread that hangs, and wait for it when the process ends.
 """
@@ -66,9 +66,9 @@ class Prefetch(Generic[T, R]):
 
     Items that may not start yet are passed over for later ones, so threads never wait for them.
 
-    There may be far more threads than processors, for reads that wait. Where they don't wait, no more threads are awake than keep
-    the producers busy: others would only take processors, locks and caches from them and from the consumer
-    (`benchmarks/jobs/pipeline_overhead.py`).
+    There may be far more threads than processors, for reads that wait. Where they don't wait, no more threads are
+    awake than keep the producers busy: others would only take processors, locks and caches from them and from the
+    consumer (`benchmarks/jobs/pipeline_overhead.py`).
 
     Args:
       work: makes a result of an item. What it raises is raised to the consumer of results.
@@ -81,7 +81,8 @@ class Prefetch(Generic[T, R]):
       max_made: results that reserved room, made or being made, and not taken; None for any number.
       at_once: results that the consumer waits for before it takes the first of them, so that it's woken once for all.
       read_s: seconds from when a thread starts on an item until it calls `reserve` or ends.
-      host_key_of: what an item has in common with others that may have to wait at the same time, as the host it is read from.
+      host_key_of: what an item has in common with others that may have to wait at the same time, as the host it is
+        read from.
       may_start: whether an item of a host key may be started now; if it says so, one is. Must not wait.
     """
 

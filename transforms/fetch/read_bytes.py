@@ -34,8 +34,9 @@ def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFact
       facts: its `attempts` is counted up for every try, the failed ones too.
 
     Raises:
-      ImageError: `bad_input` for a reference with a problem, `not_found`, `forbidden` (by the storage, or by `options.allow_schemes`), `timeout`, `unreachable`,
-        `too_large`, `truncated`, or `not_an_image` for what isn't a file at all (a folder, a pipe, a device).
+      ImageError: `bad_input` for a reference with a problem, `not_found`, `forbidden` (by the storage, or by
+        `options.allow_schemes`), `timeout`, `unreachable`, `too_large`, `truncated`, or `not_an_image` for what
+        isn't a file at all (a folder, a pipe, a device).
       MemoryError: if there is no room for the bytes.
       ResourcesError: if this process has run out of file descriptors or the like, and still has after half a minute.
     """
@@ -84,7 +85,9 @@ def _read_uri(reference: ImageReference, options: ReadOptions, count_attempt) ->
 
 
 def _local_path(uri: str) -> str:
-    """A path as it is; of a `file://` URI everything after the authority, so that `?` and `#` in names need no escaping."""
+    """A path as it is; of a `file://` URI everything after the authority, so that `?` and `#` in names need no
+    escaping.
+    """
     if uri[: len("file://")].lower() != "file://":
         return uri
     host, slash, path = uri[len("file://") :].partition("/")
