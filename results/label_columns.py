@@ -89,15 +89,15 @@ class LabelColumns:
         images = table["image"].to_numpy().astype(np.int64)
         order = np.argsort(images, kind="stable")
         names = table["class_name"].combine_chunks().dictionary_encode()
-        numbers = np.int64(
-            [class_numbers.setdefault(name, len(class_numbers)) for name in names.dictionary.to_pylist()]
+        numbers = np.array(
+            [class_numbers.setdefault(str(name), len(class_numbers)) for name in names.dictionary.to_pylist()], np.int64
         )
         return DetectionColumns(
             images[order],
             numbers[np.asarray(names.indices)[order]] if len(table) else np.zeros(0, np.int64),
             table["score"].to_numpy()[order],
             np.stack([table[name].to_numpy() for name in "xywh"], axis=1)[order],
-            self._masks(table.take(pa.array(order))) if with_masks else None,
+            self._masks(table.take(pa.array(order, pa.int64()))) if with_masks else None,
         )
 
     def _masks(self, table: pa.Table) -> MaskColumns:

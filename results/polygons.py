@@ -83,7 +83,7 @@ def joined_ring(polygons: Sequence[MaskPolygon]) -> np.ndarray:
     first, *others = [ring for polygon in polygons for ring in (polygon.exterior, *polygon.holes)]
     joined = first
     for ring in others:
-        distances, nearest = KDTree(joined).query(ring)
+        distances, nearest = map(np.asarray, KDTree(joined).query(ring))
         start = int(distances.argmin())
         at = int(nearest[start])
         there_and_back = np.concatenate([ring[start:], ring[: start + 1], joined[at : at + 1]])

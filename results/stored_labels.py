@@ -87,7 +87,10 @@ class StoredLabels:
           FileNotFoundError: if it's a file that is gone.
         """
         ref = self.mask_refs[rank]
-        return None if ref is None else self.counts[ref] if ref in self.counts else encode_rle(self.mask(rank))
+        if ref in self.counts:
+            return self.counts[ref]
+        mask = self.mask(rank)
+        return None if mask is None else encode_rle(mask)
 
     def with_names(self, names: Mapping[int, str]) -> "StoredLabels":
         """The same image with other names for its classes, by their ids."""

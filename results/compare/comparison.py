@@ -9,13 +9,14 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...storage.errors import UsageError
+from ..arrow import equal
 from ..evaluate.coco_annotations import IouType
 from ..label_columns import DetectionColumns, LabelColumns, id_ranges
 from ..matching import box_iou, mask_iou, match_greedily, pairs_of_equal_keys
@@ -190,17 +191,19 @@ def _join_images(a: pa.Table, b: pa.Table, tally: _Tally) -> pa.Table:
     )
     a = a.filter(pc.is_valid(places))
     b = b.take(pc.drop_null(places))
-    failed_a, failed_b = (pc.equal(images["status"], "failed") for images in (a, b))
+    failed_a, failed_b = (equal(images["status"], "failed") for images in (a, b))
     resized = pc.or_(pc.not_equal(a["width"], b["width"]), pc.not_equal(a["height"], b["height"]))
     neither = pc.invert(pc.or_(failed_a, failed_b))
-    for kind, which in (
+    of_kinds: Any = (
         ("failed_in_both", pc.and_(failed_a, failed_b)),
         ("failed_in_a", pc.and_(failed_a, pc.invert(failed_b))),
         ("failed_in_b", pc.and_(failed_b, pc.invert(failed_a))),
         ("of_another_size", pc.and_kleene(neither, resized)),
-    ):
-        tally.add_images(kind, a["uri"].filter(which))
-    compared = a.filter(pc.and_kleene(neither, pc.invert(resized)))
+    )
+    for kind, which in of_kinds:
+        tally.add_images(kind, a["uri"].filter(cast(Any, which)))
+    same_size: Any = pc.and_kleene(neither, pc.invert(resized))
+    compared = a.filter(same_size)
     tally.images["compared"] += len(compared)
     return compared.combine_chunks()
 
@@ -257,14 +260,15 @@ def _add_images(
     tally.images["agreeing"] += int((differing == 0).sum())
     for place in np.argsort(-difference, kind="stable")[: tally.num_images].tolist():
         if difference[place] > 0:
+            [row] = images.slice(place, 1).to_pylist()
             fates = []
             for side, fate in ((a, fate_a), (b, fate_b)):
                 start, end = np.searchsorted(side.images, [place, place + 1])
                 fates.append([FATES[f] for f in fate[start:end]])
             tally.add_different(
                 float(difference[place]),
-                images["image_id"][place].as_py(),
-                {"uri": images["uri"][place].as_py(), "fates_a": fates[0], "fates_b": fates[1]},
+                row["image_id"],
+                {"uri": row["uri"], "fates_a": fates[0], "fates_b": fates[1]},
             )
 
 

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import sys
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from ...storage import files as output_files
 from ...storage.errors import UsageError
 from ...storage.redaction import without_user_info
+from ..arrow import equal
 from ..reader import open_label_set
 from ..stored_labels import StoredLabels, read_labels
 from ..text import few
@@ -66,8 +68,8 @@ def find_labels(output: str, image: str) -> StoredLabels:
     for stem in label_set.parts:
         for batch in label_set.part_batches(stem, "images", ["image_id", "uri"]):
             num_images += len(batch)
-            same = pc.or_(pc.is_in(batch["uri"], uris), pc.equal(batch["image_id"], image))
-            ends = pc.ends_with(batch["uri"], ending)
+            same: Any = pc.or_(pc.is_in(batch["uri"], uris), equal(batch["image_id"], image))
+            ends: Any = pc.ends_with(batch["uri"], ending)
             for found, mask in ((exact, same), (by_name, ends)):
                 found.update((row["image_id"], (stem, row["uri"])) for row in batch.filter(mask).to_pylist())
     found = exact or by_name

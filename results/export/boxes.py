@@ -29,8 +29,8 @@ def inside_image(labels: StoredLabels, left_out: Counter[str]) -> StoredLabels:
     boxes = np.concatenate(
         [np.where(inside, starts, clipped_starts), np.where(inside, sides, clipped_ends - clipped_starts)], axis=1
     )
-    with_area = (sides >= MIN_SIDE_PX).all(axis=1)
-    kept = with_area & (boxes[:, 2:] >= MIN_SIDE_PX).all(axis=1)
+    with_area = np.asarray((sides >= MIN_SIDE_PX).all(axis=1))
+    kept: np.ndarray = with_area & np.asarray((boxes[:, 2:] >= MIN_SIDE_PX).all(axis=1))
     for reason, number in (
         ("their box has no area", (~with_area).sum()),
         ("their box lies outside the image", (with_area & ~kept).sum()),

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...storage.errors import UsageError
+from ..arrow import equal
 from ..reader import LabelSet
 from .images import is_local_file
 from .names import common_folder
@@ -49,11 +50,11 @@ def survey(label_set: LabelSet) -> Survey:
     for batch in label_set.batches("images", ["uri", "status", "error_kind"]):
         statuses.update(batch.column("status").to_pylist())
         failures.update(kind for kind in batch.column("error_kind").to_pylist() if kind)
-        uris = batch.filter(pc.equal(batch.column("status"), "ok")).column("uri")
+        uris = batch.filter(equal(batch.column("status"), "ok")).column("uri")
         if len(uris):
-            of_batch = pc.min_max(uris).as_py()
+            of_batch: Any = pc.min_max(uris).as_py()
             ends = [min([*ends[:1], of_batch["min"]]), max([*ends[1:], of_batch["max"]])]
-            not_a_file = not_a_file or next((uri for uri in uris.to_pylist() if not is_local_file(uri)), None)
+            not_a_file = not_a_file or next((uri for uri in uris.to_pylist() if uri and not is_local_file(uri)), None)
     categories = {int(id): name for id, name in label_set.settings.get("labels", {}).items()}
     for batch in label_set.batches("detections", ["class_id", "class_name"]):
         classes = pa.Table.from_batches([batch]).group_by(["class_id", "class_name"]).aggregate([])

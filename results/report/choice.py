@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +43,7 @@ class Smallest:
 
     def add(self, stem: str, image_ids: pa.ChunkedArray, keys: np.ndarray, values: np.ndarray) -> None:
         first = np.lexsort((keys, values))[: self._num_images]
-        new = zip(
+        new: Any = zip(
             values[first].tolist(),
             keys[first].tolist(),
             image_ids.take(first).to_pylist(),

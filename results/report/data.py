@@ -7,11 +7,12 @@ NumPy; only what is kept (a few images a class and a part) is touched in Python.
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from ..arrow import equal
 from ..reader import LabelSet
 from .choice import (
     BY_CLASS,
@@ -121,9 +122,9 @@ class _Collector:
         found = images.filter(images["num_detections"].is_valid())
         self.data.detections_per_image.update(_counts(found["num_detections"]))
         self._random.add(stem, found["image_id"], sample_keys(found["image_id"], self._seed), np.zeros(len(found)))
-        empty = found.filter(pc.equal(found["num_detections"], 0))
+        empty = found.filter(equal(found["num_detections"], 0))
         self._nothing.add(stem, empty["image_id"], sample_keys(empty["image_id"], self._seed), np.zeros(len(empty)))
-        some = found.filter(pc.greater(found["num_detections"], 0))
+        some = found.filter(pa.array(found["num_detections"].to_numpy() > 0))
         self._crowded.add(
             stem, some["image_id"], sample_keys(some["image_id"], self._seed), -some["num_detections"].to_numpy()
         )
@@ -141,7 +142,8 @@ class _Collector:
         classes = detections["class_name"].combine_chunks().dictionary_encode()
         codes = classes.indices.to_numpy().astype(np.int64)
         table = np.bincount(codes * NUM_SCORE_BINS + bins, minlength=len(classes.dictionary) * NUM_SCORE_BINS)
-        for name, row in zip(classes.dictionary.to_pylist(), table.reshape(-1, NUM_SCORE_BINS), strict=True):
+        names: list[Any] = classes.dictionary.to_pylist()
+        for name, row in zip(names, table.reshape(-1, NUM_SCORE_BINS), strict=True):
             self.data.score_bins[name] = self.data.score_bins.get(name, 0) + row
         sides = np.sqrt(detections["w"].to_numpy().astype(np.float64) * detections["h"].to_numpy())
         self.data.box_sides += np.bincount(
@@ -185,4 +187,5 @@ class _Collector:
 
 
 def _counts(column: pa.ChunkedArray) -> dict:
-    return {row["values"]: row["counts"] for row in column.value_counts().to_pylist()}
+    counts: Any = column.value_counts()
+    return {row["values"]: row["counts"] for row in counts.to_pylist()}

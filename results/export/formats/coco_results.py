@@ -12,7 +12,7 @@ class CocoResultsWriter(Writer):
 
     def __init__(self, folder, dataset: Dataset):
         super().__init__(folder, dataset)
-        self._file = self.open(self.file_name)
+        self._file = self.open("results.json")
         self._file.write("[\n")
         self._results = JsonItems(self._file)
 

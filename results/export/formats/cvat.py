@@ -5,7 +5,9 @@ A detection is a box and, if it has a mask, a mask of the same group, pixel for 
 attributes only where a task's labels declare them.
 """
 
+from typing import Any, cast
 from xml.sax.saxutils import XMLGenerator
+from xml.sax.xmlreader import AttributesImpl
 
 import numpy as np
 
@@ -17,7 +19,7 @@ class CvatWriter(Writer):
 
     def __init__(self, folder, dataset: Dataset):
         super().__init__(folder, dataset)
-        self._xml = XMLGenerator(self.open(self.file_name), "utf-8", short_empty_elements=True)
+        self._xml = XMLGenerator(cast(Any, self.open("annotations.xml")), "utf-8", short_empty_elements=True)
         self._xml.startDocument()
         self._start("annotations")
         self._element("version", "1.1")
@@ -53,7 +55,7 @@ class CvatWriter(Writer):
         self._xml.endDocument()
 
     def _start(self, element: str, /, **attributes: object) -> None:
-        self._xml.startElement(element, {key: str(value) for key, value in attributes.items()})
+        self._xml.startElement(element, AttributesImpl({key: str(value) for key, value in attributes.items()}))
 
     def _end(self, name: str) -> None:
         self._xml.endElement(name)

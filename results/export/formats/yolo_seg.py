@@ -20,7 +20,8 @@ class YoloSegWriter(YoloWriter):
         """Class id and numbers of each detection: x, y of the ring's points, as fractions of the image's sides."""
         height, width = image.labels.image_size_hw
         for index, class_id in enumerate(image.labels.class_ids.tolist()):
-            polygons = mask_polygons(image.labels.mask(index), self.dataset.polygon_tolerance_px)
+            mask = image.labels.mask(index)
+            polygons = [] if mask is None else mask_polygons(mask, self.dataset.polygon_tolerance_px)
             if not polygons:
                 self.left_out["their mask has no pixels"] += 1
                 continue
