@@ -137,20 +137,25 @@ def build_table(name: str, images: Sequence[ImageRows], metadata: Mapping[str, s
 
     Args:
       name: of the table, a key of `TABLES`.
-      images: may be empty; an image without this table has no rows in it.
+      images: may be empty; an image without this table has no rows in it. Columns beyond the table's own are Arrow
+        arrays, which know their type.
       metadata: key-value metadata for the table (and so for a Parquet file): the label set.
 
     Raises:
       ValueError: if a column is missing or unknown, columns differ in length, or one that can't be null holds a null.
     """
     schema = TABLES[name].with_metadata(dict(metadata or {}))
-    names = set(schema.names)
     per_image = []
     for image in sorted(images, key=lambda image: image.image_id):
         columns = image.tables.get(name)
         if columns is None:
             continue
-        if columns.keys() != names or len(set(map(len, columns.values()))) != 1:
+        if not per_image:
+            more = [
+                pa.field(c, a.type) for c, a in columns.items() if c not in schema.names and isinstance(a, pa.Array)
+            ]
+            schema = pa.schema([*schema, *more], dict(metadata or {}))
+        if columns.keys() != set(schema.names) or len(set(map(len, columns.values()))) != 1:
             lengths = {column: len(values) for column, values in columns.items()}
             raise ValueError(
                 f"{name} of image {image.image_id}: expected the columns {schema.names}, all of one"
@@ -165,6 +170,8 @@ def build_table(name: str, images: Sequence[ImageRows], metadata: Mapping[str, s
 
 
 def _array(field: pa.Field, chunks: list) -> pa.Array | pa.ChunkedArray:
+    if chunks and all(isinstance(chunk, pa.Array) for chunk in chunks):
+        return pa.concat_arrays(chunks)
     if chunks and all(isinstance(chunk, np.ndarray) for chunk in chunks):
         return pa.array(np.concatenate(chunks), type=field.type)
     return pa.array(list(chain.from_iterable(chunks)), type=field.type)

@@ -29,6 +29,7 @@ from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_mess
 from ..transforms.elements import METRICS_NAMESPACE
 from ..transforms.list_images import PASSED_OVER, ListImages
 from ..transforms.skip_labelled import SkipLabelled, ToDo
+from ..transforms.sources.carry import CarriedType
 from ..transforms.workers.driver_link import DriverLink
 from ..transforms.workers.in_flight import remove_journals
 from ..transforms.write_parts import WriteParts
@@ -58,10 +59,12 @@ class Job:
     Attributes:
       spec: what was asked for.
       label_config: what decides the labels, prepared.
+      carry: columns of lists that become columns of `images`, and their types.
     """
 
     spec: JobSpec
     label_config: PreparedLabelConfig
+    carry: Mapping[str, CarriedType] = field(default_factory=dict)
     job_id: str = field(default_factory=new_job_id)
 
 
@@ -91,7 +94,7 @@ def build_graph(
     )
     closed = (
         todo["references"]
-        | LabelReferences(job.label_config, spec.execution, spec.output, link)
+        | LabelReferences(job.label_config, spec.execution, spec.output, link, job.carry)
         | WriteParts(begun, job.label_config.tables, spec.execution, link)
         | CloseJob(begun, todo["counts"], facts, link)
     )

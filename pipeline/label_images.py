@@ -1,5 +1,6 @@
 """LabelImages: labelling as one step of anybody's Beam pipeline; and LabelReferences, the same step of a job."""
 
+from collections.abc import Mapping
 from typing import cast
 
 import apache_beam as beam
@@ -11,6 +12,7 @@ from ..transforms.elements import ImageReference
 from ..transforms.execution_options import ExecutionOptions
 from ..transforms.fetch_images import FetchImages
 from ..transforms.skip_labelled import DistinctImages
+from ..transforms.sources.carry import CarriedType
 from ..transforms.to_rows import RowOptions, ToRows, rows_as_dicts
 from ..transforms.workers.driver_link import DriverLink
 from .label_config import PreparedLabelConfig, prepare_label_config
@@ -28,6 +30,7 @@ class LabelReferences(beam.PTransform):
       output: the output folder below which journals of the images in flight are kept (`workers/in_flight.py`);
         None where none is kept.
       link: tells when the job is to stop.
+      carry: further columns of `images`, in the order of `ImageReference.carried`, and their types.
     """
 
     def __init__(
@@ -36,8 +39,10 @@ class LabelReferences(beam.PTransform):
         execution: ExecutionOptions = ExecutionOptions(),
         output: str | None = None,
         link: DriverLink = DriverLink(),
+        carry: Mapping[str, CarriedType] | None = None,
     ):
         super().__init__()
+        self._carry = carry or {}
         self._label_config = label_config
         self._execution = execution
         self._output = output
@@ -45,9 +50,8 @@ class LabelReferences(beam.PTransform):
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageRows]:
         detector = self._label_config.detector
-        rows = RowOptions(
-            detector.config.labels, self._label_config.config.mask_format if detector.has_masks else "none"
-        )
+        mask_format = self._label_config.config.mask_format if detector.has_masks else "none"
+        rows = RowOptions(detector.config.labels, mask_format, self._carry)
         handler = DetectorHandler(
             detector,
             self._execution.max_batch_size,

@@ -1,7 +1,7 @@
 """From a `JobSpec` to a `Job`: everything that can be known before the work starts is checked here, without doing any
 of it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from apache_beam.io.filesystem import FileSystem
@@ -10,10 +10,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from ..detectors.device_share import processors
 from ..labelset.label_set_file import check_label_set
+from ..labelset.log import read_log
+from ..labelset.parts import read_part
 from ..storage.errors import UsageError
 from ..storage.redaction import redact
 from ..transforms.execution_options import ExecutionOptions
 from ..transforms.list_images import NamedSchemes, check_inputs
+from ..transforms.sources.carry import CARRIED_TYPES, CarriedType, find_types
 from .job import Job
 from .label_config import prepare_label_config
 from .running.beam_options import direct_workers, processes_per_machine
@@ -52,7 +55,23 @@ def prepare_job(spec: JobSpec, options: PipelineOptions) -> Job:
         boxes=spec.labels.boxes,
     )
     check_label_set(spec.output, label_config.label_set)
-    return Job(replace(spec, execution=execution), label_config)
+    carry = find_types(spec.inputs, spec.listing)
+    _check_carried(spec.output, carry)
+    return Job(replace(spec, execution=execution), label_config, carry)
+
+
+def _check_carried(output: str, carry: Mapping[str, CarriedType]) -> None:
+    """Raises `UsageError` if the label set has a column of this name, but of another type."""
+    parts = read_log(output).parts if carry else {}
+    if not parts:
+        return
+    held = read_part(output, max(parts), "images").schema
+    for name, kind in carry.items():
+        if name in held.names and held.field(name).type != CARRIED_TYPES[kind]:
+            raise UsageError(
+                f"--carry {name}: is {kind} in the lists, and {held.field(name).type} in the label set in {output}; "
+                "rename the column, or give a new folder"
+            )
 
 
 def _check_copies(execution: ExecutionOptions, options: PipelineOptions) -> None:

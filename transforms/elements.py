@@ -9,7 +9,7 @@ How elements are encoded is in `coders.py`.
 
 import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -78,6 +78,7 @@ class ImageReference:
       location: where its bytes lie, if it is inside a container.
       boxes: where to look; None if the detector is to find them.
       listed_as: what stood in the list that names it; None if no list does.
+      carried: values of the list's columns that come along into `images` (`ListOptions.carry`), in their order.
       problem: what is wrong with the place in a list or container that should name or hold an image, which `uri` names
         then; empty for all others. Such a reference becomes a failed image.
     """
@@ -87,6 +88,7 @@ class ImageReference:
     boxes: BoxPrompts | None = None
     listed_as: str | None = None
     problem: str = ""
+    carried: tuple[Any, ...] = ()
 
     @functools.cached_property
     def image_id(self) -> str:

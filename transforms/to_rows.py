@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 from apache_beam.transforms.window import BoundedWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
@@ -26,6 +27,7 @@ from ..storage.errors import UsageError
 from ..storage.redaction import redact, without_user_info
 from . import coders  # noqa: F401  registers them
 from .elements import DetectOutcome, FailedImage, ImageReference, LabelledImage
+from .sources.carry import CARRIED_TYPES, CarriedType, as_type
 
 MAX_MESSAGE_LENGTH = 500  # characters of `error_message`: a model's error may quote a whole graph
 MAX_WAITING_BYTES = 256 << 20  # of masks that aren't encoded yet: more than that, and the model waits for them
@@ -40,10 +42,12 @@ class RowOptions:
     Attributes:
       class_names: the detector's label map; a class without a name is called `class_<id>`.
       mask_format: `rle` (run-length encodings in the table `masks`), `png` (a file a mask) or `none`.
+      carry: further columns of `images`, in the order of `ImageReference.carried`, and their types.
     """
 
     class_names: Mapping[int, str] = field(default_factory=dict)
     mask_format: MaskFormat = "rle"
+    carry: Mapping[str, CarriedType] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.mask_format not in MASK_FORMATS:
@@ -88,7 +92,7 @@ class _Making(NamedTuple):
 @beam.typehints.with_input_types(DetectOutcome)
 @beam.typehints.with_output_types(ImageRows)
 class ToRowsFn(beam.DoFn):
-    """Puts out rows with a later image's, or with the bundle's last: by then the model has been given its next images."""
+    """Puts out rows with a later image's, or with the bundle's last: by then the model has its next images."""
 
     def __init__(self, options: RowOptions, clock: Callable[[], datetime]):
         self._options = options
@@ -152,7 +156,8 @@ def image_rows(image: LabelledImage | FailedImage, options: RowOptions, labelled
       ValueError: if the masks aren't grids.
     """
     uri = _as_text(without_user_info(image.reference.uri))
-    rows = ImageRows(image.reference.image_id, {"images": _image_columns(image, uri, labelled_at)})
+    images = {**_image_columns(image, uri, labelled_at), **_carried_columns(image.reference, options.carry)}
+    rows = ImageRows(image.reference.image_id, {"images": images})
     if isinstance(image, FailedImage):
         return rows
     detections, (height, width) = image.detections, image.size_hw
@@ -261,6 +266,16 @@ def _tensor_columns(image_id: str, extras: Mapping[str, np.ndarray]) -> dict[str
         "dtype": [array.dtype.name for array in extras.values()],
         "shape": [list(array.shape) for array in extras.values()],
         "data": [array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in extras.values()],
+    }
+
+
+def _carried_columns(reference: ImageReference, carry: Mapping[str, CarriedType]) -> dict[str, pa.Array]:
+    if not carry:
+        return {}
+    values = reference.carried or (None,) * len(carry)  # none of images that no list names
+    return {
+        name: pa.array([as_type(value, kind)], CARRIED_TYPES[kind])
+        for (name, kind), value in zip(carry.items(), values, strict=True)
     }
 
 

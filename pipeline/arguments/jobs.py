@@ -171,6 +171,14 @@ def add_lists(parser: argparse.ArgumentParser) -> None:
     add_field(
         lists,
         ListOptions,
+        "carry",
+        "columns of lists that become columns of the table images",
+        nargs="+",
+        metavar="COLUMN",
+    )
+    add_field(
+        lists,
+        ListOptions,
         "strict_inputs",
         "fail the job at a row of a list or a place in a container that makes no sense; else it is a failed image",
     )

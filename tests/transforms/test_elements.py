@@ -11,6 +11,9 @@ REFERENCES = [
     ImageReference("/a\udcff.tar#x", MemberLocation("/a\udcff.tar", "tar", 1 << 40, 10, chunk=3)),
     ImageReference("/b.parquet#7", MemberLocation("/b.parquet", "parquet", 7, column="image.bytes")),
     ImageReference("/c.jpg", boxes=BoxPrompts(b"\0" * 16, "pixels")),
+    ImageReference("/e.jpg", listed_as="/e.jpg"),
+    ImageReference("/f.jpg", listed_as="f.jpg", carried=(1, None, "x")),
+    ImageReference("/l.csv#line 3", problem="list /l.csv, line 3: no"),
     ImageReference("/d.tar#y", MemberLocation("/d.tar", "tar", 512), BoxPrompts()),
 ]
 

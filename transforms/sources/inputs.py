@@ -55,6 +55,7 @@ class ListOptions:
         each name on the way, others with the path below the folder that is searched.
       strict_inputs: whether a row of a list, or a place in a container, that doesn't make sense fails the job;
         otherwise it becomes a failed image.
+      carry: columns of lists (CSV, TSV, JSON lines, Parquet) that become columns of the table `images`.
       uri_prefix: what is put in front of relative entries of lists; None: they start at the folder of their list.
 
     Example:
@@ -67,6 +68,7 @@ class ListOptions:
     exclude: Sequence[str] = ()
     strict_inputs: bool = False
     uri_prefix: str | None = None
+    carry: Sequence[str] = ()
 
 
 @functools.cache

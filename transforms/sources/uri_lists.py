@@ -16,6 +16,7 @@ A row that makes no sense becomes a reference with a `problem`, and so does the 
 import csv
 import json
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -42,7 +43,14 @@ class _Problem(NamedTuple):
     message: str
 
 
-_Entries = Iterator[str | _Problem | None]  # None: no URI in the row
+class _Row(NamedTuple):
+    """An entry, and the values of its row that are to come along."""
+
+    entry: str | None
+    carried: tuple[Any, ...]
+
+
+_Entries = Iterator[str | _Row | _Problem | None]  # None: no URI in the row
 
 
 def read_entries(uri: str, file_format: Format, options: ListOptions) -> Iterator[ImageReference | None]:
@@ -66,16 +74,19 @@ def parse_entries(
     """Like `read_entries`, of an opened list; all but Parquet are read from the start to the end, without seeking."""
     shown = redact(uri)
     if file_format == "parquet":
-        entries = _parquet_entries(file, shown, options.uri_column)
+        entries = _parquet_entries(file, shown, options)
     else:
-        entries = _text_entries(file, shown, file_format, options.uri_column)
+        entries = _text_entries(file, shown, file_format, options)
     for entry in entries:
+        carried = ()
+        if isinstance(entry, _Row):
+            entry, carried = entry
         if isinstance(entry, str):
             entry = entry.strip()
         if not entry:
             yield None
         elif isinstance(entry, str) and (problem := _why_not(entry)) is None:
-            yield ImageReference(_meant(entry, uri, options.uri_prefix), listed_as=entry)
+            yield ImageReference(_meant(entry, uri, options.uri_prefix), listed_as=entry, carried=carried)
         else:
             place, message = entry if isinstance(entry, _Problem) else (redact(entry), problem)
             yield ImageReference(f"{uri}#{_plain(place)}", problem=f"list {shown}, {_plain(place)}: {message}")
@@ -104,16 +115,16 @@ def _meant(entry: str, list_uri: str, prefix: str | None) -> str:
     return resolve(entry, list_uri)
 
 
-def _text_entries(file: BinaryIO, uri: str, file_format: Format, uri_column: str) -> _Entries:
+def _text_entries(file: BinaryIO, uri: str, file_format: Format, options: ListOptions) -> _Entries:
     lines = None
     try:
         lines = Lines(as_text(file, uri))
         if file_format == "txt":
             yield from _txt_entries(lines)
         elif file_format == "jsonl":
-            yield from _jsonl_entries(lines, uri, uri_column)
+            yield from _jsonl_entries(lines, uri, options)
         else:
-            yield from _csv_entries(lines, uri, uri_column, "\t" if file_format == "tsv" else ",")
+            yield from _csv_entries(lines, uri, options, "\t" if file_format == "tsv" else ",")
     except DamagedListError as error:
         after = f"after line {lines.number}" if lines is not None else "from its start"
         yield _Problem(after, f"can't be read to its end ({error}); what it names further on is unknown")
@@ -136,15 +147,16 @@ def _txt_entries(lines: Lines) -> _Entries:
             yield line
 
 
-def _csv_entries(lines: Lines, uri: str, uri_column: str, delimiter: str) -> _Entries:
+def _csv_entries(lines: Lines, uri: str, options: ListOptions, delimiter: str) -> _Entries:
     rows = csv.reader(lines, delimiter=delimiter, strict=True)  # not strict, a stray quote would swallow rows behind it
     try:
         header = next(rows, [])
     except (ValueError, csv.Error) as error:
         raise InputError(f"list {uri}, line {lines.number}: not valid CSV ({error})") from error
-    if uri_column not in header:
-        raise _missing(uri, uri_column, header)
-    column = header.index(uri_column)
+    if options.uri_column not in header:
+        raise _missing(uri, options.uri_column, header)
+    column = header.index(options.uri_column)
+    carried = [header.index(name) if name in header else len(header) for name in options.carry]
     for row in _each(rows, lambda: f"line {lines.number}"):
         if isinstance(row, _Problem):
             yield row._replace(
@@ -152,13 +164,13 @@ def _csv_entries(lines: Lines, uri: str, uri_column: str, delimiter: str) -> _En
                 "around them, and their own quotes doubled"
             )
         elif len(row) > column:
-            yield row[column]
+            yield _Row(row[column], tuple(row[place] if place < len(row) else None for place in carried))
         elif row:  # else a blank line
             yield _Problem(f"line {lines.number}", f"expected {len(header)} columns, found {len(row)}")
 
 
-def _jsonl_entries(lines: Lines, uri: str, uri_column: str) -> _Entries:
-    has_column = False
+def _jsonl_entries(lines: Lines, uri: str, options: ListOptions) -> _Entries:
+    uri_column, has_column = options.uri_column, False
     for line in _each(lines, lambda: f"line {lines.number}"):
         if isinstance(line, _Problem):
             yield line
@@ -168,12 +180,14 @@ def _jsonl_entries(lines: Lines, uri: str, uri_column: str) -> _Entries:
             except (ValueError, RecursionError) as error:
                 yield _Problem(f"line {lines.number}", f"not valid JSON ({error})")
                 continue
+            carried = ()
             if isinstance(value, dict):
+                carried = tuple(value.get(name) for name in options.carry)
                 if uri_column not in value and not has_column:
                     raise _missing(f"{uri}, line {lines.number}", uri_column, value)
                 has_column, value = True, value.get(uri_column)
             if value is None or isinstance(value, str):
-                yield value
+                yield _Row(value, carried)
             else:
                 yield _Problem(
                     f"line {lines.number}",
@@ -185,8 +199,8 @@ def _number(digits: str) -> int | float:
     return int(digits) if len(digits) < 1000 else float(digits)  # Python refuses numbers of thousands of digits
 
 
-def _parquet_entries(file: BinaryIO, uri: str, uri_column: str) -> _Entries:
-    row = 0
+def _parquet_entries(file: BinaryIO, uri: str, options: ListOptions) -> _Entries:
+    uri_column, row = options.uri_column, 0
     try:
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet:
             if uri_column not in parquet.schema_arrow.names:
@@ -194,10 +208,12 @@ def _parquet_entries(file: BinaryIO, uri: str, uri_column: str) -> _Entries:
             column_type = parquet.schema_arrow.field(uri_column).type
             if not _is_string(column_type):
                 raise InputError(f"list {uri}: column {uri_column!r}: expected strings, got {column_type}")
-            for batch in parquet.iter_batches(_BATCH_ROWS, columns=[uri_column]):
-                # Not as text: writers don't always see to it that it is UTF-8.
-                for value in _as_bytes(batch.column(0)).to_pylist():
-                    yield None if value is None else value.decode("utf-8", "surrogateescape")
+            names = [name for name in options.carry if name in parquet.schema_arrow.names]
+            for batch in parquet.iter_batches(_BATCH_ROWS, columns=list(dict.fromkeys([uri_column, *names]))):
+                columns = {name: _values(batch.column(name)) for name in {uri_column, *names}}
+                carried = zip(*(columns.get(name, [None] * batch.num_rows) for name in options.carry))
+                for value, values in zip(columns[uri_column], carried if options.carry else repeat(())):
+                    yield _Row(value, values)
                 row += batch.num_rows
     except pa.ArrowInvalid as error:
         if not row:
@@ -205,10 +221,14 @@ def _parquet_entries(file: BinaryIO, uri: str, uri_column: str) -> _Entries:
         yield _Problem(f"after row {row}", f"damaged ({error}); what it names further on is unknown")
 
 
-def _as_bytes(column: pa.Array) -> pa.Array:
+def _values(column: pa.Array) -> list[Any]:
+    """A column's values; text with lone surrogates for what isn't UTF-8, since writers don't always see to it."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    return column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
+    if not _is_string(column.type):
+        return column.to_pylist()
+    in_bytes = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
+    return [None if value is None else value.decode("utf-8", "surrogateescape") for value in in_bytes.to_pylist()]
 
 
 def _is_string(column_type: pa.DataType) -> bool:
