@@ -141,7 +141,9 @@ class _SmallestIdsFn(beam.CombineFn):
         return {}
 
     def add_input(self, accumulator, reference: ImageReference):
-        accumulator.setdefault(reference.image_id, reference)
+        held = accumulator.get(reference.image_id)
+        if held is None or (held.listed_as is None and reference.listed_as is not None):
+            accumulator[reference.image_id] = reference
         return accumulator if len(accumulator) < 2 * self._limit + 1000 else self.compact(accumulator)
 
     def merge_accumulators(self, accumulators):
@@ -232,7 +234,9 @@ class _AntiJoinFn(beam.DoFn):
         _, (listed, labelled, *boxes) = element
         references: dict[bytes, bytes] = {}
         for packed in unpack(listed):
-            references.setdefault(packed[:_ID_BYTES], packed[_ID_BYTES:])
+            id_, encoded = packed[:_ID_BYTES], packed[_ID_BYTES:]
+            # Always the same of several; with what a list says of the image, if one names it: `u` comes last.
+            references[id_] = min(encoded, references.get(id_, encoded))
         labelled = set(unpack(labelled))  # some of images that weren't asked for this time
         self._listed += len(references)
         failed = [id_ for id_ in references if id_ + _FAILED in labelled]

@@ -110,3 +110,11 @@ def test_what_failed_earlier_is_counted(tmp_path):
     put_part(tmp_path, "abc", failed="b")
     counts = ListedCounts(4, 3, failed_earlier=1)
     assert_skips(references(*"abcd"), tmp_path, references("d"), counts)
+
+
+def test_of_repeats_the_one_that_a_list_names_goes_on():
+    found, listed = ImageReference("/a.jpg"), ImageReference("/a.jpg", listed_as="a.jpg", carried=("north",))
+    for limit in (None, 1):
+        with beam.Pipeline(runner="FnApiRunner") as p:
+            todo = p | beam.Create([found, listed, found], reshuffle=False) | SkipLabelled(None, limit)
+            assert_that(todo["references"], equal_to([listed]))
