@@ -128,6 +128,7 @@ def test_the_model_is_small():
     assert sum(path.stat().st_size for path in MODEL_FOLDER.rglob("*") if path.is_file()) <= 5e6
 
 
+@pytest.mark.heavy
 def test_average_precision_on_unseen_scenes():
     pytest.importorskip("pycocotools")
     figures = average_precision(MODEL_FOLDER, range(12))

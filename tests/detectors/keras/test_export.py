@@ -32,6 +32,7 @@ def test_the_graph_resizes_as_the_host_does(in_graph, on_host, size_hw):
 
 
 @pytest.mark.parametrize("batch_size", [None, 1])
+@pytest.mark.heavy
 def test_a_saved_model_gives_the_published_outputs(centernet, centernet_file, tmp_path, batch_size):
     import tensorflow as tf
 

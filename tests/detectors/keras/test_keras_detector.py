@@ -48,6 +48,7 @@ def test_gives_the_published_graphs_detections(detector, centernet):
         assert found.extras["detection_multiclass_scores"].shape == (100, 90)
 
 
+@pytest.mark.heavy
 def test_a_image_gives_the_same_alone_and_in_any_batch(detector):
     together = detector.detect(images() + images()[:2])  # 4 and a remainder of 1
     for image, found in zip(images() + images()[:2], together, strict=True):
@@ -126,6 +127,7 @@ def test_a_images_share_of_outputs():
     assert image_share("image_shape", np.float32([2, 1024, 1024, 3]), 1, 2).tolist() == [1, 1024, 1024, 3]
 
 
+@pytest.mark.heavy
 def test_bfloat16_finds_nearly_the_same(centernet_file):
     """Random weights enlarge every rounding, and CPUs round differently: what holds is said of many detections."""
     names, options = ("coffee", "astronaut", "chelsea"), DetectOptions(min_score=0)

@@ -32,6 +32,7 @@ def table_rows(detections, uri):
     }
 
 
+@pytest.mark.heavy
 def test_a_checkpoint_labels_as_the_published_graph_does(label, cache, centernet, centernet_checkpoint):
     from tests.detectors.keras.support.golden_weights import golden_tensors
 
