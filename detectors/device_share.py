@@ -1,10 +1,10 @@
 """A process's share of a machine that others of the same job use as well: processors for TensorFlow's threads, one GPU.
 
-TensorFlow takes every processor and the memory of every GPU that it sees. So before it computes anything, each of N processes
-limits its thread pools to a N-th of the processors, and takes one GPU, the first that no other process has: a lock on a
-small file in the temporary folder, which the system lets go of when the process ends, however it ends. With more processes than
-GPUs, they share: then memory is taken as it is needed. Not for JAX or PyTorch beneath Keras: those have settings of their own,
-such as CUDA_VISIBLE_DEVICES.
+TensorFlow takes every processor and the memory of every GPU that it sees. So before it computes anything, each of N
+processes limits its thread pools to a N-th of the processors, and takes one GPU, the first that no other process has:
+a lock on a small file in the temporary folder, which the system lets go of when the process ends, however it ends.
+With more processes than GPUs, they share: then memory is taken as it is needed. Not for JAX or PyTorch beneath Keras:
+those have settings of their own, such as CUDA_VISIBLE_DEVICES.
 """
 
 import fcntl

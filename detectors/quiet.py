@@ -1,8 +1,8 @@
 """Imports TensorFlow without its greeting.
 
-TensorFlow 2.21 writes half a dozen lines to stderr while it is imported and looks for devices, before any of its settings
-is read; a person who waits for a job's summary shouldn't have to tell them from errors. Python's own exceptions and warnings
-come through. Not needed where TensorFlow is imported already.
+TensorFlow 2.21 writes half a dozen lines to stderr while it is imported and looks for devices, before any of its
+settings is read; a person who waits for a job's summary shouldn't have to tell them from errors. Python's own
+exceptions and warnings come through. Not needed where TensorFlow is imported already.
 """
 
 import contextlib

@@ -65,7 +65,13 @@ def test_what_failed_with_certain_kinds_is_labelled_again(tmp_path):
     )
     listed = references("ok", "slow", "gone", "new")
     assert_skips(listed, tmp_path, references("new"), ListedCounts(4, 3, failed_earlier=2))
-    assert_skips(listed, tmp_path, references("slow", "new"), ListedCounts(4, 2, failed_earlier=1), retry=["timeout", "forbidden"])
+    assert_skips(
+        listed,
+        tmp_path,
+        references("slow", "new"),
+        ListedCounts(4, 2, failed_earlier=1),
+        retry=["timeout", "forbidden"],
+    )
     assert_skips(
         listed, tmp_path, references("slow", "gone", "new"), ListedCounts(4, 1), retry=["timeout", "not_found"]
     )
