@@ -75,9 +75,10 @@ class ToRows(beam.PTransform):
 
     def expand(self, images: beam.PCollection[DetectOutcome]) -> beam.PCollection[ImageRows]:
         options, clock = self._options, self._clock
+        step: beam.PTransform = beam.ParDo(ToRowsFn(options, clock))
         if options.mask_format == "none":  # other rows cost less than handing them over to threads
-            return images | beam.Map(lambda image: _rows_of_any(image, options, clock())).with_output_types(ImageRows)
-        return images | beam.ParDo(ToRowsFn(options, clock))
+            step = beam.Map(lambda image: _rows_of_any(image, options, clock())).with_output_types(ImageRows)
+        return images | step  # pyright: ignore[reportReturnType]  # its annotation says PValue
 
 
 class _Making(NamedTuple):
@@ -97,7 +98,7 @@ class ToRowsFn(beam.DoFn):
     def __init__(self, options: RowOptions, clock: Callable[[], datetime]):
         self._options = options
         self._clock = clock
-        self._threads = None
+        self._threads: ThreadPoolExecutor | None = None
 
     def setup(self):
         self._threads = ThreadPoolExecutor(processors(), thread_name_prefix="labelbeam-rows")
@@ -107,8 +108,12 @@ class ToRowsFn(beam.DoFn):
         self._waiting_bytes = 0
 
     def process(
-        self, image: LabelledImage | FailedImage, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam
+        self,
+        image: LabelledImage | FailedImage,
+        timestamp: Any = beam.DoFn.TimestampParam,
+        window: Any = beam.DoFn.WindowParam,
     ):
+        assert self._threads is not None  # since `setup`
         rows = self._threads.submit(_rows_of_any, image, self._options, self._clock())
         self._making.append(_Making(rows, image.num_bytes_in_memory, timestamp, window))
         self._waiting_bytes += image.num_bytes_in_memory
@@ -126,7 +131,7 @@ class ToRowsFn(beam.DoFn):
         while self._making and (self._waiting_bytes > waiting_bytes or self._making[0].rows.done()):
             made = self._making.popleft()
             self._waiting_bytes -= made.num_bytes
-            yield WindowedValue(made.rows.result(), made.timestamp, [made.window])
+            yield WindowedValue(made.rows.result(), made.timestamp, (made.window,))
 
 
 def _rows_of_any(image: LabelledImage | FailedImage, options: RowOptions, labelled_at: datetime) -> ImageRows:
@@ -243,7 +248,7 @@ def _detection_columns(
 
 def _mask_columns(
     image_id: str, ids: tuple[str, ...], masks: list[EncodedMask], height: int, width: int
-) -> dict[str, list]:
+) -> dict[str, Any]:
     return {
         "detection_id": ids,
         "image_id": [image_id] * len(ids),
@@ -253,7 +258,7 @@ def _mask_columns(
     }
 
 
-def _tensor_columns(image_id: str, extras: Mapping[str, np.ndarray]) -> dict[str, list]:
+def _tensor_columns(image_id: str, extras: Mapping[str, np.ndarray]) -> dict[str, Any]:
     for name, array in extras.items():
         if array.dtype.kind in "OSU":
             raise UsageError(
