@@ -23,7 +23,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 CENTERNET, MASK_RCNN = "centernet_resnet50v2_512x512", "mask_rcnn_inception_resnet_v2_1024x1024"
 PROVIDED = {"jax", "jaxlib", "ml-dtypes", "numpy", "pillow", "pyarrow", "torch"}  # by the machine
-LEFT_OUT = {"tensorflow", "tensorflow-hub"}
+LEFT_OUT = {"setuptools", "tensorflow", "tensorflow-hub"}  # a job of engine keras never imports them
 MAX_MIB = 64
 TITLES = ("step", "images/s", "ms a batch", "compile s", "peak GiB", "of peak", "note")
 

@@ -153,6 +153,15 @@ def _beat(begun: OpenJob, heartbeat: Heartbeat, control: JobControl, follow: Fol
     heartbeat.beat(follow.facts())
 
 
+def _versions() -> dict[str, str]:
+    """Of the packages that labels depend on, those that are installed: engine keras needs no TensorFlow."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
 def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl, follow: Following) -> JobResult:
     started = time.monotonic()
     facts = {
@@ -164,7 +173,7 @@ def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl
         "retry_failed": None if job.spec.retry_failed is None else sorted(job.spec.retry_failed),
         "started_at": utc_now(),
         "runner": options.view_as(StandardOptions).runner,
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": _versions(),
     }
     metrics: dict[str, int] = {}
     try:
