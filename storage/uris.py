@@ -37,10 +37,16 @@ def before_wildcard(pattern: str) -> str:
 
 
 def absolute(uri: str) -> str:
-    """Absolute path of a local path or `file://` URI; other URIs as they are."""
+    """Absolute path of a local path, `file://` or `file:/` URI; other URIs as they are."""
+    if _is_short_file_uri(uri):
+        uri = f"file://{uri[len('file:') :]}"
     if uri.startswith(("file:///", "file://localhost/")):
         return os.fsdecode(unquote_to_bytes(uri[uri.index("/", len("file://")) :]))
     return os.path.abspath(uri) if is_local(uri) else uri
+
+
+def _is_short_file_uri(uri: str) -> bool:
+    return uri.startswith("file:/") and not uri.startswith("file://")
 
 
 def resolve(entry: str, list_uri: str) -> str:
@@ -53,7 +59,7 @@ def resolve(entry: str, list_uri: str) -> str:
       entry: path or URI, as it stands in the list.
       list_uri: absolute path or URI of the list.
     """
-    if not is_local(entry):
+    if not is_local(entry) or _is_short_file_uri(entry):
         return absolute(entry)
     if is_http(list_uri):
         try:

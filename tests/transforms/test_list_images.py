@@ -290,3 +290,12 @@ def test_checking_stops_at_the_first_image(data):
     check_inputs([str(data / "l.csv")])
     [problem], others = listed([data / "l.csv"])
     assert "line 3: not valid CSV" in problem.problem and others == [f"{data}/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    "name, text", [("l.json", '{"images": []}'), ("l.lst", "a.jpg"), ("list", "<html>"), ("l.md", "x")]
+)
+def test_text_without_the_extension_of_a_list_is_refused_not_labelled(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=r"no image\. Lists of URIs are \.txt, \.csv"):
+        check_inputs([str(tmp_path / name)])

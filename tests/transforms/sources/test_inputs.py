@@ -2,7 +2,7 @@ import os
 
 import pytest
 from labelbeam.storage.uris import absolute, resolve
-from labelbeam.transforms.sources.inputs import format_of, image_extensions
+from labelbeam.transforms.sources.inputs import container_of, format_of, image_extensions
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,8 @@ def test_formats_that_pillow_only_identifies_are_no_images():
         ("../images/./a.jpg", "/data/lists/l.txt", "/data/images/a.jpg"),
         ("gs://b/k", "/lists/l.txt", "gs://b/k"),
         ("file:///data/a%20b.jpg", "/lists/l.txt", "/data/a b.jpg"),
+        ("file:/data/a%20b.jpg", "/lists/l.txt", "/data/a b.jpg"),
+        ("file:/data/a.jpg", "https://host/lists/l.txt", "/data/a.jpg"),
         ("file://elsewhere/a.jpg", "/lists/l.txt", "file://elsewhere/a.jpg"),
         ("a.jpg", "gs://bucket/lists/l.txt", "gs://bucket/lists/a.jpg"),
         ("a//b.jpg", "gs://bucket//l.txt", "gs://bucket//a//b.jpg"),
@@ -79,5 +81,20 @@ def test_a_relative_entry_starts_at_the_folder_of_its_list(entry, list_uri, expe
 def test_local_inputs_become_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert absolute("a/../b.jpg") == os.path.join(os.getcwd(), "b.jpg")
-    assert absolute("file:///x/%C3%A9.jpg") == "/x/é.jpg"
+    assert absolute("file:///x/%C3%A9.jpg") == absolute("file:/x/%C3%A9.jpg") == "/x/é.jpg"
     assert absolute("s3://bucket/./a") == "s3://bucket/./a"
+
+
+@pytest.mark.parametrize(
+    "uri, container",
+    [
+        ("/x/shard.tar#a.jpg", "/x/shard.tar"),
+        ("/a#b/shard.tar#c#d.jpg", "/a#b/shard.tar"),
+        ("s3://b/x.parquet#7", "s3://b/x.parquet"),
+        ("/a#b/c.jpg", None),
+        ("/x/shard.tar", None),
+        ("https://host/a.jpg#part", None),
+    ],
+)
+def test_the_container_of_a_member_by_its_uri(uri, container):
+    assert container_of(uri) == container
