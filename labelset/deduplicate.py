@@ -9,6 +9,7 @@ deleted here.
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -96,7 +97,7 @@ def _losing_rows(output: str, stems: list[str], repeated: pa.Array) -> dict[str,
     losers = defaultdict(list)
     for before, image_id, number in zip([None, *ids], ids, numbers, strict=False):
         if image_id == before:
-            losers[stems[int(number)]].append(image_id)
+            losers[stems[cast(int, number)]].append(image_id)
     return losers
 
 

@@ -154,7 +154,7 @@ def build_table(name: str, images: Sequence[ImageRows], metadata: Mapping[str, s
             more = [
                 pa.field(c, a.type) for c, a in columns.items() if c not in schema.names and isinstance(a, pa.Array)
             ]
-            schema = pa.schema([*schema, *more], dict(metadata or {}))
+            schema = pa.schema([*schema, *more]).with_metadata(schema.metadata or {})
         if columns.keys() != set(schema.names) or len(set(map(len, columns.values()))) != 1:
             lengths = {column: len(values) for column, values in columns.items()}
             raise ValueError(

@@ -25,7 +25,7 @@ class ImageError(Exception):
 
     def __init__(self, kind: ErrorKind, message: str):
         super().__init__(message)
-        self.kind = kind
+        self.kind: ErrorKind = kind
         self.message = message
 
 

@@ -71,7 +71,7 @@ class FetchImages(beam.PTransform):
         self._fn = _FetchDoFn(options, decode, read, output, link)
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[FetchOutcome]:
-        return references | beam.ParDo(self._fn)
+        return references | beam.ParDo(self._fn)  # pyright: ignore[reportReturnType]  # Beam types | as PValue
 
 
 @beam.typehints.with_input_types(ImageReference)
@@ -79,6 +79,9 @@ class FetchImages(beam.PTransform):
 class _FetchDoFn(beam.DoFn):
     """Keeps up to `prefetch_images` images under way, while the steps behind it are busy with those that it has put
     out."""
+
+    _fetcher: "ImageFetcher"  # from setup on
+    _ahead: Prefetch
 
     def __init__(
         self, options: ExecutionOptions, decode: DecodeOptions, read: ReadBytes, output: str | None, link: DriverLink
@@ -89,8 +92,6 @@ class _FetchDoFn(beam.DoFn):
         self._read = read
         self._output = output
         self._in_flight = in_flight_of(None)
-        self._fetcher = None
-        self._ahead = None
 
     def setup(self):
         keep_large_blocks()
@@ -139,7 +140,7 @@ class _FetchDoFn(beam.DoFn):
             yield outcome
 
     def teardown(self):
-        if self._ahead is not None:
+        if hasattr(self, "_ahead"):
             self._ahead.close()
         http_client.close_idle()
 
@@ -152,12 +153,12 @@ class _FetchDoFn(beam.DoFn):
         with http_client.admitted(host) if host is not None else contextlib.nullcontext():
             with announcing(reserve.encoded):
                 image = self._fetcher.fetch(reference, reserve)
-        return WindowedValue(image, timestamp, [window])
+        return WindowedValue(image, timestamp, (window,))
 
     def _give_up(self, placed: _Placed) -> WindowedValue:
         reference, timestamp, window = placed
         message = f"not read within the deadline of {self._options.deadline_s:g} s: reading hangs, and was given up"
-        return WindowedValue(FailedImage(reference, ImageFacts(attempts=1), "timeout", message), timestamp, [window])
+        return WindowedValue(FailedImage(reference, ImageFacts(attempts=1), "timeout", message), timestamp, (window,))
 
 
 class ImageFetcher:
@@ -196,7 +197,7 @@ class ImageFetcher:
         facts = ImageFacts()
         image_id = reference.image_id
         if quarantine := self._in_flight.quarantined(image_id):
-            return FailedImage(reference, facts, *quarantine)
+            return FailedImage(reference, facts, quarantine.kind, quarantine.message)
         try:
             data = self._read_bytes(reference, facts)
             image = self._decode_bytes(data, image_id, facts, reserve)
