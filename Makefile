@@ -97,7 +97,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 # Resolves the newest versions that go together, for every Python and platform that labelbeam supports.
 lock:
-	uv pip compile setup.py --extra test --extra check --extra docs --universal --python-version 3.10 --no-header --output-file requirements.lock
+	uv pip compile setup.py --all-extras --universal --python-version 3.10 --no-header --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist *.egg-info

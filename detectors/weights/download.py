@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pycurl
-
 from ...storage.errors import WeightsError
+from ...storage.libcurl import pycurl
 from ...storage.redaction import redact
 
 TRIES = 5  # in a row without a single byte more

@@ -58,6 +58,7 @@ def test_links_to_files_lead_somewhere(document):
     ] == []
 
 
+@pytest.mark.heavy
 def test_the_readmes_first_commands_work(tmp_path):
     """Word by word but for `make demo`, which would build an environment: what it runs is run instead."""
     [snippet] = re.findall(r"^```sh\n(make demo.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)

@@ -39,8 +39,8 @@ def folder(tmp_path_factory):
         pq.write_table(table.set_column(column, field, days), path)
     names = ["a/1.png", "a/1.jpg", "b/1.png", "b/2.png", "c.png", "d.png"]
     uris = [f"{folder}/images/{name}" for name in names]
-    cameras = ["left", "right", "left", "left", "left", "right"]
-    pandas.DataFrame({"uri": uris, "camera": cameras}).to_csv(folder / "photos.csv", index=False)
+    sites = ["left", "right", "left", "left", "left", "right"]
+    pandas.DataFrame({"uri": uris, "site": sites}).to_csv(folder / "photos.csv", index=False)
     return folder
 
 

@@ -33,6 +33,7 @@ def example():
     return make_example(draw_scene(500_000, num_objects=6))
 
 
+@pytest.mark.heavy
 def test_the_loss_falls_within_a_few_steps(example):
     keras.utils.set_random_seed(1)
     step = make_train_step(build_network(len(CLASS_NAMES)), keras.optimizers.Adam(2e-3))

@@ -106,6 +106,7 @@ def assert_found_out_in_two_crashes(starts):
     assert_nothing_done_twice(starts)
 
 
+@pytest.mark.heavy
 def test_a_fault_in_a_thread_of_the_models_own(job):
     starts = job.start_until_done("foreign")
     assert_found_out_in_two_crashes(starts)
@@ -117,6 +118,7 @@ def test_a_fault_in_a_thread_of_the_models_own(job):
     assert "died 2 times" in message and "SIGABRT in the model" in message
 
 
+@pytest.mark.heavy
 def test_a_model_that_never_answers(job):
     starts = job.start_until_done("hang")
     assert_found_out_in_two_crashes(starts)

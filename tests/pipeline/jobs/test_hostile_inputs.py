@@ -149,6 +149,7 @@ def good(tmp_path):
     return [str(save_image(tmp_path / "good" / f"{i}.jpg", 1000 + i, (20 + i, 70 - i))) for i in range(50)]
 
 
+@pytest.mark.heavy
 def test_fifty_hostile_inputs_among_fifty_good_ones(tmp_path, good, fake_detector):
     with MisbehavingServer({"photo.jpg": encoded(image(9, (200, 200)), "JPEG")}) as server:
         hostile = {**hostile_files(tmp_path / "hostile"), **hostile_urls(server)}

@@ -74,7 +74,10 @@ def test_import_and_export_by_hand(label, tmp_path, capsys, centernet_checkpoint
     "options, message",
     [
         (("--precision", "bfloat16"), "use --precision float32, or --engine keras"),
-        (("--engine", "keras", "--weights", "/nowhere/ckpt-0"), "there's no file /nowhere/ckpt-0.index"),
+        (
+            ("--engine", "keras", "--weights", "/nowhere/ckpt-0"),
+            "weights /nowhere/ckpt-0: found no such folder, checkpoint or file",
+        ),
         (
             ("--engine", "keras", "--weights", "{file}", "--keep", "anchors"),
             "--keep anchors: .* has no such output; it has det",

@@ -62,11 +62,12 @@ def test_a_part_that_cannot_be_written_fails_the_job(label, image_folder, monkey
     assert not labels.parts()
 
 
-def test_masks_that_cannot_be_made_fail_the_job(label, image_folder, monkeypatch):
+def test_masks_that_cannot_be_made_fail_their_image_as_a_fault_of_our_own(label, image_folder, monkeypatch):
     def broken(*args):
         raise ArithmeticError("masks of another world")
 
     monkeypatch.setattr(to_rows, "encode_box_masks", broken)
     code, printed, labels = label(image_folder)
-    assert code == 1 and "masks of another world" in printed
-    assert not labels.parts()
+    assert code == 1 and "internal" in printed
+    images = labels.frame("images")
+    assert set(images.error_kind) == {"internal"} and images.error_message.str.contains("masks of another world").all()

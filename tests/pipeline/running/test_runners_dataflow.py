@@ -3,6 +3,7 @@
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions
+from labelbeam.labelset.begin import OpenJob
 from labelbeam.pipeline.job import Job, build_graph
 from labelbeam.pipeline.label_config import prepare_label_config
 from labelbeam.pipeline.running.beam_options import parse_beam_options
@@ -31,7 +32,8 @@ def built(fake_detector):
     options = parse_beam_options(arguments, runner_config="dataflow_gpu")
     pipeline = beam.Pipeline(options=options)
     spec = JobSpec(["gs://bucket/photos"], "gs://bucket/out", LabelConfig(fake_detector))
-    build_graph(pipeline, Job(spec, prepare_label_config(spec.labels)), {"job_id": "j"})
+    begun = OpenJob(spec.output, "j", 0)
+    build_graph(pipeline, Job(spec, prepare_label_config(spec.labels)), begun, {"job_id": "j"})
     result = pipeline.run()
     environment = apiclient.Environment(
         proto_pipeline_staged_url="gs://bucket/tmp/pipeline.pb",
