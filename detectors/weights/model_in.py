@@ -47,8 +47,8 @@ def model_in(path: str, what: str) -> str:
         raise WeightsError(f"{what}: expected a SavedModel's folder; {place.name} is {kind}")
     if not place.is_dir():
         raise WeightsError(
-            f"{what}: found no such folder, checkpoint or file; expected a SavedModel, a folder with {GRAPH} and variables/, "
-            "or for engine keras a checkpoint (FOLDER/ckpt-0) or a weights file"
+            f"{what}: found no such folder, checkpoint or file; expected a SavedModel, a folder with {GRAPH} and "
+            "variables/, or for engine keras a checkpoint (FOLDER/ckpt-0) or a weights file"
         )
     return _in_folder(place, what, _DEPTH)
 
