@@ -159,6 +159,8 @@ def _set_up_logging(verbose: bool) -> None:
         level=logging.INFO if verbose else logging.ERROR, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
     )
     logging.getLogger("labelbeam").setLevel(logging.INFO if verbose else logging.WARNING)
+    # Beam logs the traceback of what then ends the job, whose cause is told in a sentence (`exit_codes.py`).
+    logging.getLogger("apache_beam").setLevel(logging.INFO if verbose else logging.CRITICAL)
 
 
 def _is_of_the_surroundings(error: Exception) -> bool:
