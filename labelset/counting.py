@@ -45,11 +45,6 @@ def counting_parts(output: str, with_open_job: bool = False) -> dict[str, dict[s
     return dict(sorted(stems.items()))
 
 
-def table_files(output: str, table: str) -> list[str]:
-    """Paths of a table's files, those of the parts that count. Raises as `counting_parts`."""
-    return [part_path(output, table, stem) for stem, tables in counting_parts(output).items() if table in tables]
-
-
 def find_damage(output: str, parts: Mapping[str, Part], listed: Mapping[str, Mapping[str, int]]) -> list[Damage]:
     """Files of parts that are missing, or haven't the size that they were written with.
 

@@ -31,6 +31,7 @@ from .commands import (
     status,
     weights,
 )
+from .running.exit_codes import ExitCode
 from .streams import discard, open_missing_streams
 
 COMMANDS = (
@@ -84,23 +85,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except UsageError as error:
         print(f"labelbeam: {redact(str(error))}", file=sys.stderr)
-        return 2
+        return ExitCode.USAGE
     except KeyboardInterrupt:
         print(
             "labelbeam: interrupted. What finished parts hold is kept; the same command goes on from there.",
             file=sys.stderr,
         )
-        return 130
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:  # as of `labelbeam status OUT | head`
         discard(sys.stdout)
-        return 0
+        return ExitCode.DONE
     except Exception as error:
         discard(sys.stdout)
         if not _is_of_the_surroundings(error):
             raise
         logging.getLogger(__name__).info("The command failed.", exc_info=True)
         print(f"labelbeam: {redact(_sentence(error))}", file=sys.stderr)
-        return 1
+        return ExitCode.FAILED
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

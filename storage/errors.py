@@ -1,10 +1,9 @@
 """What a person can mend (`UsageError`), and what reading and writing bytes fails with (`StorageError`)."""
 
 import errno
-from typing import Literal, get_args
+from typing import Literal
 
 StorageErrorKind = Literal["not_found", "forbidden", "timeout", "unreachable", "too_large", "truncated", "not_a_file"]
-STORAGE_ERROR_KINDS: tuple[str, ...] = get_args(StorageErrorKind)
 
 _RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})  # the same request may succeed a little later
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
@@ -37,7 +36,7 @@ class StorageError(Exception):
     """Why a file couldn't be read or written where it lies.
 
     Attributes:
-      kind: one of `STORAGE_ERROR_KINDS`.
+      kind: one of `StorageErrorKind`.
       message: a sentence for a person, without credentials.
       retryable: whether the same request may succeed a little later.
       retry_after_s: seconds that the server asks to be left alone, 0 if it doesn't.

@@ -215,11 +215,6 @@ def list_sizes(pattern: str) -> dict[str, int]:
     return {found.path: found.size_in_bytes for found in list_metadata(pattern)}
 
 
-def list_times(pattern: str) -> dict[str, float]:
-    """Path -> Unix time, in seconds, of the last change of the files that match; see `list_metadata`."""
-    return {found.path: found.last_updated_in_seconds for found in list_metadata(pattern)}
-
-
 def list_metadata(pattern: str) -> list[FileInfo]:
     """The files of a folder whose names match; empty if there are none or the folder doesn't exist.
 

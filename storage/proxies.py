@@ -5,28 +5,23 @@ As curl and Python's own urllib read them, in lower or upper case; `all_proxy` a
 The environment is read once a process: going through all of it costs a fifth of what a small image does.
 """
 
-import functools
 import urllib.request
 
 import urllib3
 from urllib3.util import Url, make_headers, parse_url
 
+from .curl_handles import proxies
+
 
 def proxy_for(url: Url) -> str | None:
     """The URL of the proxy for a URL, with its credentials; None for a direct connection."""
-    proxies = environment()
-    proxy = proxies.get(url.scheme or "")
+    named = proxies()
+    proxy = named.get(url.scheme or "")
     if not proxy or urllib.request.proxy_bypass_environment(  # pyright: ignore[reportAttributeAccessIssue]  # not in the stubs
-        url.netloc, proxies
+        url.netloc, named
     ):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
-
-
-@functools.cache
-def environment() -> dict[str, str]:
-    """Proxies by scheme, as the process found them when it first asked."""
-    return urllib.request.getproxies_environment()
 
 
 def new_pool_manager(proxy: str | None, **options) -> urllib3.PoolManager:

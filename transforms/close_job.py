@@ -47,13 +47,6 @@ def incomplete_message(record: Mapping[str, Any]) -> str:
     )
 
 
-def is_incomplete(error: BaseException | None) -> bool:
-    """Whether an error is a `JobIncompleteError`, or a runner's account of one."""
-    while error is not None and not isinstance(error, JobIncompleteError) and _EXPECTED not in str(error):
-        error = error.__cause__
-    return error is not None
-
-
 class CloseJob(beam.PTransform):
     """Parts in; the job's record out, as a dict, after the job has closed in the log.
 

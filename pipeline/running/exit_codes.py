@@ -4,25 +4,12 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
-from ...storage.errors import UsageError
-
 
 class ExitCode(enum.IntEnum):
     DONE = 0
     FAILED = 1  # the job failed, is incomplete or was lost, or too many images failed
     USAGE = 2  # the command can't be used as it is: known before the work started
     INTERRUPTED = 130  # by Ctrl-C, SIGTERM or SIGHUP; the same command goes on
-
-
-def code_of_error(error: BaseException, in_job: bool) -> ExitCode:
-    """The exit code for an error.
-
-    Args:
-      in_job: whether the work had started: what is wrong then isn't the command.
-    """
-    if isinstance(error, KeyboardInterrupt):
-        return ExitCode.INTERRUPTED
-    return ExitCode.USAGE if isinstance(error, UsageError) and not in_job else ExitCode.FAILED
 
 
 def code_of_record(record: Mapping[str, Any], max_failed: float | int | None = None) -> ExitCode:

@@ -23,7 +23,6 @@ class Survey:
     Attributes:
       settings: of the label set.
       categories: class id -> name, by id: the label map, and classes without a name that were found.
-      num_ok: images with labels, those without detections among them.
       failures: images without, by error kind.
       folder: that all exported URIs lie in, with its `/`.
       not_a_file: one of them that isn't a file on this machine; None if all are.
@@ -32,7 +31,6 @@ class Survey:
 
     settings: Mapping[str, Any]
     categories: dict[int, str]
-    num_ok: int
     failures: dict[str, int]
     folder: str
     not_a_file: str | None
@@ -70,7 +68,6 @@ def survey(label_set: LabelSet) -> Survey:
     return Survey(
         label_set.settings,
         dict(sorted(categories.items())),
-        statuses["ok"],
         dict(failures),
         common_folder(*ends),
         not_a_file,
