@@ -35,7 +35,7 @@ from ..transforms.workers.in_flight import remove_journals
 from ..transforms.write_parts import WriteParts
 from .label_config import PreparedLabelConfig
 from .label_images import LabelReferences
-from .running.beam_options import ends_with_driver
+from .running.beam_options import ends_with_driver, use_store_options
 from .running.job_control import JobControl, Phase
 from .running.missing import find_missing
 from .running.preflight import why_remote
@@ -111,6 +111,7 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
       KeyboardInterrupt: if it was stopped before it could close in the pipeline.
       JobFailedError: if something else stopped it. What finished parts hold stays; the same command goes on from there.
     """
+    use_store_options(options)
     control, output = JobControl(), job.spec.output
     heartbeat = Heartbeat(output, job.job_id, with_process=ends_with_driver(options))
     with control.heeding_signals(), at_work(job.job_id):

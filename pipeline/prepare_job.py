@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from apache_beam.io.filesystem import FileSystem
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ..detectors.device_share import processors
@@ -19,7 +18,7 @@ from ..transforms.list_images import NamedSchemes, check_inputs
 from ..transforms.sources.carry import CARRIED_TYPES, CarriedType, find_types
 from .job import Job
 from .label_config import prepare_label_config
-from .running.beam_options import direct_workers, processes_per_machine
+from .running.beam_options import direct_workers, processes_per_machine, use_store_options
 from .running.output_place import check_output_place
 from .running.preflight import check_runner, check_visible
 from .settings import JobSpec
@@ -35,7 +34,7 @@ def prepare_job(spec: JobSpec, options: PipelineOptions) -> Job:
     Raises:
       UsageError: names what can't be used, what was expected and what to do.
     """
-    FileSystems.set_options(options)  # object stores: inputs are looked at before there's a pipeline
+    use_store_options(options)  # object stores: inputs are looked at before there's a pipeline
     check_output_place(spec.output)
     check_runner(options)
     _check_copies(spec.execution, options)

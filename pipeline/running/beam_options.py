@@ -11,10 +11,12 @@ import io
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
 from apache_beam.transforms.resources import resource_hints_from_options
 
 from ...storage.errors import UsageError
+from ...storage.store_options import configure
 from .beam_flags import Flag, beam_flags, instead_of, is_of_stores, is_used, runner_name
 from .runner_config import DEFAULT, load_runner_config
 
@@ -73,6 +75,12 @@ def parse_store_options(arguments: Sequence[str], own_options: Sequence[str] = (
     _check_all(arguments, known, [*own_options, *known])
     list(_split(arguments, known))
     return _parse(list(arguments))
+
+
+def use_store_options(options: PipelineOptions) -> None:
+    """Makes a pipeline's options of stores those of this process, instead of what an earlier command has set."""
+    FileSystems.set_options(options)
+    configure(())
 
 
 def processes_per_machine(options: PipelineOptions) -> int:

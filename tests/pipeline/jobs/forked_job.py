@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from labelbeam.detectors.config import load_config
 from labelbeam.detectors.load import DetectorSpec
@@ -97,7 +96,6 @@ def _run(images, output, log, seconds, elsewhere, arguments):
     execution = ExecutionOptions(batch_size=4, part_images=PART_IMAGES)
     job = JobSpec([images], output, LabelConfig(spec), execution)
     options = PipelineOptions(["--runner=FnApiRunner", *arguments])
-    FileSystems.set_options(options)
     try:
         code = run_and_report(Job(job, prepare_label_config(job.labels)), options)
     except UsageError as error:

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow.dataset as ds
 import pyarrow.fs
 import pytest
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from labelbeam.pipeline.cli import main
 from labelbeam.pipeline.commands.label import run_and_report
@@ -179,7 +178,6 @@ class TestServerKilled:
     def run(self, store, detector):
         """The exit code of a job that writes a part every five images."""
         options = PipelineOptions([*store.arguments, "--runner=FnApiRunner"])
-        FileSystems.set_options(options)
         execution = ExecutionOptions(batch_size=2, part_images=5, retries=100, backoff_s=0.2)
         spec = JobSpec([store.uri("photos/")], store.uri("out"), LabelConfig(detector), execution)
         return run_and_report(Job(spec, prepare_label_config(spec.labels)), options)

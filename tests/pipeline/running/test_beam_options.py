@@ -1,6 +1,7 @@
 import pytest
-from apache_beam.options.pipeline_options import PortableOptions, StandardOptions
-from labelbeam.pipeline.running.beam_options import parse_beam_options
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
+from labelbeam.pipeline.running.beam_options import parse_beam_options, use_store_options
+from labelbeam.storage import store_options
 from labelbeam.storage.errors import UsageError
 
 OWN = ["--min-score", "--output"]
@@ -14,6 +15,15 @@ def test_beams_options_reach_beam():
 
 def test_the_default_runner_is_named_so_that_nothing_is_downloaded():
     assert parse_beam_options([], OWN).view_as(StandardOptions).runner == "FnApiRunner"
+
+
+def test_a_job_has_its_own_options_of_stores_whatever_an_earlier_command_of_the_process_was_given():
+    store_options.configure(["aws_region=eu-west-1"])
+    try:
+        use_store_options(PipelineOptions(["--s3_region_name=us-west-2"]))
+        assert dict(store_options.current().s3)["region"] == "us-west-2"
+    finally:
+        use_store_options(PipelineOptions([]))
 
 
 @pytest.mark.parametrize(
