@@ -54,20 +54,15 @@ class KeptDetectorSpec(DetectorSpec):
         return KeptDetectorSpec.kept
 
 
+def without_weights(cls: type[DetectorSpec], config: DetectorConfig) -> DetectorSpec:
+    """A spec, as `prepare` gives it, of a class that loads a detector in its own way."""
+    return cls(config, "keras", "float32", "", "", has_masks=False, takes_boxes=False, options=DetectOptions())
+
+
 def job_seconds(config: DetectorConfig, images: Path, output: Path, count: int, execution: ExecutionOptions) -> float:
     """How long a job of `count` images takes with the kept detector, on the FnApiRunner."""
-    spec = KeptDetectorSpec(
-        config,
-        engine="keras",
-        precision="float32",
-        weights="",
-        fingerprint="",
-        has_masks=False,
-        takes_boxes=False,
-        options=DetectOptions(),
-    )
     options = PipelineOptions(["--runner=FnApiRunner"])
-    labels = LabelConfig(spec, mask_format="none")
+    labels = LabelConfig(without_weights(KeptDetectorSpec, config), mask_format="none")
     prepared = prepare_job(JobSpec([str(images)], str(output), labels, execution, limit=count), options)
     began = time.monotonic()
     run_job(prepared, options)
@@ -76,16 +71,7 @@ def job_seconds(config: DetectorConfig, images: Path, output: Path, count: int, 
 
 def free_label_config(**settings: Any) -> LabelConfig:
     """With the demo detector's names of classes, and without masks; `settings` are a `LabelConfig`'s."""
-    spec = FreeDetectorSpec(
-        load_config("demo"),
-        engine="saved_model",
-        precision="float32",
-        weights="",
-        fingerprint="",
-        has_masks=False,
-        takes_boxes=False,
-        options=DetectOptions(),
-    )
+    spec = without_weights(FreeDetectorSpec, load_config("demo"))
     return LabelConfig(spec, **{"mask_format": "none", **settings})
 
 

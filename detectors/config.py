@@ -165,13 +165,21 @@ def shipped_labels(name: str) -> dict[int, str]:
 
 def read_labels(path: str, first_id: int = 1) -> dict[int, str]:
     """The label map in a file of this machine or of a store; see `parse_labels`."""
+    return parse_labels(read_content("labels", path), path, first_id)
+
+
+def read_content(what: str, path: str) -> bytes:
+    """A file of this machine or of a store that a user named.
+
+    Raises:
+      ConfigError: if it isn't there or can't be read; says `what` it was to be.
+    """
     try:
-        content = files.read(path)
+        return files.read(path)
     except FileNotFoundError as error:
-        raise ConfigError(f"labels {path}: no such file") from error
+        raise ConfigError(f"{what} {path}: no such file") from error
     except ValueError as error:  # of Beam's filesystems: no such scheme
-        raise ConfigError(f"labels {path}: can't be read: {error}") from error
-    return parse_labels(content, path, first_id)
+        raise ConfigError(f"{what} {path}: can't be read: {error}") from error
 
 
 def beside(file: str, path: str) -> str:

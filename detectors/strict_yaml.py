@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from ..storage.errors import ConfigError
+from ..storage.errors import ConfigError, shorten
 
 MAX_BYTES = 1 << 20  # people write these files; a larger one is something else
 MAX_DEPTH = 20
@@ -104,7 +104,7 @@ def build(cls, values: dict, where: str):
         if key not in allowed:
             near = difflib.get_close_matches(str(key), allowed, n=1)
             raise ConfigError(
-                f"{where}: unknown key {_short(key)}{f', did you mean {near[0]!r}?' if near else ''}; "
+                f"{where}: unknown key {shorten(repr(key))}{f', did you mean {near[0]!r}?' if near else ''}; "
                 f"allowed: {', '.join(allowed)}"
             )
     missing = [
@@ -120,7 +120,7 @@ def build(cls, values: dict, where: str):
 def _convert(value: Any, expected: Any, key: str, where: str) -> Any:
     """`value` as the annotation `expected`: lists become tuples, integers floats, nothing else changes."""
     quotes = "; put it in quotes" if expected is str and not isinstance(value, (list, dict, type(None))) else ""
-    wrong = ConfigError(f"{where}: {key}: expected {_name(expected)}, got {_short(value)}{quotes}")
+    wrong = ConfigError(f"{where}: {key}: expected {_name(expected)}, got {shorten(repr(value))}{quotes}")
     if is_dataclass(expected):
         if not isinstance(value, dict):
             raise wrong
@@ -140,7 +140,7 @@ def _convert(value: Any, expected: Any, key: str, where: str) -> Any:
         if not isinstance(value, dict):
             raise wrong
         return {
-            _convert(k, key_type, key, where): _convert(v, value_type, f"{key}: {_short(k)}", where)
+            _convert(k, key_type, key, where): _convert(v, value_type, f"{key}: {shorten(repr(k))}", where)
             for k, v in value.items()
         }
     if type(None) in get_args(expected):
@@ -151,11 +151,6 @@ def _convert(value: Any, expected: Any, key: str, where: str) -> Any:
     if type(value) is not expected:
         raise wrong
     return value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _name(expected: Any) -> str:

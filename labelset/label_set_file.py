@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from ..storage import files
-from ..storage.errors import UsageError
+from ..storage.errors import UsageError, shorten
 from ..storage.uris import join
 
 LABEL_SET_FILE = "_label_set.json"
@@ -51,7 +51,7 @@ class LabelSet:
         """Settings that differ from those that a folder holds, each with both values, for a person."""
         mine, theirs = {**self.defaults, **self.settings}, {**self.defaults, **held}
         return [
-            f"{name} ({_short(theirs.get(name))} there, {_short(mine.get(name))} now)"
+            f"{name} ({_shown(theirs.get(name))} there, {_shown(mine.get(name))} now)"
             for name in sorted({*mine, *theirs})
             if mine.get(name) != theirs.get(name)
         ]
@@ -136,6 +136,5 @@ def check_version(path: str, version: Any) -> None:
         )
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else text[:37] + "…"
+def _shown(value: Any) -> str:
+    return shorten(json.dumps(value, ensure_ascii=False), 40)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ..detectors import python_detector
-from ..detectors.config import DetectorConfig, load_config, parse_config, read_labels, shipped_labels
+from ..detectors.config import DetectorConfig, load_config, parse_config, read_content, read_labels, shipped_labels
 from ..detectors.from_model import input_size_beside, labels_beside
 from ..detectors.load import DetectorSpec, prepare
 from ..detectors.onnx.model import guessed_options, names_inside, open_model
@@ -16,7 +16,6 @@ from ..detectors.shipped_configs import shipped_names
 from ..detectors.weights.find import local_weights
 from ..detectors.weights.kaggle import canonical
 from ..detectors.weights.source import WeightsSource
-from ..storage import files as output_files
 from ..storage.errors import ConfigError
 from ..storage.uris import absolute
 
@@ -102,10 +101,4 @@ def _is_model(detector: str) -> bool:
 def _read_yaml(name_or_yaml: str) -> DetectorConfig:
     if "://" not in name_or_yaml:
         return load_config(name_or_yaml)
-    try:
-        content = output_files.read(name_or_yaml)
-    except FileNotFoundError as error:
-        raise ConfigError(f"detector configuration {name_or_yaml}: there's no such object") from error
-    except ValueError as error:  # of Beam's filesystems: no such scheme
-        raise ConfigError(f"detector configuration {name_or_yaml}: can't be read: {error}") from error
-    return parse_config(content, name_or_yaml)
+    return parse_config(read_content("detector configuration", name_or_yaml), name_or_yaml)

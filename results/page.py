@@ -6,10 +6,11 @@ from typing import Any
 
 import jinja2
 
+from ..storage.errors import shorten
 from ..storage.redaction import redact
 from .drawing import charts
 from .drawing.colours import PALETTE, Rgb, text_colour_on
-from .text import percent, shorten
+from .text import percent
 
 
 def render(template: str, **content: Any) -> bytes:

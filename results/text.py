@@ -1,8 +1,6 @@
-"""Figures, durations and long texts in words for a person: one way for every command."""
+"""Figures and durations in words for a person: one way for every command."""
 
-import json
 from collections.abc import Iterable
-from typing import Any
 
 
 def duration(seconds: float) -> str:
@@ -14,14 +12,6 @@ def duration(seconds: float) -> str:
         if number:
             words.append(f"{number} {name}{'s' if name == 'day' and number > 1 else ''}")
     return " ".join(words[:2]) or "0 s"
-
-
-def shorten(value: Any, most: int = 60) -> str:
-    """A text, or a value as JSON, with as much of its middle left out as there are letters too many."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if len(text) <= most:
-        return text
-    return f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
 
 
 def few(items: Iterable, total: int | None = None, most: int = 3) -> str:

@@ -1,7 +1,8 @@
 """What a person can mend (`UsageError`), and what reading and writing bytes fails with (`StorageError`)."""
 
 import errno
-from typing import Literal
+import json
+from typing import Any, Literal
 
 StorageErrorKind = Literal["not_found", "forbidden", "timeout", "unreachable", "too_large", "truncated", "not_a_file"]
 
@@ -54,6 +55,16 @@ class ResourcesError(OSError):
     """This process has run out of something of its own (open files, memory, disk): no file that it reads is to
     blame.
     """
+
+
+def shorten(value: Any, most: int = 60) -> str:
+    """A text, or a value as JSON, as messages show it: with as much of its middle left out as there are letters too
+    many.
+    """
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
 
 
 def error_of_status(status: int, message: str, retry_after_s: float = 0.0) -> StorageError:

@@ -23,7 +23,7 @@ from ..detectors.device_share import processors
 from ..labelset.masks import EncodedMask, encode_box_masks, png_bytes
 from ..labelset.rows import MASK_FORMATS, ImageRows, MaskFormat
 from ..labelset.schemas import build_table
-from ..storage.errors import UsageError
+from ..storage.errors import UsageError, shorten
 from ..storage.redaction import redact, without_user_info
 from . import coders  # noqa: F401  registers them
 from .elements import DetectOutcome, FailedImage, ImageReference, LabelledImage
@@ -199,7 +199,7 @@ def _image_columns(image: LabelledImage | FailedImage, uri: str, labelled_at: da
         "listed_as": (_listed_as(image.reference),),
         "status": ("failed" if failure else "ok",),
         "error_kind": (failure.kind if failure else None,),
-        "error_message": (_shorten(redact(_as_text(failure.message))) if failure else None,),
+        "error_message": (shorten(redact(_as_text(failure.message)), MAX_MESSAGE_LENGTH) if failure else None,),
         "attempts": (facts.attempts,),
         "width": (facts.width,),
         "height": (facts.height,),
@@ -291,7 +291,3 @@ def _listed_as(reference: ImageReference) -> str | None:
 def _as_text(text: str) -> str:
     """Text that is valid UTF-8: Parquet's strings can't hold the lone surrogates of odd file names."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"

@@ -17,7 +17,7 @@ from labelbeam.storage import object_stores
 from labelbeam.transforms.execution_options import ExecutionOptions
 
 from benchmarks.figures import Figure, arguments, in_own_process, peak_mib, publish
-from tests.fakes.store_servers import moto_server
+from tests.fakes.store_servers import moto_server, s3_options
 
 BUCKET = "images"
 IMAGE_BYTES = 100_000
@@ -75,16 +75,7 @@ def _read_through_beam(uri: str) -> int:
 
 
 def _set_options(port: int) -> None:
-    FileSystems.set_options(
-        PipelineOptions(
-            [
-                f"--s3_endpoint_url=http://127.0.0.1:{port}",
-                "--s3_access_key_id=a",
-                "--s3_secret_access_key=b",
-                "--s3_region_name=us-east-1",
-            ]
-        )
-    )
+    FileSystems.set_options(PipelineOptions(s3_options(port)))
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ...labelset.heartbeat import stop_path
 from ...labelset.parts import count_rows, written_parts
+from ...results.text import duration
 from ...storage import files
 from ...transforms.workers.driver_link import Counts, DriverLink, TallyReader
 
@@ -169,9 +170,3 @@ def describe_progress(counts: Counts, rate: float | None) -> str:
 def describe_rate(rate: float) -> str:
     """Images a second, or seconds an image where they are more than one."""
     return f"{rate:.1f} images/s" if rate >= 1 else f"{1 / rate:.1f} s an image"
-
-
-def duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

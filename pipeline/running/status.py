@@ -11,7 +11,8 @@ from ...labelset.job_records import read_records
 from ...labelset.label_set_file import find_label_set, read_label_set_file
 from ...labelset.log import LogState, read_log
 from ...labelset.parts import DamagedPartError, Part, iter_part, list_parts
-from .progress import describe_rate, duration
+from ...results.text import duration
+from .progress import describe_rate
 
 MAX_EXAMPLES = 3  # a kind of failure
 _NEEDED = ["status", "error_kind", "error_message", "uri", "num_detections"]

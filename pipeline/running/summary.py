@@ -2,6 +2,7 @@
 
 from shlex import quote
 
+from ...storage.errors import shorten
 from ...transforms.list_images import PASSED_OVER_WORDS
 from ..job import Job, JobResult
 from .progress import describe_rate
@@ -35,7 +36,8 @@ def summarize(job: Job, result: JobResult) -> str:
         if record["failures"].get("internal"):
             lines.append("  please report the internal errors: they are faults of labelbeam's own, see the log above")
         for kind, example in record.get("failed_examples", {}).items():
-            lines.append(f"                {kind}: {example['uri']}: {_short(example['error_message'])}")
+            message = shorten(" ".join(example["error_message"].split()), 100)
+            lines.append(f"                {kind}: {example['uri']}: {message}")
         if result.metrics.get("images_without_boxes"):
             lines.append(
                 f"  no boxes    {result.metrics['images_without_boxes']:,} images aren't in the tables of --boxes"
@@ -61,8 +63,3 @@ def summarize(job: Job, result: JobResult) -> str:
         ".groupby('class_name').score.describe())\""
     )
     return "\n".join(lines)
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 100 else text[:99] + "…"

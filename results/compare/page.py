@@ -7,13 +7,14 @@ from typing import Any
 from PIL import Image
 
 from ...storage import files
+from ...storage.errors import shorten
 from ..drawing.charts import ColumnChart, Label, column_chart
 from ..drawing.colours import ClassColours, Rgb, class_colours
 from ..drawing.labelled_image import CannotShow, draw_detections, open_image, resize, scale_to_fit
 from ..page import css_colour, data_uri, render
 from ..reader import open_label_set
 from ..stored_labels import StoredLabels, read_labels
-from ..text import few, percent, shorten
+from ..text import few, percent
 from .comparison import BELOW, FATES, MATCHED, UNMATCHED
 
 _ROOM_WH = (800, 600)  # every image is scaled to fit, so that its labels can be read

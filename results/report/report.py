@@ -13,14 +13,14 @@ import numpy as np
 
 from ...labelset.job_records import read_records, utc_now
 from ...storage import files
-from ...storage.errors import UsageError
+from ...storage.errors import UsageError, shorten
 from ...storage.redaction import redact
 from ...storage.uris import join
 from ..drawing.charts import ColumnChart, Label, column_chart
 from ..drawing.colours import PALETTE, class_colours
 from ..page import render
 from ..reader import LabelSet, open_label_set
-from ..text import duration, shorten
+from ..text import duration
 from .choice import GROUPS
 from .data import BOX_SIDE_EDGES, NUM_SCORE_BINS, ReportData, collect_report_data
 from .gallery import FONT_SIZE, make_cards

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from labelbeam.detectors.protocol import Detections
+from labelbeam.detectors.config import load_config
+from labelbeam.detectors.load import DetectorSpec
+from labelbeam.detectors.protocol import Detections, DetectOptions
+
+
+def without_weights(cls: type[DetectorSpec], **own) -> DetectorSpec:
+    """A spec, as `prepare` gives it, of a class that loads a detector in its own way; `own` are its own fields."""
+    facts = {"has_masks": False, "takes_boxes": False, "options": DetectOptions()}
+    return cls(load_config("demo"), "saved_model", "float32", "none", "none", **facts, **own)
 
 
 class FakeDetector:

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from labelbeam.detectors.config import load_config
 from labelbeam.detectors.load import DetectorSpec
-from labelbeam.detectors.protocol import Detections, DetectOptions
+from labelbeam.detectors.protocol import Detections
 from labelbeam.pipeline.commands.label import run_and_report
 from labelbeam.pipeline.job import Job
 from labelbeam.pipeline.label_config import prepare_label_config
@@ -24,6 +23,8 @@ from labelbeam.pipeline.running.beam_options import parse_beam_options
 from labelbeam.pipeline.settings import JobSpec, LabelConfig
 from labelbeam.transforms.execution_options import ExecutionOptions
 from PIL import Image, ImageFile
+
+from tests.fakes.detectors import without_weights
 
 FATAL = 13  # the number of the image
 BATCH_SIZE = 4
@@ -106,18 +107,7 @@ Image.register_open(FatalImageFile.format, FatalImageFile, lambda prefix: prefix
 
 def main() -> None:
     images, output, log, how, *arguments = sys.argv[1:]
-    spec = FatalSpec(
-        load_config("demo"),
-        "saved_model",
-        "float32",
-        "none",
-        "none",
-        has_masks=False,
-        takes_boxes=False,
-        options=DetectOptions(),
-        log=log,
-        how=how,
-    )
+    spec = without_weights(FatalSpec, log=log, how=how)
     share_model = "--share-model" in arguments
     options = parse_beam_options([a for a in arguments if a != "--share-model"], [])
     execution = ExecutionOptions(

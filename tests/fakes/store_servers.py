@@ -16,6 +16,10 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow.fs
 
 _REPOSITORY = Path(__file__).parents[2]
 _START_S = 60  # until a server listens; on an idle machine it's two
@@ -63,6 +67,22 @@ def moto_server(**environment: str) -> Iterator[int]:
     port = free_port()
     with serving([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, **environment):
         yield port
+
+
+def s3_options(port: int) -> list[str]:
+    """Beam's options with which labelbeam finds a `moto_server`."""
+    credentials = ["--s3_access_key_id=a", "--s3_secret_access_key=b", "--s3_region_name=us-east-1"]
+    return [f"--s3_endpoint_url=http://127.0.0.1:{port}", *credentials]
+
+
+def s3_filesystem(port: int, bucket: str) -> "pyarrow.fs.S3FileSystem":
+    """A `moto_server` as others see it, who know nothing of labelbeam; with a bucket in it."""
+    import pyarrow.fs
+
+    endpoint = {"scheme": "http", "endpoint_override": f"127.0.0.1:{port}", "region": "us-east-1"}
+    filesystem = pyarrow.fs.S3FileSystem(access_key="a", secret_key="b", allow_bucket_creation=True, **endpoint)
+    filesystem.create_dir(bucket)
+    return filesystem
 
 
 def tcp_proxy(port: int, target_port: int, dies_at_put: int | None = None):

@@ -1,5 +1,5 @@
 import pytest
-from labelbeam.results.text import duration, few, percent, shorten
+from labelbeam.results.text import duration, few, percent
 
 
 @pytest.mark.parametrize(
@@ -15,12 +15,6 @@ from labelbeam.results.text import duration, few, percent, shorten
 )
 def test_durations(seconds, words):
     assert duration(seconds) == words
-
-
-def test_long_texts_lose_their_middle():
-    assert shorten("a" * 60) == "a" * 60
-    assert shorten("abcdefghij", 6) == "abc…ij" and len(shorten("x" * 1000, 61)) == 61
-    assert shorten({"a": [1]}) == '{"a": [1]}'
 
 
 def test_some_of_many_are_named():

@@ -14,10 +14,9 @@ from labelbeam.pipeline.running.preflight import check_visible
 from labelbeam.storage import files as output_files
 from labelbeam.storage.errors import UsageError, WeightsError
 
-from tests.fakes.store_servers import moto_server
+from tests.fakes.store_servers import moto_server, s3_filesystem, s3_options
 from tests.same_tables import read_tables
 
-boto3 = pytest.importorskip("boto3")
 pytest.importorskip("moto.server")
 
 FILES = 4  # of the fake SavedModel: saved_model.pb, fingerprint.pb, variables.index, variables.data
@@ -33,19 +32,8 @@ def moto():
 def bucket(moto, monkeypatch, tmp_path, use_store_options):
     """A new bucket's URI, and the options with which a command finds it. Copies go into a cache of this test."""
     name = f"bucket-{uuid.uuid4().hex}"
-    boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{moto}",
-        aws_access_key_id="a",
-        aws_secret_access_key="b",
-        region_name="us-east-1",
-    ).create_bucket(Bucket=name)
-    arguments = [
-        f"--s3_endpoint_url=http://127.0.0.1:{moto}",
-        "--s3_access_key_id=a",
-        "--s3_secret_access_key=b",
-        "--s3_region_name=us-east-1",
-    ]
+    s3_filesystem(moto, name)
+    arguments = s3_options(moto)
     use_store_options(arguments)
     monkeypatch.setenv("LABELBEAM_CACHE", str(tmp_path / "cache"))
     return f"s3://{name}", arguments
@@ -195,7 +183,7 @@ def test_what_is_not_there_or_cannot_be_written(bucket, stage, label, image_fold
     with pytest.raises(WeightsError, match=f"weights {uri}/none: there's nothing of this name"):
         local_copy(f"{uri}/none")
     code, printed, _ = label(image_folder, detector=f"{uri}/none/detector.yaml", options=arguments)
-    assert code == 2 and f"detector configuration {uri}/none/detector.yaml: there's no such object" in printed
+    assert code == 2 and f"detector configuration {uri}/none/detector.yaml: no such file" in printed
     code, printed, _ = stage("https://example.org/weights", fake_detector)
     assert code == 2 and "expected gs://, s3://, hdfs://, or a folder" in printed
     (tmp_path / "file").touch()

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
-from labelbeam.detectors.config import load_config
 from labelbeam.detectors.load import DetectorSpec
-from labelbeam.detectors.protocol import Detections, DetectOptions
+from labelbeam.detectors.protocol import Detections
 from labelbeam.labelset import heartbeat
 from labelbeam.pipeline.commands.label import run_and_report
 from labelbeam.pipeline.job import Job
@@ -21,6 +20,8 @@ from labelbeam.pipeline.label_config import prepare_label_config
 from labelbeam.pipeline.settings import JobSpec, LabelConfig
 from labelbeam.storage.errors import UsageError
 from labelbeam.transforms.execution_options import ExecutionOptions
+
+from tests.fakes.detectors import without_weights
 
 PART_IMAGES = 10
 
@@ -81,18 +82,7 @@ def _run(images, output, log, seconds, elsewhere, arguments):
         heartbeat._machine = lambda: "another machine"
         heartbeat.DEAD_AFTER_S = 1.0
     sys.stdout = sys.stderr = open(f"{log}.{os.getpid()}", "w")  # noqa: SIM115 - until the process ends
-    spec = SlowSpec(
-        load_config("demo"),
-        "saved_model",
-        "float32",
-        "none",
-        "none",
-        has_masks=False,
-        takes_boxes=False,
-        options=DetectOptions(),
-        seconds=seconds,
-        log=log,
-    )
+    spec = without_weights(SlowSpec, seconds=seconds, log=log)
     execution = ExecutionOptions(batch_size=4, part_images=PART_IMAGES)
     job = JobSpec([images], output, LabelConfig(spec), execution)
     options = PipelineOptions(["--runner=FnApiRunner", *arguments])

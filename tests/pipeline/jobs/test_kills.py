@@ -11,7 +11,7 @@ import pytest
 from labelbeam.pipeline.running.exit_codes import ExitCode
 
 from tests.fakes.images import save_image
-from tests.fakes.store_servers import moto_server
+from tests.fakes.store_servers import moto_server, s3_filesystem, s3_options
 from tests.pipeline.jobs.forked_job import PART_IMAGES, start
 
 IMAGES, BUCKET = 200, "labels"
@@ -53,22 +53,7 @@ def place(request, tmp_path):
         return
     pytest.importorskip("moto.server")
     with moto_server() as port:
-        filesystem = pyarrow.fs.S3FileSystem(
-            access_key="a",
-            secret_key="b",
-            region="us-east-1",
-            scheme="http",
-            endpoint_override=f"127.0.0.1:{port}",
-            allow_bucket_creation=True,
-        )
-        filesystem.create_dir(BUCKET)
-        arguments = [
-            f"--s3_endpoint_url=http://127.0.0.1:{port}",
-            "--s3_access_key_id=a",
-            "--s3_secret_access_key=b",
-            "--s3_region_name=us-east-1",
-        ]
-        yield Place(f"s3://{BUCKET}", filesystem, arguments, log)
+        yield Place(f"s3://{BUCKET}", s3_filesystem(port, BUCKET), s3_options(port), log)
 
 
 @pytest.fixture(scope="module")

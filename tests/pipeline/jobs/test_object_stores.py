@@ -29,6 +29,8 @@ from tests.fakes.store_servers import (
     free_port,
     make_azurite_container,
     moto_server,
+    s3_filesystem,
+    s3_options,
     tcp_proxy,
 )
 
@@ -80,25 +82,7 @@ class Store:
 
 def s3_store(port: int, through: int | None = None) -> Store:
     """The store of the server at `port`; `labelbeam` is sent to the port `through`, if that is another one."""
-    filesystem = pyarrow.fs.S3FileSystem(
-        access_key="a",
-        secret_key="b",
-        region="us-east-1",
-        scheme="http",
-        endpoint_override=f"127.0.0.1:{port}",
-        allow_bucket_creation=True,
-    )
-    filesystem.create_dir(BUCKET)
-    return Store(
-        "s3",
-        [
-            f"--s3_endpoint_url=http://127.0.0.1:{through or port}",
-            "--s3_access_key_id=a",
-            "--s3_secret_access_key=b",
-            "--s3_region_name=us-east-1",
-        ],
-        filesystem,
-    )
+    return Store("s3", s3_options(through or port), s3_filesystem(port, BUCKET))
 
 
 @pytest.fixture
