@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from ..labelset.masks import encode_rle
 from ..storage.errors import UsageError
+from ..storage.installation import install_hint
 from .reader import read_mask_file
 
 MIN_SIDE = 1e-3  # pixels that a box's side counts at least: boxes without area overlap as lines and points do
@@ -73,7 +74,7 @@ def mask_iou(
     try:
         from hotcoco.mask import iou
     except ImportError as error:
-        raise UsageError("--iou segm needs hotcoco: pip install 'labelbeam[evaluate]'") from error
+        raise UsageError(f"--iou segm needs hotcoco: {install_hint('evaluate')}") from error
     areas, other_areas = masks.areas[first], others.areas[second]
     boxes, other_boxes = masks.boxes_xywh[first], others.boxes_xywh[second]
     ends = np.minimum(boxes[:, :2] + boxes[:, 2:], other_boxes[:, :2] + other_boxes[:, 2:])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..storage.errors import UsageError
+from ..storage.installation import install_hint
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,5 @@ def _skimage_measure():
     try:
         from skimage import measure
     except ModuleNotFoundError as error:
-        raise UsageError(
-            "polygons need scikit-image, which isn't installed: pip install 'labelbeam[export]'"
-        ) from error
+        raise UsageError(f"polygons need scikit-image: {install_hint('export')}") from error
     return measure

@@ -19,6 +19,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from . import store_options
 from .errors import UsageError
+from .installation import install_hint
 from .retry import RetryPolicy
 
 _log = logging.getLogger(__name__)
@@ -171,8 +172,10 @@ def _google_credentials(impersonate: str | None) -> Callable[[], Any] | None:
         from google.auth.exceptions import DefaultCredentialsError
         from google.auth.transport.requests import Request
     except ImportError as error:
-        raise UsageError("gs:// needs google-auth to sign in: pip install 'labelbeam[gcp]', or "
-                         "--storage-option skip_signature=true for public buckets") from error  # fmt: skip
+        raise UsageError(
+            f"gs:// needs google-auth to sign in: {install_hint('gcp')}, or --storage-option skip_signature=true for "
+            "public buckets"
+        ) from error
     _log.info("gs://: looking for credentials: the environment, gcloud's file, the machine's metadata server")
     scopes = ["https://www.googleapis.com/auth/cloud-platform"]
     try:

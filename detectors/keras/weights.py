@@ -14,8 +14,8 @@ import h5py
 import keras
 import numpy as np
 
-from ...storage.cache import cache_folder
 from ...storage.errors import WeightsError
+from ...storage.installation import cache_folder
 from . import published
 from .networks import build_network
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...storage.errors import UsageError, WeightsError
+from ...storage.installation import install_hint
 from .options import OnnxOptions
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # of those that are there, unless told otherwise
@@ -48,7 +49,7 @@ def open_model(file: str, layout: str = "nchw", providers: tuple[str, ...] = (),
     try:
         import onnxruntime as ort
     except ImportError as error:
-        raise UsageError("engine onnx: needs ONNX Runtime: pip install 'labelbeam[onnx]'") from error
+        raise UsageError(f"engine onnx: needs ONNX Runtime: {install_hint('onnx')}") from error
     there = ort.get_available_providers()
     chosen = [name for name in providers or PROVIDERS if name in there]
     if not chosen:

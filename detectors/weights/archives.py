@@ -7,8 +7,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from ...storage.cache import cache_folder
 from ...storage.errors import WeightsError
+from ...storage.installation import cache_folder
 from .locks import locked
 
 ENDINGS = (".tar.gz", ".tgz", ".tar", ".zip")

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ...storage.cache import cache_folder
 from ...storage.errors import WeightsError
+from ...storage.installation import cache_folder
 from ...storage.redaction import redact
 from ...storage.uris import is_http, is_local
 from . import hub, kaggle, stores

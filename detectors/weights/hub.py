@@ -10,8 +10,8 @@ import shutil
 import time
 from pathlib import Path
 
-from ...storage.cache import cache_folder
 from ...storage.errors import WeightsError
+from ...storage.installation import cache_folder
 from ..quiet import import_tensorflow
 from .model_in import model_in
 from .tf_hub import import_tensorflow_hub

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from ...storage.errors import WeightsError
+from ...storage.installation import install_hint
 from .whole import check_whole
 
 SCHEME = "kaggle://"
@@ -59,9 +60,7 @@ def fetch(handle: str) -> str:
     try:
         import kagglehub
     except ImportError as error:
-        raise WeightsError(
-            f"weights {handle}: needs kagglehub: pip install 'labelbeam[kaggle]'; or {by_hand}"
-        ) from error
+        raise WeightsError(f"weights {handle}: needs kagglehub: {install_hint('kaggle')}; or {by_hand}") from error
     name = handle.removeprefix(SCHEME)
     try:
         folder = kagglehub.model_download(name)

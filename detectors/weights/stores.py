@@ -9,8 +9,8 @@ import logging
 from pathlib import Path
 
 from ...storage import files as output_files
-from ...storage.cache import cache_folder
 from ...storage.errors import WeightsError
+from ...storage.installation import cache_folder
 from .locks import locked
 
 _log = logging.getLogger(__name__)

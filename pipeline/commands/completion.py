@@ -3,6 +3,7 @@
 import argparse
 
 from ...storage.errors import UsageError
+from ...storage.installation import install_hint
 
 
 def add_parser(commands) -> None:
@@ -23,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         import shtab
     except ImportError as error:
-        raise UsageError("completion: shtab isn't installed; `pip install shtab`") from error
+        raise UsageError(f"completion needs shtab: {install_hint('completion')}") from error
     from ..cli import build_parser
 
     print(shtab.complete(build_parser(), args.shell))

@@ -29,6 +29,7 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from apache_beam.runners.runner import create_runner
 
 from ...storage.errors import UsageError
+from ...storage.installation import install_hint
 from ...storage.uris import absolute, is_local
 
 _IN_PROCESS = {"fnapi", "direct", "bundlebaseddirect", "switchingdirect", "testdirect", "interactive"}
@@ -215,5 +216,5 @@ def _check_dataflow(options: PipelineOptions) -> None:
         importlib.import_module("google.cloud.dataflow")
     except ImportError as error:
         raise UsageError(
-            f"--runner DataflowRunner: Beam's client isn't installed ({error}); pip install 'labelbeam[gcp]'"
+            f"--runner DataflowRunner: Beam's client isn't installed ({error}); {install_hint('gcp')}"
         ) from error

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...storage.errors import UsageError
+from ...storage.installation import install_hint
 from ..label_columns import no_masks
 from ..stored_labels import StoredLabels
 from .coco_annotations import Annotations, IouType
@@ -43,7 +44,7 @@ class Scorer:
         try:
             from hotcoco import StreamingEval
         except ImportError as error:
-            raise UsageError("labelbeam evaluate needs hotcoco: pip install 'labelbeam[evaluate]'") from error
+            raise UsageError(f"labelbeam evaluate needs hotcoco: {install_hint('evaluate')}") from error
         self._truth = truth
         self._iou: IouType = iou
         categories = [{"id": number, "name": name} for number, (_, name) in enumerate(truth.categories)]

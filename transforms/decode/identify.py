@@ -6,6 +6,7 @@ import io
 
 from PIL import Image
 
+from ...storage.installation import install_hint
 from ..elements import ImageError
 from .pillow_errors import BOMB_ERRORS, DECODER_ERRORS, image_error
 from .signatures import image_format_not_decoded, is_postscript, kind_of_bytes
@@ -16,7 +17,7 @@ _REFUSED = frozenset({"EPS", "IPTC"})
 
 @functools.cache
 def plugins() -> tuple[str, ...]:
-    """The names of Pillow's plugins, loaded, in its own order; HEIF among them where `labelbeam[heif]` is installed."""
+    """The names of Pillow's plugins, loaded, in its own order; HEIF among them where pillow-heif is installed."""
     if importlib.util.find_spec("pillow_heif"):
         import pillow_heif
 
@@ -59,7 +60,7 @@ def identify(data: bytes) -> Image.Image:
                     failure = image_error(error, f"{name} file", cut_short=file.ended)
     name = image_format_not_decoded(data)
     if name and not (name == "HEIC" and "HEIF" in plugins()):
-        how = "install labelbeam[heif] where images are decoded" if name == "HEIC" else "convert it"
+        how = f"{install_hint('heif')} where images are decoded" if name == "HEIC" else "convert it"
         raise ImageError("unsupported", f"{name} file: Pillow does not read {name}; {how}")
     raise failure or ImageError("not_an_image", f"no image format known to Pillow: it looks like {kind_of_bytes(data)}")
 

@@ -30,7 +30,7 @@ _FORMAT_OF_EXTENSION: dict[str, Format] = {
     ".parquet": "parquet",
     ".tar": "tar",
 }
-# Of images that are read with labelbeam[heif] installed, or not at all.
+# Of images that are read with pillow-heif installed, or not at all.
 NOT_READ = frozenset(
     {".heic", ".heif", ".hif", ".svg", ".jxl", ".exr", ".nef", ".cr2", ".cr3", ".arw", ".dng", ".raf", ".orf", ".rw2"}
 )

@@ -215,7 +215,7 @@ def test_memory_does_not_grow_with_the_number_of_parts(tmp_path):
 def test_a_missing_extra_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "skimage", None)
     assert run_export(make_output(tmp_path), "yolo-seg", tmp_path / "to") == 2
-    assert "pip install 'labelbeam[export]'" in capsys.readouterr().err and not (tmp_path / "to").exists()
+    assert "pip install 'scikit-image>=" in capsys.readouterr().err and not (tmp_path / "to").exists()
 
 
 def test_odd_names_of_images_and_classes_do_no_harm(tmp_path, monkeypatch):

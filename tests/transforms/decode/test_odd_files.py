@@ -68,7 +68,7 @@ class TestUnsupported:
 
     def test_heic_without_its_extra(self, monkeypatch):
         monkeypatch.setattr(identify, "plugins", lambda: ("JPEG", "PNG"))
-        assert "labelbeam[heif]" in message_of(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+        assert "pip install 'pillow-heif>=" in message_of(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
 
     def test_damaged_heic(self):
         pytest.importorskip("pillow_heif")
