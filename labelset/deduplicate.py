@@ -1,9 +1,10 @@
 """Deduplicates: one row an image among the parts that are to count.
 
-Runners try bundles again, and a part that the first try put in place stays; `--retry-failed` labels images anew that
-have a row. Of an image's rows the one that counts is an `ok` row before a failed one, then the latest; the others,
-and what belongs to them in the other tables, are left out of new parts that take the place of the old. Nothing is
-deleted here.
+Runners try bundles again, and a part that the first try put in place stays; `--retry-failed` and `--relabel-changed`
+label images anew that have a row. Of an image's rows the one that counts is this job's, else a dead one's that it took
+over from, else that which has counted; among equals an `ok` row before a failed one, then the latest. The others, and
+what belongs to them in the other tables, are left out of new parts that take the place of the old. Nothing is deleted
+here.
 """
 
 import logging
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .parts import Part, read_part, replacing_stem, write_part
+from .parts import Part, job_of, read_part, replacing_stem, write_part
 
 MAX_ROWS_AT_ONCE = 20_000_000  # ids compared with each other in memory: about 1.5 GB
 
@@ -31,15 +32,17 @@ def deduplicate(
       output: the output folder.
       job_id: of the job that closes, whose the new parts are.
       parts: by stem.
-      candidates: stems of parts; only images in these can have several rows.
+      candidates: stems of the parts that don't count yet, of this job or of dead ones, which are newer than all others;
+        only images in these can have several rows.
 
     Returns:
       The new part by the stem of the old, None where no image is left; and how many rows of `images` were left out.
     """
     candidates = set(candidates) & set(parts)
+    ages = {stem: (stem in candidates) + (job_of(stem) == job_id) for stem in parts}
     losers = defaultdict(list)
     for repeated in _repeated_ids(output, parts, candidates):
-        for stem, image_ids in _losing_rows(output, list(parts), repeated).items():
+        for stem, image_ids in _losing_rows(output, ages, repeated).items():
             losers[stem] += image_ids
     replaced = {stem: _without(output, job_id, parts[stem], image_ids) for stem, image_ids in losers.items()}
     removed = sum(map(len, losers.values()))
@@ -79,19 +82,31 @@ def _ids(output: str, stem: str) -> pa.Array:
     return read_part(output, stem, "images", ["image_id"]).column(0).combine_chunks()
 
 
-def _losing_rows(output: str, stems: list[str], repeated: pa.Array) -> dict[str, list[str]]:
-    """Stem -> ids whose row in that part doesn't count."""
+def _losing_rows(output: str, ages: Mapping[str, int], repeated: pa.Array) -> dict[str, list[str]]:
+    """Stem -> ids whose row in that part doesn't count.
+
+    Args:
+      ages: a larger number for a newer part, by stem. Not by clocks alone, of which each machine has its own.
+      repeated: ids that have several rows.
+    """
     if not len(repeated):
         return {}
-    rows = []
-    for number, stem in enumerate(stems):
+    rows, stems = [], list(ages)
+    for number, (stem, age) in enumerate(ages.items()):
         table = read_part(output, stem, "images", ["image_id", "status", "labelled_at"]).replace_schema_metadata(None)
         table = table.filter(pc.is_in(table.column("image_id"), repeated))
+        table = table.append_column("age", pa.array(np.full(len(table), age)))
         rows.append(table.append_column("part", pa.array(np.full(len(table), number))))
     table = pa.concat_tables(rows)
     table = table.append_column("failed", pc.not_equal(table.column("status"), pa.scalar("ok")))
     table = table.sort_by(
-        [("image_id", "ascending"), ("failed", "ascending"), ("labelled_at", "descending"), ("part", "descending")]
+        [
+            ("image_id", "ascending"),
+            ("age", "descending"),
+            ("failed", "ascending"),
+            ("labelled_at", "descending"),
+            ("part", "descending"),
+        ]
     )
     ids, numbers = table.column("image_id").to_pylist(), table.column("part").to_pylist()
     losers = defaultdict(list)

@@ -61,6 +61,13 @@ IMAGES = pa.schema(
         _nullable("latitude", pa.float64(), "degrees (WGS 84), north is positive, from EXIF; null likewise"),
         _nullable("longitude", pa.float64(), "degrees, east is positive; null likewise"),
         _column("labelled_at", pa.timestamp("us", tz="UTC"), "when the row was made, in UTC"),
+        _nullable(
+            "modified_at",
+            pa.timestamp("us", tz="UTC"),
+            "when the file was last changed, as its disk, store or server said when it was read; the container's of an"
+            " image inside one; null if it didn't say",
+        ),
+        _nullable("etag", pa.string(), "the store's or server's tag of the file, without quotes; null likewise"),
     ]
 )
 

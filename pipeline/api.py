@@ -26,6 +26,7 @@ def label(
     listing: ListOptions = ListOptions(),
     limit: int | None = None,
     retry_failed: Collection[ErrorKind] | None = None,
+    relabel_changed: bool = False,
     runner_config: str | None = None,
     beam_options: Sequence[str] = (),
 ) -> JobResult:
@@ -40,6 +41,7 @@ def label(
       listing: how lists and Parquet files are read.
       limit: label at most so many images, the same ones each time; None for all.
       retry_failed: error kinds of images that failed earlier and are labelled again.
+      relabel_changed: whether images whose files have changed since are labelled again.
       runner_config: where it runs: `in_process` (if None), `multi_process`, `prism`, `flink`, `dataflow_gpu`, or a YAML
         file.
       beam_options: options of Beam, as on a command line: `["--parallelism=8"]`.
@@ -67,6 +69,7 @@ def label(
         listing,
         limit,
         retry_failed,
+        relabel_changed,
     )
     options = parse_beam_options(beam_options, runner_config=runner_config)
     return run_job(prepare_job(spec, options), options)

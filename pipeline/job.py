@@ -29,6 +29,7 @@ from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_mess
 from ..transforms.elements import METRICS_NAMESPACE
 from ..transforms.list_images import PASSED_OVER, ListImages
 from ..transforms.skip_labelled import SkipLabelled, ToDo
+from ..transforms.sources.box_prompts import BoxTables
 from ..transforms.sources.carry import CarriedType
 from ..transforms.workers.driver_link import DriverLink
 from ..transforms.workers.in_flight import remove_journals
@@ -85,13 +86,7 @@ def build_graph(
     pipeline: beam.Pipeline, job: Job, begun: OpenJob, facts: Mapping[str, Any], link: DriverLink = DriverLink()
 ) -> beam.PCollection[dict]:
     """The whole flow. `facts` are what the record says of the job beyond its figures; `link` is told of progress."""
-    spec = job.spec
-    todo = cast(
-        ToDo,
-        pipeline
-        | ListImages(spec.inputs, spec.listing)
-        | SkipLabelled(begun, spec.limit, job.label_config.boxes, spec.retry_failed or (), link),
-    )
+    spec, todo = job.spec, list_todo(pipeline, job, begun, job.label_config.boxes, link)
     closed = (
         todo["references"]
         | LabelReferences(job.label_config, spec.execution, spec.output, link, job.carry)
@@ -99,6 +94,30 @@ def build_graph(
         | CloseJob(begun, todo["counts"], facts, link)
     )
     return cast(beam.PCollection[dict], closed)
+
+
+def list_todo(
+    pipeline: beam.Pipeline,
+    job: Job,
+    labelled: OpenJob | str,
+    boxes: BoxTables | None = None,
+    link: DriverLink = DriverLink(),
+) -> ToDo:
+    """What a job is to label, less what is labelled already: of the job that has begun, or in an output folder."""
+    spec = job.spec
+    todo = (
+        pipeline
+        | ListImages(spec.inputs, spec.listing, versions=spec.relabel_changed)
+        | SkipLabelled(
+            labelled,
+            spec.limit,
+            boxes,
+            spec.retry_failed or (),
+            link,
+            relabel_changed=spec.execution if spec.relabel_changed else None,
+        )
+    )
+    return cast(ToDo, todo)
 
 
 def run_job(job: Job, options: PipelineOptions) -> JobResult:
@@ -119,7 +138,7 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
             output,
             job.job_id,
             job.label_config.label_set,
-            may_repeat=job.spec.retry_failed is not None,
+            may_repeat=job.spec.retry_failed is not None or job.spec.relabel_changed,
             heartbeat=heartbeat,
             on_wait=_say_that_it_waits,
         )
@@ -172,6 +191,7 @@ def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl
         "inputs": [redact(uri) for uri in job.spec.inputs],
         "limit": job.spec.limit,
         "retry_failed": None if job.spec.retry_failed is None else sorted(job.spec.retry_failed),
+        "relabel_changed": job.spec.relabel_changed,
         "started_at": utc_now(),
         "runner": options.view_as(StandardOptions).runner,
         "versions": _versions(),

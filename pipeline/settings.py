@@ -103,9 +103,11 @@ class JobSpec:
       listing: how lists and Parquet files among the inputs are read.
       limit: label at most so many of the images listed, the same ones each time; None for all.
       retry_failed: error kinds of images that failed earlier and are labelled again; None leaves them failed.
+      relabel_changed: whether images whose files have changed since are labelled again.
 
     Raises:
-      UsageError: if `retry_failed` names no error kind, or `limit` isn't above 0.
+      UsageError: if `retry_failed` names no error kind, `limit` isn't above 0, or `relabel_changed` meets masks as PNG
+        files.
     """
 
     inputs: Sequence[str]
@@ -115,8 +117,14 @@ class JobSpec:
     listing: ListOptions = field(default_factory=ListOptions)
     limit: int | None = None
     retry_failed: Collection[ErrorKind] | None = None
+    relabel_changed: bool = False
 
     def __post_init__(self):
+        if self.relabel_changed and self.labels.mask_format == "png":
+            raise UsageError(
+                "--relabel-changed: masks that are PNG files would be overwritten before the new labels count; use "
+                "--mask-format rle, in another output folder"
+            )
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: expected 1 or more")
         for name in self.retry_failed or ():

@@ -11,14 +11,39 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from .errors import UsageError
+from .retry import RetryPolicy
 from .uris import before_wildcard, is_in_store, is_local
 
 TEMPORARY_SUFFIX = (
     ".tmp"  # no `*.parquet` matches it, and readers of whole folders pass over names that begin with a dot
 )
+
+
+class FileVersion(NamedTuple):
+    """What tells whether a file has changed; None is what isn't told.
+
+    Attributes:
+      num_bytes: its size.
+      modified_us: when it was last changed, in microseconds since 1970.
+      etag: the store's or server's tag of its content, without quotes.
+    """
+
+    num_bytes: int | None = None
+    modified_us: int | None = None
+    etag: str | None = None
+
+
+_MAX_US = 250_000_000_000 * 1_000_000  # 9892: what is later, or before 1970, is no time that can be meant
+
+
+def file_version(num_bytes: int | None, modified_us: float | None, etag: str | None = None) -> FileVersion:
+    """A `FileVersion` of what a disk, store or server says: odd times are none, tags lose quotes and weakness."""
+    known = modified_us is not None and 0 < modified_us < _MAX_US
+    tag = (etag or "").strip().removeprefix("W/").strip('"')
+    return FileVersion(num_bytes, int(modified_us) if known and modified_us is not None else None, tag or None)
 
 
 @dataclass(frozen=True)
@@ -29,11 +54,35 @@ class FileInfo:
       path: path or URI.
       size_in_bytes: bytes.
       last_updated_in_seconds: Unix time of its last change; 0 where the filesystem doesn't tell.
+      etag: the store's tag of its content; None where there is none.
     """
 
     path: str
     size_in_bytes: int
     last_updated_in_seconds: float = 0.0
+    etag: str | None = None
+
+    @property
+    def version(self) -> FileVersion:
+        return file_version(self.size_in_bytes, self.last_updated_in_seconds * 1e6, self.etag)
+
+
+def version_of(path: str, policy: RetryPolicy) -> FileVersion:
+    """Which version of a file is there, on a disk, in a store or on one of Beam's filesystems.
+
+    Raises:
+      OSError, StorageError: if it can't be asked for, within the policy's deadline; Beam's filesystems raise errors of
+        their own.
+    """
+    if is_local(path):
+        status = os.stat(path)
+        return file_version(status.st_size, status.st_mtime_ns // 1000)
+    if is_in_store(path):
+        return _stores().head(path, policy)
+    from apache_beam.io.filesystems import FileSystems
+
+    [found] = FileSystems.match([path])[0].metadata_list
+    return file_version(found.size_in_bytes, (found.last_updated_in_seconds or 0) * 1e6)
 
 
 def write_atomically(path: str, data) -> None:

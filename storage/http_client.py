@@ -12,13 +12,16 @@ import math
 import os
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from .curl_handles import Handle, Handles
 from .errors import StorageError, check_own_resources, error_of_status
+from .files import FileVersion, file_version
 from .host_limits import HostBusyError, HostLimits, HostRestsError, Slot
 from .libcurl import pycurl
 from .read_options import ReadOptions
@@ -37,13 +40,19 @@ _host_limits = HostLimits()
 _handles = Handles()
 
 
-def get(url: str, options: ReadOptions, on_attempt: Callable[[], None] = lambda: None) -> bytes:
+def get(
+    url: str,
+    options: ReadOptions,
+    on_attempt: Callable[[], None] = lambda: None,
+    on_version: Callable[[FileVersion], None] = lambda version: None,
+) -> bytes:
     """The body that a URL finally answers with.
 
     Args:
       url: `http` or `https`. A user name and password in it are used for the server that it names, and shown nowhere.
       options: limits and retry policy.
       on_attempt: called for every try that sends a request, the failed ones too.
+      on_version: called with what the answer's header says of the body.
 
     Raises:
       StorageError: `not_found` (404, 410), `forbidden` (401, 403, 407, 451, or what `options` don't allow), `timeout`
@@ -52,7 +61,15 @@ def get(url: str, options: ReadOptions, on_attempt: Callable[[], None] = lambda:
       ResourcesError: if this process has no file descriptors left.
     """
     start = _parse(url)
-    return options.call(lambda deadline: _get_once(start, options, deadline, on_attempt))
+    answer = options.call(lambda deadline: _ask_once(start, options, deadline, on_attempt))
+    on_version(answer.version)
+    return answer.body
+
+
+def head(url: str, options: ReadOptions) -> FileVersion:
+    """What a HEAD request says of the body that `get` would give. Raises as `get`."""
+    start, options = _parse(url), replace(options, max_bytes=sys.maxsize)
+    return options.call(lambda deadline: _ask_once(start, options, deadline, lambda: None, "HEAD")).version
 
 
 def close_idle() -> None:
@@ -99,9 +116,12 @@ class _Answer:
     body: bytes
     retry_after_s: float
     location: str | None
+    version: FileVersion
 
 
-def _get_once(start: _Url, options: ReadOptions, deadline: Deadline, on_attempt: Callable[[], None]) -> bytes:
+def _ask_once(
+    start: _Url, options: ReadOptions, deadline: Deadline, on_attempt: Callable[[], None], method: str = "GET"
+) -> _Answer:
     target = start
     for hop in range(MAX_REDIRECTS + 1):
         check_scheme(target.scheme, options.allow_schemes)
@@ -110,14 +130,14 @@ def _get_once(start: _Url, options: ReadOptions, deadline: Deadline, on_attempt:
         with _slot(target, options, deadline) as slot:
             if hop == 0:
                 on_attempt()
-            answer = _request(target, options, deadline)
+            answer = _request(target, options, deadline, method)
             if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
                 slot.refused(answer.retry_after_s)
         if answer.location is None:
             if not 200 <= answer.status < 300:
                 text = f"HTTP status {_status_text(answer.status)}"
                 raise error_of_status(answer.status, text, answer.retry_after_s)
-            return answer.body
+            return answer
         target = _parse(answer.location, redirected_by=target.name)
     raise StorageError("unreachable", f"more than {MAX_REDIRECTS} redirects, the last one to {target.name}")
 
@@ -133,14 +153,15 @@ def _slot(target: _Url, options: ReadOptions, deadline: Deadline) -> Iterator[Sl
         raise deadline.error() from error
 
 
-def _request(url: _Url, options: ReadOptions, deadline: Deadline) -> _Answer:
-    """One GET, redirects not followed."""
+def _request(url: _Url, options: ReadOptions, deadline: Deadline, method: str) -> _Answer:
+    """One GET or HEAD, redirects not followed."""
     left_s = deadline.remaining_s()
     if left_s <= 0:
         raise deadline.error()
     handle = _handles.take((url.scheme, url.host, options.public_hosts_only))
     curl = handle.curl
     body = _Body(options.max_bytes)
+    curl.setopt(pycurl.NOBODY if method == "HEAD" else pycurl.HTTPGET, 1)
     curl.setopt(pycurl.URL, url.text)
     curl.setopt(pycurl.USERAGENT, options.user_agent)
     curl.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(left_s * 1000)))
@@ -180,7 +201,8 @@ def _request(url: _Url, options: ReadOptions, deadline: Deadline) -> _Answer:
 def _answer(curl: pycurl.Curl, body: "_Body") -> _Answer:
     status = curl.getinfo(pycurl.RESPONSE_CODE)
     location = curl.getinfo(pycurl.REDIRECT_URL) if 300 <= status < 400 else None
-    return _Answer(status, body.take(), curl.getinfo(_RETRY_AFTER) if status >= 400 else 0.0, location)
+    retry_after_s = curl.getinfo(_RETRY_AFTER) if status >= 400 else 0.0
+    return _Answer(status, body.take(), retry_after_s, location, body.version())
 
 
 class _Body:
@@ -194,19 +216,31 @@ class _Body:
         self._chunks: list[bytes] = []
         self._is_wanted = True
         self.is_too_large = False
+        self._headers: dict[str, str] = {}  # of the answer that is wanted
         self.error: BaseException | None = None  # raised where libcurl would swallow it
 
     def header(self, line: bytes) -> int | None:
         """Is called for each line of a header: the declared size is announced before the body arrives."""
         if line.startswith(b"HTTP/"):
             self._is_wanted = line.partition(b" ")[2].startswith(b"2")
-        elif self._is_wanted and line[:15].lower() == b"content-length:" and line[15:].strip().isdigit():
-            try:
-                check_size(int(line[15:]), self._max_bytes)
-            except BaseException as error:
-                self.error = error
-                return -1
+        elif self._is_wanted:
+            name, _, value = line.decode("latin-1").partition(":")
+            self._headers[name.lower()] = value.strip()
+            if name.lower() == "content-length" and value.strip().isdigit():
+                try:
+                    check_size(int(value), self._max_bytes)
+                except BaseException as error:
+                    self.error = error
+                    return -1
         return None
+
+    def version(self) -> FileVersion:
+        """What the header says of the body, as far as it can be understood."""
+        length, changed = self._headers.get("content-length", ""), None
+        with contextlib.suppress(ValueError, OverflowError):
+            changed = parsedate_to_datetime(self._headers.get("last-modified", "")).timestamp() * 1e6
+        num_bytes = int(length) if length.isdigit() and "content-encoding" not in self._headers else None
+        return file_version(num_bytes, changed, self._headers.get("etag"))
 
     def write(self, chunk: bytes) -> int:
         self._left -= len(chunk)

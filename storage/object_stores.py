@@ -19,7 +19,7 @@ import obstore
 from obstore import exceptions
 
 from .errors import StorageError, UsageError, check_own_resources, error_of_status
-from .files import FileInfo
+from .files import FileInfo, FileVersion, file_version
 from .read_options import ReadOptions
 from .redaction import redact
 from .retry import Deadline, RetryPolicy
@@ -43,13 +43,19 @@ _STORE_NAME = re.compile(r"^Generic \w+ error: (HTTP error: )?")
 _DURATION = re.compile(r" in [\d.]+[mµn]?s - (HTTP error: )?")
 
 
-def get(uri: str, options: ReadOptions, on_attempt: Callable[[], None] = lambda: None) -> bytes:
+def get(
+    uri: str,
+    options: ReadOptions,
+    on_attempt: Callable[[], None] = lambda: None,
+    on_version: Callable[[FileVersion], None] = lambda version: None,
+) -> bytes:
     """The bytes of an object that may be anything, an image by its list.
 
     Args:
       uri: as in `s3://bucket/key`.
       options: limits and retry policy.
       on_attempt: called for every try, the failed ones too.
+      on_version: called with what is read, before it is.
 
     Raises:
       StorageError: `not_found`, `forbidden`, `timeout`, `unreachable`, `truncated` or `too_large`.
@@ -62,12 +68,28 @@ def get(uri: str, options: ReadOptions, on_attempt: Callable[[], None] = lambda:
             store, key = locate(uri, options, deadline.remaining_s())
             found = obstore.get(store, key)
             size = found.meta["size"]
+            on_version(_version_of(found.meta))
             check_size(size, options.max_bytes)
             if size <= _CHUNK_BYTES:
                 return found.bytes().to_bytes()
             return join_chunks(found.stream(_CHUNK_BYTES), options.max_bytes)
 
     return options.call(read)
+
+
+def head(uri: str, options: RetryPolicy) -> FileVersion:
+    """Which version of an object is there. Raises as `get`."""
+
+    def ask(deadline: Deadline) -> FileVersion:
+        with _storage_errors():
+            store, key = locate(uri, options, deadline.remaining_s())
+            return _version_of(obstore.head(store, key))
+
+    return options.call(ask)
+
+
+def _version_of(meta: Any) -> FileVersion:
+    return file_version(meta["size"], meta["last_modified"].timestamp() * 1e6, meta["e_tag"])
 
 
 def read(uri: str) -> bytes:
@@ -147,8 +169,8 @@ def list_uris(prefix: str) -> Iterator[str]:
 
 
 def list_objects(prefix: str) -> Iterator[FileInfo]:
-    """Like `list_uris`, with sizes in bytes and Unix times of their last change. Goes on where it stopped if the
-    store fails.
+    """Like `list_uris`, with sizes in bytes, Unix times of their last change, and tags. Goes on where it stopped if
+    the store fails.
     """
     start = prefix[: len(prefix) - len(prefix.split("://", 1)[1].partition("/")[2])]
     wanted = prefix.removeprefix(start)
@@ -172,7 +194,7 @@ def list_objects(prefix: str) -> Iterator[FileInfo]:
             if found["path"] > last:
                 last = found["path"]
                 if last.startswith(wanted):
-                    yield FileInfo(start + last, found["size"], found["last_modified"].timestamp())
+                    yield FileInfo(start + last, found["size"], found["last_modified"].timestamp(), found["e_tag"])
 
 
 def delete(uri: str) -> None:

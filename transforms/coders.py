@@ -42,17 +42,15 @@ class ImageReferenceCoder(beam.coders.Coder):
             # File names may hold lone surrogates.
             return (b"u" if value.listed_as is None else b"l") + value.uri.encode("utf-8", "surrogatepass")
         location, boxes = (part and tuple(vars(part).values()) for part in (value.location, value.boxes))
-        parts = (value.uri, location, boxes, value.listed_as, value.problem, value.carried)
+        parts = (value.uri, location, boxes, value.listed_as, value.problem, value.carried, value.version)
         return b"p" + pickle.dumps(parts, pickle.HIGHEST_PROTOCOL)
 
     def decode(self, encoded: bytes) -> ImageReference:
         if not encoded.startswith(b"p"):
             uri = encoded[1:].decode("utf-8", "surrogatepass")
             return ImageReference(uri, listed_as=uri if encoded.startswith(b"l") else None)
-        uri, location, boxes, listed_as, problem, carried = pickle.loads(encoded[1:])
-        return ImageReference(
-            uri, location and MemberLocation(*location), boxes and BoxPrompts(*boxes), listed_as, problem, carried
-        )
+        uri, location, boxes, *others = pickle.loads(encoded[1:])
+        return ImageReference(uri, location and MemberLocation(*location), boxes and BoxPrompts(*boxes), *others)
 
     def is_deterministic(self) -> bool:
         return False

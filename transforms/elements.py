@@ -15,6 +15,7 @@ import numpy as np
 
 from ..detectors.protocol import Detections
 from ..labelset.rows import ErrorKind, image_id
+from ..storage.files import FileVersion
 from .decode.image_area import WHOLE, ImageArea
 
 METRICS_NAMESPACE = "labelbeam"  # of all counters
@@ -79,6 +80,7 @@ class ImageReference:
       boxes: where to look; None if the detector is to find them.
       listed_as: what stood in the list that names it; None if no list does.
       carried: values of the list's columns that come along into `images` (`ListOptions.carry`), in their order.
+      version: of the file that holds its bytes, where it is asked whether that has changed.
       problem: what is wrong with the place in a list or container that should name or hold an image, which `uri` names
         then; empty for all others. Such a reference becomes a failed image.
     """
@@ -89,6 +91,7 @@ class ImageReference:
     listed_as: str | None = None
     problem: str = ""
     carried: tuple[Any, ...] = ()
+    version: FileVersion | None = None
 
     @functools.cached_property
     def image_id(self) -> str:
@@ -108,8 +111,8 @@ class ImageFacts:
     """What is known of an image's file, for its row in `images`; None is what was never learnt.
 
     `width` and `height` are those of the full image (after EXIF orientation), in pixels; `fetch_ms` and `decode_ms` are
-    milliseconds of wall time; `attempts` counts how often the bytes were asked for; what EXIF data say is as
-    `decode.exif.ExifFacts` has it.
+    milliseconds of wall time; `attempts` counts how often the bytes were asked for; `version` is that of the file that
+    was read, of a container for its members; what EXIF data say is as `decode.exif.ExifFacts` has it.
     """
 
     attempts: int = 0
@@ -119,6 +122,7 @@ class ImageFacts:
     sha256: str | None = None
     fetch_ms: float | None = None
     decode_ms: float | None = None
+    version: FileVersion = FileVersion()
     captured_at: str | None = None
     camera: str | None = None
     latitude: float | None = None

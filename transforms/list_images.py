@@ -53,13 +53,15 @@ class ListImages(beam.PTransform):
     Args:
       inputs: paths, globs and URIs in any mix, relative ones to the current folder.
       options: how inputs are read.
+      versions: whether references say the versions of their files, as far as listing folders tells them.
 
     Raises (in the pipeline):
       InputError: with `options.strict_inputs`, at the first place that makes no sense.
     """
 
-    def __init__(self, inputs: Sequence[str], options: ListOptions = ListOptions()):
+    def __init__(self, inputs: Sequence[str], options: ListOptions = ListOptions(), versions: bool = False):
         super().__init__()
+        self._versions = versions
         self._inputs = [_Input(absolute(uri)) for uri in dict.fromkeys(inputs)]
         self._options = options
 
@@ -67,7 +69,7 @@ class ListImages(beam.PTransform):
         return (
             pbegin
             | "Inputs" >> beam.Create(self._inputs)
-            | "FindFiles" >> beam.FlatMap(_find_files, self._options.exclude).with_output_types(_Files)
+            | "FindFiles" >> beam.FlatMap(_find_files, self._options.exclude, self._versions).with_output_types(_Files)
             | "SpreadFiles" >> beam.Reshuffle()
             | "ReadFiles" >> beam.ParDo(_ReadFiles(self._options)).with_output_types(ImageReference)
         )
@@ -91,13 +93,13 @@ class _Files:
     files: Sequence[FoundFile]
 
 
-def _find_files(element: _Input, exclude: Sequence[str]) -> Iterator[_Files]:
+def _find_files(element: _Input, exclude: Sequence[str], versions: bool) -> Iterator[_Files]:
     passed_over, images = Counter(), []
     for file in find_files(element.uri, exclude, lambda reason, uri: passed_over.update([reason])):
         if file.format != "image":
             yield _Files([file])
             continue
-        images.append(file)
+        images.append(file if versions else FoundFile(file.uri, file.format))
         if len(images) == _IMAGES_TOGETHER:
             yield _Files(images)
             images = []
@@ -116,7 +118,7 @@ class _ReadFiles(beam.DoFn):
     def process(self, element: _Files):
         for file in element.files:
             if file.format == "image":
-                yield ImageReference(file.uri)
+                yield ImageReference(file.uri, version=file.version)
             else:
                 yield from self._read(file)
 

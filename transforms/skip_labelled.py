@@ -6,6 +6,7 @@ left (`group_by_chunk.py`). References are encoded before the first and decoded 
 """
 
 import heapq
+import pickle
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
@@ -22,6 +23,8 @@ from ..labelset.begin import OpenJob
 from ..labelset.counting import counting_parts
 from ..labelset.parts import iter_part
 from ..labelset.rows import ErrorKind
+from ..storage.read_options import ReadOptions
+from .ask_versions import AskVersions, RowVersion, has_changed
 from .coders import ImageReferenceCoder
 from .elements import METRICS_NAMESPACE, ImageReference
 from .group_by_chunk import GroupByChunk
@@ -31,7 +34,8 @@ from .workers.driver_link import LISTED, PASSED_OVER, DriverLink
 
 _CODER = ImageReferenceCoder()
 _ID_BYTES = 16
-_FAILED = b"f"
+_FAILED, _OK = b"f", b"o"
+IMAGES_CHANGED, VERSIONS_UNKNOWN = "images_changed", "versions_unknown"  # names of counters
 _BUCKET_DIGITS = 3  # 4,096 buckets: enough for any cluster; of 10⁹ images, a bucket's 250,000 still fit in memory
 
 
@@ -62,6 +66,8 @@ class SkipLabelled(beam.PTransform):
       limit: label only so many of the distinct images (those with the smallest image ids: the same ones at each run,
         and a larger limit takes in those of a smaller one).
       retry: error kinds; images that failed with one of them count as not labelled.
+      relabel_changed: limits and retry policy of asking whether files of labelled images have changed since; those that
+        have count as not labelled. None: nothing is asked.
       link: is told of every image.
       boxes: tables of boxes that the references are to carry; None if there are none.
     """
@@ -73,9 +79,11 @@ class SkipLabelled(beam.PTransform):
         boxes: BoxTables | None = None,
         retry: Collection[ErrorKind] = (),
         link: DriverLink = DriverLink(),
+        relabel_changed: ReadOptions | None = None,
     ):
         super().__init__()
         self._link = link
+        self._relabel_changed = relabel_changed
         self._retry = tuple(retry)
         self._known = labelled
         self._limit = limit
@@ -84,7 +92,10 @@ class SkipLabelled(beam.PTransform):
     def expand(self, references: Any) -> ToDo:  # a PCollection[ImageReference]
         if self._limit is not None:
             references |= _SmallestIds(self._limit)
-        labelled = references.pipeline | _LabelledIds(self._known, self._retry)
+        if self._relabel_changed is not None:
+            references |= AskVersions(self._relabel_changed, self._link)
+        with_versions = self._relabel_changed is not None
+        labelled = references.pipeline | _LabelledIds(self._known, self._retry, with_versions)
         sides = [
             references | "PackListed" >> beam.ParDo(_PackReferencesFn()),
             labelled | "PackLabelled" >> beam.ParDo(_PackIdsFn()),
@@ -98,7 +109,7 @@ class SkipLabelled(beam.PTransform):
         split: Any = (
             tuple(sides)
             | beam.CoGroupByKey()
-            | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link)).with_outputs("counts", main="references")
+            | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link, with_versions)).with_outputs("counts", main="references")
         )
         counts = split.counts | beam.CombineGlobally(_sum_counts)
         return {"references": split.references | GroupByChunk(), "counts": counts}
@@ -162,10 +173,11 @@ class _SmallestIdsFn(beam.CombineFn):
 class _LabelledIds(beam.PTransform):
     """The image ids of a label set: of the parts that counted when the job began, and of those that it took over."""
 
-    def __init__(self, known: OpenJob | str | None, retry: tuple[ErrorKind, ...]):
+    def __init__(self, known: OpenJob | str | None, retry: tuple[ErrorKind, ...], with_versions: bool):
         super().__init__()
         self._known = known
         self._retry = retry
+        self._with_versions = with_versions
 
     def expand(self, pipeline):
         return (
@@ -173,7 +185,7 @@ class _LabelledIds(beam.PTransform):
             | "Known" >> beam.Create([] if self._known is None else [self._known], reshuffle=False)
             | "Parts" >> beam.FlatMap(_parts_of).with_output_types(tuple[str, str])
             | "SpreadParts" >> beam.Reshuffle()
-            | "Ids" >> beam.FlatMap(_read_ids, self._retry).with_output_types(bytes)
+            | "Ids" >> beam.FlatMap(_read_ids, self._retry, self._with_versions).with_output_types(bytes)
         )
 
 
@@ -187,14 +199,19 @@ def _parts_of(known: OpenJob | str) -> Iterator[tuple[str, str]]:
     yield from ((known.output, stem) for stem in [*state.parts, *state.adopted])
 
 
-def _read_ids(part: tuple[str, str], retry: tuple[ErrorKind, ...] = ()) -> Iterator[bytes]:
-    """16 bytes for an image that was labelled, 17 for one that failed."""
-    for batch in iter_part(*part, "images", ["image_id", "error_kind"]):
+def _read_ids(part: tuple[str, str], retry: tuple[ErrorKind, ...], with_versions: bool) -> Iterator[bytes]:
+    """16 bytes for an image that was labelled, 17 for one that failed; with versions, 17 and a `RowVersion` for all."""
+    versions = ["num_bytes", "modified_at", "etag", "labelled_at"] if with_versions else []
+    for batch in iter_part(*part, "images", ["image_id", "error_kind", *versions]):
         if retry:
             batch = batch.filter(pc.invert(pc.is_in(batch.column("error_kind"), pa.array(retry))))
         failed = batch.column("error_kind").is_valid().to_pylist()
-        for image_id, has_failed in zip(batch.column("image_id").to_pylist(), failed, strict=True):
-            yield bytes.fromhex(str(image_id)) + (_FAILED if has_failed else b"")
+        columns = [batch.column(name) for name in versions]
+        columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in columns]
+        rows = zip(*(column.to_pylist() for column in columns), strict=True) if with_versions else [()] * len(failed)
+        for image_id, has_failed, version in zip(batch.column("image_id").to_pylist(), failed, rows, strict=True):
+            flag = _FAILED if has_failed else _OK if with_versions else b""
+            yield bytes.fromhex(str(image_id)) + flag + (pickle.dumps(version) if with_versions else b"")
 
 
 def _bucket_of(image_id: str) -> str:
@@ -217,10 +234,13 @@ class _AntiJoinFn(beam.DoFn):
     """Passes on the first reference of each id that has no row yet, encoded, with its boxes if the job has tables of
     them; counts in memory, one element a bundle."""
 
-    def __init__(self, link: DriverLink):
+    def __init__(self, link: DriverLink, with_versions: bool):
         self._link = link
+        self._with_versions = with_versions
 
     def setup(self):
+        self._changed = Metrics.counter(METRICS_NAMESPACE, IMAGES_CHANGED)
+        self._unknown = Metrics.counter(METRICS_NAMESPACE, VERSIONS_UNKNOWN)
         self._without_boxes = Metrics.counter(METRICS_NAMESPACE, "images_without_boxes")
         self._tally = self._link.tally()
 
@@ -238,6 +258,8 @@ class _AntiJoinFn(beam.DoFn):
             # Always the same of several; with what a list says of the image, if one names it: `u` comes last.
             references[id_] = min(encoded, references.get(id_, encoded))
         labelled = set(unpack(labelled))  # some of images that weren't asked for this time
+        if self._with_versions:
+            labelled, references = self._unchanged(labelled, references), _without_versions(references)
         self._listed += len(references)
         failed = [id_ for id_ in references if id_ + _FAILED in labelled]
         todo = {id_: encoded for id_, encoded in references.items() if id_ not in labelled}
@@ -247,6 +269,25 @@ class _AntiJoinFn(beam.DoFn):
         self._skipped += len(references) - len(todo)
         self._ids_sum += sum(int.from_bytes(id_, "big") for id_ in todo)
         yield from self._with_boxes(todo, *boxes) if boxes else todo.values()
+
+    def _unchanged(self, labelled: set[bytes], references: dict[bytes, bytes]) -> set[bytes]:
+        """The ids that have a row, in the form that they have without versions, less those whose files have changed."""
+        unchanged: set[bytes] = set()
+        changed: set[bytes] = set()
+        for packed in labelled:
+            id_, flag = packed[:_ID_BYTES], packed[_ID_BYTES : _ID_BYTES + 1]
+            if (encoded := references.get(id_)) is None:
+                continue
+            now, row = _CODER.decode(encoded).version, RowVersion(*pickle.loads(packed[_ID_BYTES + 1 :]))
+            has = None if now is None else has_changed(now, row)
+            if has is None:
+                self._unknown.inc()
+            if has:
+                changed.add(id_)
+            else:
+                unchanged.add(id_ + (_FAILED if flag == _FAILED else b""))
+        self._changed.inc(len(changed - {packed[:_ID_BYTES] for packed in unchanged}))
+        return unchanged
 
     def _with_boxes(self, references: dict[bytes, bytes], boxes: Iterable[tuple[str, BoxesOfImage]]) -> Iterator[bytes]:
         parts = defaultdict(list)
@@ -266,6 +307,10 @@ class _AntiJoinFn(beam.DoFn):
                 ListedCounts(self._listed, self._skipped, self._ids_sum % (1 << 128), self._failed_earlier)
             ),
         )
+
+
+def _without_versions(references: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    return {id_: _CODER.encode(replace(_CODER.decode(encoded), version=None)) for id_, encoded in references.items()}
 
 
 def _sum_counts(counts: Iterable[ListedCounts]) -> ListedCounts:

@@ -213,6 +213,8 @@ def _image_columns(image: LabelledImage | FailedImage, uri: str, labelled_at: da
         "latitude": (facts.latitude,),
         "longitude": (facts.longitude,),
         "labelled_at": (labelled_at,),
+        "modified_at": (facts.version.modified_us,),
+        "etag": (facts.version.etag,),
     }
 
 

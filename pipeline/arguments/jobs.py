@@ -59,6 +59,12 @@ def add_what(main, **output) -> None:
         help="label again what failed earlier, with these kinds of errors (timeout, unreachable, …) or any; the new "
         "rows take the place of the old",
     )
+    add_field(
+        main,
+        JobSpec,
+        "relabel_changed",
+        "label again images whose files were changed since (size and time, or ETag; docs/jobs.md)",
+    )
 
 
 def add_labels(parser: argparse.ArgumentParser) -> None:
@@ -251,6 +257,7 @@ def job_spec(args: argparse.Namespace) -> JobSpec:
         listing=settings_of(ListOptions, args),
         limit=args.limit,
         retry_failed=get_args(ErrorKind) if args.retry_failed == [] else args.retry_failed,
+        relabel_changed=args.relabel_changed,
     )
 
 

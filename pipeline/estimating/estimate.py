@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -22,9 +22,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from ...detectors.device_share import processors
 from ...storage.errors import UsageError
 from ...transforms.elements import ImageReference
-from ...transforms.list_images import ListImages
-from ...transforms.skip_labelled import ListedCounts, SkipLabelled, ToDo
-from ..job import Job
+from ...transforms.skip_labelled import ListedCounts
+from ..job import Job, list_todo
 from .sample_run import SampleRun, keeping_detector, run_sample
 
 MIN_SAMPLE_S = 10.0  # a shorter run is repeated with more images: starting and ending would be too much of it
@@ -142,12 +141,7 @@ def list_with_sample(job: Job, options: PipelineOptions, size: int, seed: int) -
         counts, sample = Path(folder, "counts"), Path(folder, "sample")
         started = time.monotonic()
         with beam.Pipeline(options=options) as pipeline:
-            todo = cast(
-                ToDo,
-                pipeline
-                | ListImages(job.spec.inputs, job.spec.listing)
-                | SkipLabelled(job.spec.output, job.spec.limit, job.label_config.boxes, job.spec.retry_failed or ()),
-            )
+            todo = list_todo(pipeline, job, job.spec.output, job.label_config.boxes)
             _ = todo["counts"] | "Counts" >> beam.Map(_save, str(counts))
             _ = todo["references"] | beam.CombineGlobally(_Draw(size, seed)) | "Sample" >> beam.Map(_save, str(sample))
         return Listed(pickle.loads(counts.read_bytes()), time.monotonic() - started, pickle.loads(sample.read_bytes()))

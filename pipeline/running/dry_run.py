@@ -3,14 +3,13 @@
 import pickle
 import tempfile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from ...transforms.list_images import ListImages
-from ...transforms.skip_labelled import ListedCounts, SkipLabelled, ToDo
-from ..job import Job
+from ...transforms.skip_labelled import ListedCounts
+from ..job import Job, list_todo
 
 
 def describe_dry_run(job: Job, options: PipelineOptions) -> str:
@@ -44,13 +43,7 @@ def count_images(job: Job) -> ListedCounts:
     with tempfile.TemporaryDirectory(prefix="labelbeam-dry-run-") as folder:
         path = Path(folder, "counts")
         with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
-            todo = cast(
-                ToDo,
-                pipeline
-                | ListImages(job.spec.inputs, job.spec.listing)
-                | SkipLabelled(job.spec.output, job.spec.limit, None, job.spec.retry_failed or ()),
-            )
-            _ = todo["counts"] | beam.Map(_save, str(path))
+            _ = list_todo(pipeline, job, job.spec.output)["counts"] | beam.Map(_save, str(path))
         return pickle.loads(path.read_bytes())
 
 

@@ -4,6 +4,7 @@ from shlex import quote
 
 from ...storage.errors import shorten
 from ...transforms.list_images import PASSED_OVER_WORDS
+from ...transforms.skip_labelled import IMAGES_CHANGED, VERSIONS_UNKNOWN
 from ..job import Job, JobResult
 from .progress import describe_rate
 
@@ -50,6 +51,10 @@ def summarize(job: Job, result: JobResult) -> str:
                 f"{result.metrics['model_load_ms'] / 1000:.1f} s, "
                 f"{result.metrics['model_resident_bytes'] / 1e6:,.0f} MB"
             )
+    if changed := result.metrics.get(IMAGES_CHANGED):
+        lines.append(f"  changed     {changed:,} were labelled earlier, and again since their files have changed")
+    if unknown := result.metrics.get(VERSIONS_UNKNOWN):
+        lines.append(f"  unknown     {unknown:,} labelled earlier; whether their files have changed couldn't be told")
     if passed_over := record.get("passed_over"):
         counts = ", ".join(f"{count:,} {PASSED_OVER_WORDS.get(why, why)}" for why, count in sorted(passed_over.items()))
         lines.append(f"  passed over {counts}")

@@ -91,6 +91,8 @@ def _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed
         "latitude": [None] * n,
         "longitude": [None] * n,
         "labelled_at": START_US + ((first + np.arange(n)) / images_per_s * 1e6).astype(np.int64),
+        "modified_at": [None] * n,
+        "etag": [None] * n,
     }
     owner = np.repeat(np.arange(n), counts)
     rank = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)

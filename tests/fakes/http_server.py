@@ -5,7 +5,9 @@
 
 | route | what it does |
 |---|---|
-| `/files/NAME` | the file, with its length |
+| `/files/NAME` | the file, with its length and an ETag of its content; HEAD requests too |
+| `/silent/NAME` | the file, with neither ETag nor Last-Modified |
+| `/no-head/NAME` | the file, and 405 for HEAD requests |
 | `/chunked/NAME` | the file, in chunks, without its length |
 | `/gzip/NAME` | the file, gzip-encoded although nobody asked for it |
 | `/private/NAME` | the file for `user:pa ss`, else 401 |
@@ -180,6 +182,9 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format, *args):
         """Silent."""
 
+    def do_HEAD(self):
+        self.do_GET()
+
     def do_GET(self):
         owner = self.server.owner
         with owner._lock:
@@ -210,16 +215,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def send_file(self, name, declare=0):
+    def send_file(self, name, declare=0, tell=True):
         body = self.server.owner.files.get(name)
         if body is None:
             return self.send_plain(404, b"no such file")
         self.send_response(200)
         self.send_header("Content-Length", str(len(body) + declare))
-        self.send_header("Last-Modified", _LAST_MODIFIED)
-        self.send_header("ETag", '"1"')
+        if tell:
+            self.send_header("Last-Modified", _LAST_MODIFIED)
+            self.send_header("ETag", f'W/"{zlib.crc32(body)}"')
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
         self.close_connection = bool(declare)
 
     def reset(self):
@@ -239,6 +246,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer_files(self, rest, earlier):
         self.send_file("/".join(rest))
+
+    def answer_silent(self, rest, earlier):
+        self.send_file(rest[0], tell=False)
+
+    def answer_no_head(self, rest, earlier):
+        self.send_plain(405) if self.command == "HEAD" else self.send_file(rest[0])
 
     def answer_chunked(self, rest, earlier):
         self.send_response(200)

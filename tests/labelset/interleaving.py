@@ -198,27 +198,28 @@ class Play:
             raise Stopped
 
 
-def job(job_id, twice=False, on_begin=lambda begun, todo: None):
+def job(job_id, twice=False, on_begin=lambda begun, todo: None, again=False):
     """An actor: a whole job, which writes a part an image, perhaps twice, and compacts all into one.
 
     Args:
+      again: whether it labels images that have a row as well.
       on_begin: is told of the begun job, and which images it labels.
     """
 
     def act():
-        begun = begin_job(OUT, job_id, LABEL_SET, dead_after_s=0)
+        begun = begin_job(OUT, job_id, LABEL_SET, dead_after_s=0, may_repeat=again)
         with contextlib.suppress(JobLostError):
             with begun.reading():
                 state = begun.state()
                 held = {name for stem in [*state.parts, *state.adopted] for name in images_of(stem)}
-            reported, todo = [], [name for name in IMAGES if name not in held]
+            reported, todo = [], [name for name in IMAGES if again or name not in held]
             on_begin(begun, todo)
             for name in todo:
                 begun.check_open()
                 begun.bind()
                 for _ in range(1 + twice):
                     reported.append(write_part(OUT, new_stem(job_id), TABLES[name]))
-            parts = gather(begun, reported, agree=not twice).parts
+            parts = gather(begun, reported, agree=not (twice or again)).parts
             if parts:
                 group = list(parts.values())
                 with begun.reading():

@@ -119,6 +119,19 @@ def test_of_repeats_an_ok_row_beats_a_failed_one_and_else_the_latest_counts(out)
     }
 
 
+def test_a_newer_job_s_row_counts_even_if_it_failed_or_its_clock_is_behind(out):
+    counting = put_part(out, "abc", job="one", minute=9)
+    put_part(out, "ab", job="dead", minute=8, num_detections=3)
+    put_part(out, "bc", job="closing", minute=7, failed="bc")
+    images, removed = one_row_an_image(out, candidates=set(parts_of(out)) - {counting})
+    assert removed == 4
+    assert {name_of(row): (row["status"], row["labelled_at"].minute) for row in images} == {
+        "a": ("ok", 8),
+        "b": ("failed", 7),
+        "c": ("failed", 7),
+    }
+
+
 def test_only_repeats_in_certain_parts_are_looked_for(out):
     put_part(out, "ab", minute=0)
     put_part(out, "bc", minute=1)

@@ -12,15 +12,16 @@ ACTORS = {"first": 0, "second": 1, "stray": 2, "last": 3}
 MAX_STEPS = 75  # that a job takes, about
 
 
-def play(monkeypatch, schedule):
+def play(monkeypatch, schedule, again=False):
     """Runs (actor, steps) one after the other, then a last job that finds what is left; returns the number of steps.
 
-    The first job writes each image twice, as a runner does that tries again.
+    The first job writes each image twice, as a runner does that tries again; the second one labels images that have a
+    row, if `again`.
     """
     with monkeypatch.context() as patch:
         told = []
         first = job("j1", twice=True, on_begin=lambda *what: told.append(what))
-        actors = first, job("j2"), stray(told), job("j4")
+        actors = first, job("j2", again=again), stray(told), job("j4")
         stage = Play(patch, *actors)
         try:
             for actor, steps in schedule:
@@ -57,6 +58,12 @@ def test_one_pause_or_death_anywhere(monkeypatch):
 def test_orders_drawn_at_random(monkeypatch):
     for schedule in at_random(30):
         play(monkeypatch, schedule)
+
+
+def test_jobs_that_label_again_what_has_a_row(monkeypatch):
+    for steps in range(1, MAX_STEPS, 6):
+        play(monkeypatch, [("first", 999), ("second", steps)], again=True)
+        play(monkeypatch, [("first", steps), ("second", steps), ("first", 999), ("second", 999)], again=True)
 
 
 @pytest.mark.heavy

@@ -43,6 +43,8 @@ def rows_of(image_id, num_detections=2):
         "latitude": [None],
         "longitude": [None],
         "labelled_at": [NOON],
+        "modified_at": [None],
+        "etag": [None],
     }
     tensors = {"image_id": [image_id], "name": ["raw"], "dtype": ["float32"], "shape": [[1, 2]], "data": [b"\0" * 8]}
     return ImageRows(image_id, {"images": images, "detections": detections, "tensors": tensors})

@@ -127,6 +127,18 @@ def test_objects_are_written_read_listed_and_deleted(store):
         files.read(f"{bucket}/photos/1.jpg")
 
 
+def test_listing_asking_and_reading_tell_the_same_version_until_the_object_is_replaced(store):
+    uri, read = f"{store.bucket}/photos/1.jpg", []
+    for body in (BODY, BODY[::-1]):
+        object_stores.write(uri, body)
+        [listed] = find_files(f"{store.bucket}/photos")
+        object_stores.get(uri, ReadOptions(), on_version=read.append)
+        asked = files.version_of(uri, RetryPolicy())
+        assert listed.version is not None and listed.version.etag and listed.version.num_bytes == len(BODY)
+        assert (asked.etag, asked.num_bytes) == listed.version[::-2] == (read[-1].etag, read[-1].num_bytes)
+    assert read[0].etag != read[1].etag
+
+
 def test_an_object_is_created_once(store):
     path = f"{store.bucket}/log/1.json"
     assert files.create_exclusive(path, b"one")

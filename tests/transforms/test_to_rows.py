@@ -91,6 +91,8 @@ def test_boxes_in_pixels_and_class_names():
             "latitude": None,
             "longitude": None,
             "labelled_at": NOON,
+            "modified_at": None,
+            "etag": None,
         }
     ]
     assert not dicts(rows, "masks") and not dicts(rows, "tensors")

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from ...storage import http_client, object_stores
 from ...storage.errors import ResourcesError, StorageError
+from ...storage.files import FileVersion, file_version
 from ...storage.read_policy import check_scheme
 from ...storage.size_limit import check_size, join_chunks
 from ...storage.uris import is_in_store, scheme_of
@@ -31,7 +32,7 @@ def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFact
     Args:
       reference: where the image is.
       options: limits and retry policy.
-      facts: its `attempts` is counted up for every try, the failed ones too.
+      facts: its `attempts` is counted up for every try, the failed ones too; `version` is set.
 
     Raises:
       ImageError: `bad_input` for a reference with a problem, `not_found`, `forbidden` (by the storage, or by
@@ -58,8 +59,11 @@ def _read(reference: ImageReference, options: ReadOptions, facts: ImageFacts) ->
         nonlocal attempts
         attempts += 1
 
+    def set_version(version: FileVersion) -> None:
+        facts.version = version
+
     try:
-        return _read_uri(reference, options, count_attempt)
+        return _read_uri(reference, options, count_attempt, set_version)
     except (ImageError, MemoryError, ResourcesError):
         raise
     except Exception as error:  # each filesystem's client has classes of its own; most carry the HTTP status
@@ -68,23 +72,23 @@ def _read(reference: ImageReference, options: ReadOptions, facts: ImageFacts) ->
         facts.attempts += attempts
 
 
-def _read_uri(reference: ImageReference, options: ReadOptions, count_attempt) -> bytes:
+def _read_uri(reference: ImageReference, options: ReadOptions, count_attempt, set_version) -> bytes:
     scheme = scheme_of(reference.uri)
     if reference.location is None:
         check_scheme(scheme, options.allow_schemes)
         if scheme in ("http", "https"):
-            return http_client.get(reference.uri, options, count_attempt)
+            return http_client.get(reference.uri, options, count_attempt, set_version)
         if is_in_store(reference.uri):
-            return object_stores.get(reference.uri, options, count_attempt)
+            return object_stores.get(reference.uri, options, count_attempt, set_version)
     count_attempt()
     if reference.location is not None:
-        return _read_member(reference.location, options.max_bytes)
+        return _read_member(reference.location, options.max_bytes, set_version)
     if scheme == "file":
-        return _read_local(_local_path(reference.uri), options.max_bytes)
+        return _read_local(local_path(reference.uri), options.max_bytes, set_version)
     return _read_through_beam(reference.uri, options.max_bytes)
 
 
-def _local_path(uri: str) -> str:
+def local_path(uri: str) -> str:
     """A path as it is; of a `file://` URI everything after the authority, so that `?` and `#` in names need no
     escaping.
     """
@@ -99,12 +103,13 @@ def _local_path(uri: str) -> str:
     return os.fsdecode(unquote_to_bytes(slash + path))
 
 
-def _read_local(path: str, max_bytes: int) -> bytes:
+def _read_local(path: str, max_bytes: int, set_version) -> bytes:
     status = os.stat(path)  # before opening: opening a pipe waits for a writer, opening a device may do anything
     if not stat.S_ISREG(status.st_mode):
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise StorageError("not_a_file", f"{what}, not an image file")
     size = status.st_size
+    set_version(file_version(size, status.st_mtime_ns // 1000))
     check_size(size, max_bytes)
     with open(path, "rb", buffering=0) as file:  # a buffer takes more system calls, and each hands over the GIL
         data = file.read(size)
@@ -121,10 +126,10 @@ def _read_through_beam(uri: str, max_bytes: int) -> bytes:
         return join_chunks(iter(lambda: file.read(_CHUNK_BYTES), b""), max_bytes)
 
 
-def _read_member(location: MemberLocation, max_bytes: int) -> bytes:
+def _read_member(location: MemberLocation, max_bytes: int, set_version) -> bytes:
     from ..sources.containers import read_member
 
     check_size(location.length, max_bytes)
-    data = read_member(location)
+    data = read_member(location, set_version)
     check_size(len(data), max_bytes)  # a Parquet row tells its size only now
     return data

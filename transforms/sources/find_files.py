@@ -14,7 +14,7 @@ of folders, none included. A file or folder that exists as it is written is mean
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -22,6 +22,7 @@ from apache_beam.io.filesystem import FileSystem
 
 from ...labelset.label_set_file import LABEL_SET_FILE
 from ...storage import object_stores
+from ...storage.files import FileVersion
 from ...storage.uris import before_wildcard, has_wildcard, is_http, is_local
 from .inputs import NOT_READ, Format, InputError, format_of
 from .list_folders import filesystem_of, is_folder, list_below
@@ -46,10 +47,17 @@ _NAMED_EXTENSION = re.compile(r"\.[A-Za-z][^.]*$")
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file that an input stands for, and what it is."""
+    """A file that an input stands for, and what it is.
+
+    Attributes:
+      uri: absolute path or URI.
+      format: what it is by its name.
+      version: its size and when it was changed, where a listing tells them anyway.
+    """
 
     uri: str
     format: Format
+    version: FileVersion | None = None
 
 
 def find_files(
@@ -87,7 +95,7 @@ def find_files(
         yield from _Search(uri.rstrip("/") + "/", ["**"], exclude, pass_over).run(filesystem)
 
 
-def _named(uri: str) -> FoundFile:
+def _named(uri: str, version: FileVersion | None = None) -> FoundFile:
     """A file that is named itself."""
     file_format = format_of(uri) or "image"
     if file_format == "compressed":
@@ -97,7 +105,7 @@ def _named(uri: str) -> FoundFile:
         )
     if is_http(uri) and file_format in ("tar", "tfrecord"):
         raise InputError(f"input {uri}: containers are not read over HTTP; copy it to a disk or an object store")
-    return FoundFile(uri, file_format)
+    return FoundFile(uri, file_format, version)
 
 
 def _start_of(pattern: str) -> str:
@@ -134,10 +142,10 @@ class _Search:
             return
         prefix = self._start + before_wildcard(self._pattern[0])
         for folder, names in list_below(self._start, prefix, self, filesystem):
-            for name in names:
+            for name, version in names.items():
                 below = f"{folder}/{name}" if folder else name
                 if _matches(below.split("/"), self._pattern):
-                    yield from self._offer(below)
+                    yield from self._offer(below, version)
 
     def _is_in_label_set(self) -> bool:
         folder = self._start.rstrip("/")
@@ -145,14 +153,14 @@ class _Search:
             folder = folder.rpartition("/")[0]
         return bool(folder)
 
-    def _offer(self, below: str) -> Iterator[FoundFile]:
+    def _offer(self, below: str, version: FileVersion | None) -> Iterator[FoundFile]:
         uri, file_format = self._start + below, format_of(below)
         if reason := self._reason_against(below):
             self.pass_over(reason, uri)
         elif file_format == "compressed":
             yield FoundFile(uri, "compressed")
         elif self._takes_all or file_format in _OFFERED_BY_FOLDERS:
-            yield _named(uri)
+            yield _named(uri, version)
         elif file_format is not None:
             self.pass_over("not_named", uri)
         elif os.path.splitext(below)[1].lower() in NOT_READ:
@@ -171,7 +179,7 @@ class _Search:
     def pass_over(self, reason: str, uri: str) -> None:
         self._pass_over(reason, uri)
 
-    def leaves(self, folder: str, names: Sequence[str]) -> bool:
+    def leaves(self, folder: str, names: Collection[str]) -> bool:
         if is_label_set := LABEL_SET_FILE in names:
             self.pass_over("label_set", self._start + folder)
         return is_label_set

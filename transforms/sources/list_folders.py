@@ -1,15 +1,18 @@
 """What lies in folders, folder by folder, on local disks, in object stores and on Beam's other filesystems."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
 
 from apache_beam.io.filesystem import BeamIOError, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from ...storage import object_stores
+from ...storage.files import FileInfo, FileVersion, file_version
 from ...storage.uris import STORE_SCHEMES, is_in_store, is_local
 from .inputs import InputError
+
+Names = Mapping[str, FileVersion | None]  # of files in a folder; their versions, where a listing tells them anyway
 
 _INSTALL = {"hdfs": "apache-beam[hadoop]", "azfs": "apache-beam[azure]"}
 
@@ -57,7 +60,7 @@ class Visitor(Protocol):
         """Whether to read a folder."""
         ...
 
-    def leaves(self, folder: str, names: Sequence[str]) -> bool:
+    def leaves(self, folder: str, names: Collection[str]) -> bool:
         """Whether to leave out a folder and all below it after all, since files of these names lie in it."""
         ...
 
@@ -66,9 +69,7 @@ class Visitor(Protocol):
         ...
 
 
-def list_below(
-    start: str, prefix: str, visitor: Visitor, filesystem: FileSystem | None
-) -> Iterator[tuple[str, list[str]]]:
+def list_below(start: str, prefix: str, visitor: Visitor, filesystem: FileSystem | None) -> Iterator[tuple[str, Names]]:
     """Yields folders at and below `start`, relative to it, each with names of files in it, in one or several portions.
 
     Not `FileSystems.match`: it holds all matches in memory, on HDFS it sees one level only, and on a local disk it
@@ -83,21 +84,23 @@ def list_below(
     if is_local(start):
         yield from _local_folders(start, "", visitor)
     elif filesystem is None:
-        yield from _folders_in_order(start, object_stores.list_uris(prefix), visitor)
+        yield from _folders_in_order(start, object_stores.list_objects(prefix), visitor)
     elif filesystem.has_dirs():
         yield from _folders_of(filesystem, start, "", visitor)
     else:
-        yield from _folders_in_order(start, (entry.path for entry in filesystem._list(prefix)), visitor)
+        entries = (FileInfo(e.path, e.size_in_bytes, e.last_updated_in_seconds) for e in filesystem._list(prefix))
+        yield from _folders_in_order(start, entries, visitor)
 
 
-def _local_folders(start: str, folder: str, visitor: Visitor) -> Iterator[tuple[str, list[str]]]:
-    names, folders = [], []
+def _local_folders(start: str, folder: str, visitor: Visitor) -> Iterator[tuple[str, Names]]:
+    names: dict[str, FileVersion | None] = {}  # a disk is asked for versions one by one, by who wants them
+    folders: list[str] = []
     with os.scandir(start + folder) as entries:  # raises where a folder can't be read: that must not be a gap
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.name)
             elif entry.is_file():
-                names.append(entry.name)
+                names[entry.name] = None
             else:
                 visitor.pass_over("linked_folder" if entry.is_dir() else "special_file", entry.path)
     if not visitor.leaves(folder, names):
@@ -107,12 +110,15 @@ def _local_folders(start: str, folder: str, visitor: Visitor) -> Iterator[tuple[
                 yield from _local_folders(start, below, visitor)
 
 
-def _folders_of(filesystem: FileSystem, start: str, folder: str, visitor: Visitor) -> Iterator[tuple[str, list[str]]]:
-    names, folders = [], []
+def _folders_of(filesystem: FileSystem, start: str, folder: str, visitor: Visitor) -> Iterator[tuple[str, Names]]:
+    names: dict[str, FileVersion | None] = {}
+    folders: list[str] = []
     for entry in filesystem._list(start + folder):
         name = entry.path.rstrip("/").rpartition("/")[2]
-        holds_files = entry.size_in_bytes == 0 and is_folder(entry.path, filesystem)
-        (folders if holds_files else names).append(name)
+        if entry.size_in_bytes == 0 and is_folder(entry.path, filesystem):
+            folders.append(name)
+        else:
+            names[name] = file_version(entry.size_in_bytes, entry.last_updated_in_seconds * 1e6)
     if not visitor.leaves(folder, names):
         yield folder, names
         for below in _below(folder, folders):
@@ -124,11 +130,11 @@ def _below(folder: str, names: list[str]) -> list[str]:
     return [f"{folder}/{name}" if folder else name for name in names]
 
 
-def _folders_in_order(start: str, uris: Iterator[str], visitor: Visitor) -> Iterator[tuple[str, list[str]]]:
+def _folders_in_order(start: str, found: Iterator[FileInfo], visitor: Visitor) -> Iterator[tuple[str, Names]]:
     """Of a store without folders, which lists in the order of its keys: what begins alike lies together."""
     entered, left = "", None  # the folder of the last file, and what the keys in the folder left last begin with
-    for uri in uris:
-        below = uri.removeprefix(start)
+    for file in found:
+        below = file.path.removeprefix(start)
         folder, _, name = below.rpartition("/")
         if not name or (left is not None and below.startswith(left)):
             continue
@@ -141,7 +147,7 @@ def _folders_in_order(start: str, uris: Iterator[str], visitor: Visitor) -> Iter
         if visitor.leaves(folder, [name]):
             left = folder + "/" if folder else ""
         else:
-            yield folder, [name]
+            yield folder, {name: file.version}
 
 
 def _with_those_above(folder: str) -> Iterator[str]:

@@ -112,10 +112,11 @@ def test_damaged_tars(tmp_path, changes, end):
 @given(st.lists(st.binary(max_size=30), max_size=4), st.integers(0, 1 << 64 - 1), st.integers(0, 60))
 def test_damaged_tfrecords(tmp_path, records, length, cut):
     data = tfrecord(FEATURE) + b"".join(map(tfrecord, records)) + tfrecord(b"", length)
-    (tmp_path / "l.tfrecord").write_bytes(data[: len(data) - cut])
+    kept = data[: len(data) - cut]
+    (tmp_path / "l.tfrecord").write_bytes(kept)
     try:
         found = checked(index_members(str(tmp_path / "l.tfrecord")))
-        assert len(found) >= 1
+        assert found or not kept  # an empty file is one without records
     except InputError as error:
         assert "l.tfrecord" in str(error)
 

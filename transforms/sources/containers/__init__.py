@@ -7,9 +7,12 @@ must lie where it can be read at any place, uncompressed: on a disk, or an objec
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from ....storage import files
+from ....storage.files import FileVersion
+from ....storage.retry import RetryPolicy
 from ...elements import ImageError, ImageReference, MemberLocation
 from ...fetch.image_errors import image_error
 from ..inputs import InputError, ListOptions, format_of
@@ -43,18 +46,23 @@ def index_members(path: str, options: ListOptions = ListOptions()) -> Iterator[I
             raise InputError(f"container {path}: expected .tar, .tfrecord, or .parquet with a column of images")
 
 
-def read_member(location: MemberLocation) -> bytes:
+def read_member(location: MemberLocation, on_version: Callable[[FileVersion], None] = lambda version: None) -> bytes:
     """Reads the encoded bytes of one image out of its container. Thread-safe.
 
     The chunks of containers read last stay open in each process, a few of them. Members of one chunk are read one after
     the other, and cheapest in order: see `group_by_chunk.py`.
+
+    Args:
+      location: where it lies.
+      on_version: called with the container's version, as it was when it was opened.
 
     Raises:
       ImageError: `not_found`, `forbidden` or `unreachable` as the container is, `truncated` if it has changed or shrunk
         since it was listed, `not_found` if the record or row has no bytes.
     """
     try:
-        with _open.borrow(location) as reader:
+        with _open.borrow(location) as (reader, version):
+            on_version(version)
             image = reader.read(location)
     except (ImageError, MemoryError):
         raise
@@ -64,6 +72,13 @@ def read_member(location: MemberLocation) -> bytes:
         place = f"row {location.offset}" if location.format == "parquet" else f"the record at byte {location.offset}"
         raise ImageError("not_found", f"container {location.container}: {place} holds no image")
     return image
+
+
+def version_of(container: str, policy: RetryPolicy) -> FileVersion:
+    """A container's version, which stands for that of each of its members; empty if it can't be asked for."""
+    with contextlib.suppress(Exception):  # each filesystem's client has classes of its own
+        return files.version_of(container, policy)._replace(num_bytes=None)
+    return FileVersion()
 
 
 def close_containers() -> None:
@@ -84,6 +99,7 @@ class _Slot:
         self.lock = threading.Lock()
         self.users = 0
         self.reader: _Reader | None = None
+        self.version = FileVersion()
 
 
 class _OpenContainers:
@@ -99,8 +115,9 @@ class _OpenContainers:
         self._slots: OrderedDict[tuple[str, int], _Slot] = OrderedDict()  # least recently used first
 
     @contextlib.contextmanager
-    def borrow(self, location: MemberLocation) -> Iterator[_Reader]:
-        """Gives this thread alone the reader of a chunk; a reader that has raised is closed and not used again."""
+    def borrow(self, location: MemberLocation) -> Iterator[tuple[_Reader, FileVersion]]:
+        """Gives this thread alone the reader of a chunk, and the container's version. A reader that has raised is
+        closed and not used again."""
         key = (location.container, location.chunk)
         with self._lock:
             slot = self._slots.setdefault(key, _Slot())
@@ -108,10 +125,12 @@ class _OpenContainers:
             slot.users += 1
         try:
             with slot.lock:
+                if slot.reader is None:
+                    slot.version = version_of(location.container, RetryPolicy())
                 reader = slot.reader or _READERS[location.format](location.container)
                 slot.reader = reader
                 try:
-                    yield reader
+                    yield reader, slot.version
                 except Exception:
                     slot.reader = None
                     reader.close()
