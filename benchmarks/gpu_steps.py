@@ -61,9 +61,8 @@ def build(network_name: str, precision: str):
 
 def network(name: str, precision: str, batch: int) -> dict:
     """Images a second of a network, preprocessing aside."""
-    from labelbeam.detectors.keras.costs import centernet_parts, mask_rcnn_parts
-
     from .detectors.keras_on_accelerator import runner
+    from .detectors.network_costs import centernet_parts, mask_rcnn_parts
 
     model = build(name, precision)
     call = runner(model, "bfloat16" if precision == "bfloat16" else "float32", images(batch))

@@ -189,7 +189,7 @@ def watch(
 
 
 @functools.cache
-def _machine() -> str:
+def machine() -> str:
     """This boot of this machine, and the namespace in which its process ids mean something. Host names say neither."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
@@ -200,7 +200,7 @@ def _machine() -> str:
 
 def this_process() -> dict[str, Any]:
     """This process, told from all others: machine, pid, when it was started."""
-    return {"machine": _machine(), "pid": os.getpid(), "started": process_start(os.getpid())}
+    return {"machine": machine(), "pid": os.getpid(), "started": process_start(os.getpid())}
 
 
 def process_start(pid: int) -> str | None:

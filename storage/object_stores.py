@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 STORE_POLICY = RetryPolicy(deadline_s=180.0, retries=100, backoff_s=1.0)  # long enough for a store's restart
 _IMPATIENT_S = 5.0
-_RANGE_BYTES = 16 << 20  # of one request: what is larger is read in several, each with retries of its own
+RANGE_BYTES = 16 << 20  # of one request: what is larger is read in several, each with retries of its own
 _CHUNK_BYTES = 1 << 20
 _is_impatient: contextvars.ContextVar[bool] = contextvars.ContextVar("is_impatient", default=False)
 
@@ -228,7 +228,7 @@ class _ObjectReader(io.RawIOBase):
         self._place = 0
         self._start, self._data = 0, b""  # the range read last
         self._size, self._version = -1, None
-        self._fetch(0, _RANGE_BYTES)
+        self._fetch(0, RANGE_BYTES)
 
     def readable(self) -> bool:
         return True
@@ -259,7 +259,7 @@ class _ObjectReader(io.RawIOBase):
     def _fetch(self, start: int, length: int) -> None:
         def get_range(deadline: Deadline) -> None:
             store, key = locate(self._uri, STORE_POLICY)
-            options: Any = {"range": (start, start + min(length, _RANGE_BYTES))}
+            options: Any = {"range": (start, start + min(length, RANGE_BYTES))}
             if self._version:
                 options["if_match"] = self._version
             try:

@@ -201,15 +201,30 @@ def test_private_apis_are_listed_with_tests_that_are_there():
     named = re.findall(r"`(tests/[\w/]+\.py)`", section)
     assert len(named) > 3 and [path for path in named if not (ROOT / path).is_file()] == []
     for module, path in modules().items():
-        nodes = list(ast.walk(ast.parse((ROOT / path).read_text())))
-        attributes = [node for node in nodes if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr)]
-        ours = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)} | _OF_PYTHON
-        ours |= {node.attr for node in attributes if ast.unparse(node.value) in ("self", "cls")}
-        ours |= {
-            node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-        }
-        foreign = [node for node in attributes if node.attr not in ours and f"{node.attr}`" not in section]
+        foreign = [node for node in foreign_attributes(path) if f"{node.attr}`" not in section]
         assert not foreign, f"{module}: {[ast.unparse(node) for node in foreign]}"
+
+
+def test_tests_use_what_is_public():
+    _, _, section = PAGE.read_text(encoding="utf-8").partition("## Private APIs")
+    wrong = []
+    for path in files("tests/**/*.py"):
+        text = (ROOT / path).read_text()
+        used = [ast.unparse(node) for node in foreign_attributes(path) if f"{node.attr}`" not in section]
+        used += re.findall(r"setattr\([^()]*?[\"'.](_[a-zA-Z]\w*)[\"']", text)
+        used += re.findall(r"^from labelbeam.* import .*\b(_[a-zA-Z]\w*)", text, re.MULTILINE)
+        wrong += [f"{path}: {name}" for name in used]
+    assert not wrong
+
+
+def foreign_attributes(path: Path) -> list[ast.Attribute]:
+    """Reads of private attributes in a file that come from elsewhere."""
+    nodes = list(ast.walk(ast.parse((ROOT / path).read_text())))
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute) and re.match(r"_[a-zA-Z]", node.attr)]
+    ours = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)} | _OF_PYTHON
+    ours |= {node.attr for node in attributes if ast.unparse(node.value) in ("self", "cls")}
+    ours |= {node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+    return [node for node in attributes if node.attr not in ours]
 
 
 _OF_PYTHON = {"_replace", "_asdict", "_fields", "_exit"}  # of named tuples, of os

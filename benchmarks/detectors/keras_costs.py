@@ -5,10 +5,10 @@
 Prints a Markdown table of parameters and GMAC an image, counted from the layers' shapes. Peer: the published graphs.
 """
 
-from labelbeam.detectors.keras.costs import centernet_parts, mask_rcnn_parts, parameters
 from labelbeam.detectors.keras.networks import build_network
 
 from ..figures import Figure, arguments, publish
+from .network_costs import centernet_parts, mask_rcnn_parts, parameters
 
 
 def print_table(title, network, parts) -> Figure:

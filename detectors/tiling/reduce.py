@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-_BAND_PIXELS = 4 << 20  # so many at a time go through Pillow, which takes 4 bytes for each
+BAND_PIXELS = 4 << 20
 
 
 def factor_for(size_hw: tuple[int, int], tile_hw: tuple[int, int]) -> int:
@@ -11,12 +11,13 @@ def factor_for(size_hw: tuple[int, int], tile_hw: tuple[int, int]) -> int:
     return max(1, min(side // tile for side, tile in zip(size_hw, tile_hw, strict=True)))
 
 
-def reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
+def reduced(pixels: np.ndarray, factor: int, band_pixels: int = BAND_PIXELS) -> np.ndarray:
     """Means of `factor` x `factor` pixels.
 
     Args:
       pixels: uint8 `[H, W, 3]`.
       factor: 1 gives the pixels themselves.
+      band_pixels: so many at a time go through Pillow, which takes 4 bytes for each.
 
     Returns:
       uint8 `[ceil(H / factor), ceil(W / factor), 3]`; in the last row and column means of those pixels that there are.
@@ -25,7 +26,7 @@ def reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
         return pixels
     height, width = pixels.shape[:2]
     result = np.empty((-(-height // factor), -(-width // factor), 3), np.uint8)
-    rows = max(1, _BAND_PIXELS // (width * factor))  # of the result
+    rows = max(1, band_pixels // (width * factor))  # of the result
     for start in range(0, len(result), rows):
         band = np.ascontiguousarray(pixels[start * factor : (start + rows) * factor])
         result[start : start + rows] = np.asarray(Image.fromarray(band).reduce(factor))

@@ -147,7 +147,7 @@ def test_an_object_is_created_once(store):
 
 
 def test_large_objects_are_written_in_parts_and_read_in_ranges(store, monkeypatch):
-    monkeypatch.setattr(object_stores, "_RANGE_BYTES", 1 << 20)
+    monkeypatch.setattr(object_stores, "RANGE_BYTES", 1 << 20)
     data = BODY * 500  # 12.8 MB: multipart above 5
     files.write_atomically(f"{store.bucket}/large", data)
     assert files.read(f"{store.bucket}/large") == data

@@ -27,7 +27,7 @@ MAX_LINE = 1 << 24  # characters; also of a cell of CSV
 _COPY_BYTES = 1 << 20
 _SNIFF_BYTES = 4096
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)
-_RETRIES = urllib3.Retry(
+RETRIES = urllib3.Retry(
     total=5, backoff_factor=0.5, backoff_jitter=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
 )
 # What decompressing raises for damaged data; bz2 an OSError without a number.
@@ -59,7 +59,7 @@ def open_list(uri: str, copy: bool = True) -> Iterator[BinaryIO]:
     shown = redact(uri)
     with contextlib.ExitStack() as stack:
         try:
-            pool = stack.enter_context(new_pool_manager(proxy_for(parse_url(uri)), timeout=_TIMEOUT, retries=_RETRIES))
+            pool = stack.enter_context(new_pool_manager(proxy_for(parse_url(uri)), timeout=_TIMEOUT, retries=RETRIES))
             response = stack.enter_context(contextlib.closing(pool.request("GET", uri, preload_content=False)))
             if response.status != 200:
                 raise InputError(

@@ -3,9 +3,9 @@
 import keras
 
 from ..ops import ops
-from ..peaks import top_peaks
 from .feature_extractor import feature_extractor
 from .heads import PeakHead, center_head
+from .peaks import top_peaks
 from .preprocess import INPUT_SIZE_HW, preprocess
 
 STRIDE = 4  # pixels of the input a cell of the feature map

@@ -3,10 +3,10 @@
 import keras
 from keras import layers
 
-from ..boxes import area, clip_to_window, decode
 from ..layers import Dense
-from ..nms import greedy_nms
 from ..ops import ops
+from .boxes import area, clip_to_window, decode
+from .nms import greedy_nms
 
 NUM_CLASSES = 90
 MAX_DETECTIONS = 100

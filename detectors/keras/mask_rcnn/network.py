@@ -5,11 +5,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..anchors import grid_anchors
 from ..compiled import runs_on_cpu
-from ..crop_and_resize import crop_and_resize
 from ..ops import ops
+from .anchors import grid_anchors
 from .box_classifier import MAX_DETECTIONS, NUM_CLASSES, best_class_boxes, box_head, select_detections
+from .crop_and_resize import crop_and_resize
 from .inception_resnet_v2 import Mixed7aReductions, first_stage, tower
 from .mask_head import MASK_SIZE_HW, MaskHead
 from .preprocess import INPUT_SIZE_HW, preprocess

@@ -3,10 +3,10 @@
 import keras
 from keras import layers
 
-from ..boxes import area, clip_to_window, decode
 from ..layers import Conv
-from ..nms import greedy_nms
 from ..ops import ops
+from .boxes import area, clip_to_window, decode
+from .nms import greedy_nms
 
 ANCHORS_PER_CELL = 12
 MAX_PROPOSALS = 300

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent
-PARTS = ("test_boxes.py", "test_nms.py", "test_crop_and_resize.py", "test_peaks.py", "test_layers.py")
+PARTS = ("mask_rcnn", "centernet", "test_layers.py")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 from labelbeam.detectors.keras.centernet.heads import PeakHead
-from labelbeam.detectors.keras.crop_and_resize import crop_and_resize
 from labelbeam.detectors.keras.layers import BatchNorm, Conv, ConvTranspose, PreActivation
+from labelbeam.detectors.keras.mask_rcnn.crop_and_resize import crop_and_resize
 from labelbeam.detectors.keras.mask_rcnn.inception_resnet_v2 import Mixed7aActivation, Mixed7aReductions, unit_names
 from labelbeam.detectors.keras.mask_rcnn.mask_head import ClassConv, EnlargedConv
 

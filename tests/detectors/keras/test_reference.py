@@ -8,11 +8,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from labelbeam.detectors.keras import crop_and_resize
-from labelbeam.detectors.keras.boxes import decode
 from labelbeam.detectors.keras.compiled import compiled
-from labelbeam.detectors.keras.mask_rcnn import box_classifier, network, region_proposal
-from labelbeam.detectors.keras.nms import greedy_nms
+from labelbeam.detectors.keras.mask_rcnn import box_classifier, crop_and_resize, network, region_proposal
+from labelbeam.detectors.keras.mask_rcnn.boxes import decode
+from labelbeam.detectors.keras.mask_rcnn.nms import greedy_nms
 
 from tests.detectors.keras.support.comparison import assert_same_detections, greatest_difference, rows
 from tests.detectors.keras.support.filled_networks import CENTERNET, MASK_RCNN, standin_network

@@ -2,10 +2,9 @@ import numpy as np
 from labelbeam.detectors.tiling.reduce import factor_for, reduced
 
 
-def test_means_of_blocks_in_bands(monkeypatch):
+def test_means_of_blocks_in_bands():
     pixels = np.random.default_rng(1).integers(0, 256, (601, 1003, 3), np.uint8)
-    monkeypatch.setattr("labelbeam.detectors.tiling.reduce._BAND_PIXELS", 10_000)
-    small = reduced(pixels[:, 2:], 4)
+    small = reduced(pixels[:, 2:], 4, band_pixels=10_000)
     assert small.shape == (151, 251, 3)
     means = pixels[:600, 2:1002].reshape(150, 4, 250, 4, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(small[:150, :250], means, atol=0.51)

@@ -79,7 +79,7 @@ def start(images, output, log, seconds=0.01, elsewhere=False, arguments=()) -> m
 
 def _run(images, output, log, seconds, elsewhere, arguments):
     if elsewhere:
-        heartbeat._machine = lambda: "another machine"
+        heartbeat.machine = lambda: "another machine"
         heartbeat.DEAD_AFTER_S = 1.0
     sys.stdout = sys.stderr = open(f"{log}.{os.getpid()}", "w")  # noqa: SIM115 - until the process ends
     spec = without_weights(SlowSpec, seconds=seconds, log=log)

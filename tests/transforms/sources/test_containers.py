@@ -189,11 +189,17 @@ def test_a_chunk_holds_few_images_however_small(tmp_path, name):
 
 
 def test_rows_read_in_order_decode_each_batch_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "_BATCH_BYTES", 8_000)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 8_000)
     images = [image_bytes(i, 1000) for i in range(100)]
     pq.write_table(pa.table({"jpg": images}), tmp_path / "x.parquet", row_group_size=50, use_dictionary=False)
-    decoded = []
-    monkeypatch.setattr(parquet, "_bytes_of", lambda values: decoded.append(len(values)) or values)
+    decoded, iter_batches = [], pq.ParquetFile.iter_batches
+
+    def counted(*args, **kwargs):
+        for batch in iter_batches(*args, **kwargs):
+            decoded.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
     references = index(tmp_path / "x.parquet")
     order = [i ^ 3 for i in range(100)]  # as threads ask: nearly in order
     assert [read_member(references[i].location) for i in order] == [images[i] for i in order]
@@ -221,7 +227,7 @@ every_format = pytest.mark.parametrize("container", ["tar", "tfrecord", "parquet
 @every_format
 def test_many_threads_read_at_once(container, monkeypatch):
     path, images = container
-    monkeypatch.setattr(parquet, "_BATCH_BYTES", 20_000)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 20_000)
     references = index(path)
     order = random.Random(0).sample(range(200), 200)
     with ThreadPoolExecutor(16) as pool:
@@ -285,7 +291,7 @@ def test_few_containers_stay_open(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(read_member, locations)) == [b"x"] * 30
     open_files = {os.path.realpath(fd.path) for fd in os.scandir("/proc/self/fd")}
-    assert 0 < sum(name.startswith(str(tmp_path)) for name in open_files) <= containers._MAX_IDLE
+    assert 0 < sum(name.startswith(str(tmp_path)) for name in open_files) <= containers.MAX_IDLE
 
 
 def test_the_feature_of_tensorflow_datasets_and_one_that_is_named(tmp_path):

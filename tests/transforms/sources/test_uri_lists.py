@@ -177,7 +177,7 @@ def test_lists_over_http(name):
 def test_an_unreachable_server_is_named(monkeypatch):
     with MisbehavingServer() as server:
         url = server.url("/files/l.txt")
-    monkeypatch.setattr(list_files, "_RETRIES", urllib3.Retry(0))
+    monkeypatch.setattr(list_files, "RETRIES", urllib3.Retry(0))
     with pytest.raises(InputError, match=rf"{url}: can't be fetched"):
         entries(url)
 

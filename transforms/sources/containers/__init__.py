@@ -18,7 +18,7 @@ from ...fetch.image_errors import image_error
 from ..inputs import InputError, ListOptions, format_of
 from . import parquet, tar, tfrecord
 
-_MAX_IDLE = 4
+MAX_IDLE = 4  # containers that stay open while nobody reads them
 _READERS = {"tar": tar.Reader, "tfrecord": tfrecord.Reader, "parquet": parquet.Reader}
 
 
@@ -150,4 +150,4 @@ class _OpenContainers:
                 slot.reader.close()
 
 
-_open = _OpenContainers(_MAX_IDLE)
+_open = _OpenContainers(MAX_IDLE)

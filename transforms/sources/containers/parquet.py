@@ -20,7 +20,7 @@ from ...elements import ImageError, ImageReference, MemberLocation
 from ..inputs import InputError, ListOptions
 from .members import CHUNK_BYTES, CHUNK_IMAGES, open_container
 
-_BATCH_BYTES = 8 << 20
+BATCH_BYTES = 8 << 20  # decoded at once
 _MAX_BATCH_ROWS = 1024
 _KEPT_BATCHES = 4  # fetching threads are a few rows apart
 _STREAMED = {"pre_buffer": False, "buffer_size": 1 << 20}  # else a row group's whole column is read at once
@@ -157,7 +157,7 @@ class Reader:
 
     def _start_group(self, group: int) -> None:
         metadata = self._parquet.metadata.row_group(group)
-        rows = min(_rows_within(_BATCH_BYTES, metadata, self._column), _MAX_BATCH_ROWS)
+        rows = min(_rows_within(BATCH_BYTES, metadata, self._column), _MAX_BATCH_ROWS)
         self._batches = self._parquet.iter_batches(rows, row_groups=[group], columns=[self._column])
         self._stop_row = self._group_ends[group]
         self._next_row = self._stop_row - metadata.num_rows

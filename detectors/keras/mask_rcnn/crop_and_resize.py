@@ -4,8 +4,8 @@ It is neither RoIAlign nor RoIPool: one sample a cell, on a grid whose outer sam
 and 1 are the *centres* of the feature map's outer cells.
 """
 
-from .compiled import crop_and_resize_kernel
-from .ops import ops
+from ..compiled import crop_and_resize_kernel
+from ..ops import ops
 
 
 def sample_positions(start, end, n_in: int, n_out: int):

@@ -1,5 +1,5 @@
 import numpy as np
-from labelbeam.detectors.keras.peaks import top_peaks
+from labelbeam.detectors.keras.centernet.peaks import top_peaks
 
 
 def peaks_by_hand(probabilities, k):

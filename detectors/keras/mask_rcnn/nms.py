@@ -4,8 +4,8 @@ The same result as TF's `NonMaxSuppressionV5` without soft suppression, ties inc
 kept apart by giving one set a class.
 """
 
+from ..ops import ops
 from .boxes import iou_of_corners, ordered_corners
-from .ops import ops
 
 DEAD = -1.0  # below every score that can be selected
 

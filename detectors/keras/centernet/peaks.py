@@ -1,6 +1,6 @@
 """Peaks of CenterNet's class heat map (Objects as Points, arXiv:1904.07850, section 3), which replace NMS there."""
 
-from .ops import ops
+from ..ops import ops
 
 PEAK_TOLERANCE = 1e-6  # a cell this close below its neighbourhood's maximum counts as a peak too
 

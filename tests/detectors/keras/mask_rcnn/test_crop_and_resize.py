@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from labelbeam.detectors.keras import crop_and_resize as module
+from labelbeam.detectors.keras.mask_rcnn import crop_and_resize as module
 
 from tests.detectors.keras.support import formulas
 

@@ -1,6 +1,6 @@
 """Arithmetic of boxes (ymin, xmin, ymax, xmax), in any unit: decoding of box codes, clipping, area, overlap."""
 
-from .ops import ops
+from ..ops import ops
 
 SCALE_FACTORS = (10.0, 10.0, 5.0, 5.0)  # of (ty, tx, th, tw), as the published detectors were trained
 

@@ -1,6 +1,6 @@
 import numpy as np
-from labelbeam.detectors.keras import boxes as keras
-from labelbeam.detectors.keras.anchors import grid_anchors
+from labelbeam.detectors.keras.mask_rcnn import boxes as keras
+from labelbeam.detectors.keras.mask_rcnn.anchors import grid_anchors
 
 from tests.detectors.keras.support.formulas import iou_of_two
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from labelbeam.detectors.keras.nms import greedy_nms
+from labelbeam.detectors.keras.mask_rcnn.nms import greedy_nms
 
 from tests.detectors.keras.support import formulas
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import keras
 import numpy as np
-
-from .mask_rcnn.box_classifier import MAX_DETECTIONS
-from .mask_rcnn.network import CROP_HW
-from .mask_rcnn.region_proposal import MAX_PROPOSALS
-from .weights import needed_variables
+from labelbeam.detectors.keras.mask_rcnn.box_classifier import MAX_DETECTIONS
+from labelbeam.detectors.keras.mask_rcnn.network import CROP_HW
+from labelbeam.detectors.keras.mask_rcnn.region_proposal import MAX_PROPOSALS
+from labelbeam.detectors.keras.weights import needed_variables
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 import pytest
-from labelbeam.detectors.keras import costs
+
+from benchmarks.detectors import network_costs as costs
 
 
 def by_name(parts):
