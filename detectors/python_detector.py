@@ -35,6 +35,8 @@ def find_class(name: str) -> type:
     Raises:
       ConfigError: if there's no such module or class, importing it fails, or it lacks `batches` or `detect`.
     """
+    if not is_class_name(name):
+        raise ConfigError(f"--weights {name}: of engine python, expected module:Class, as in my_package.detectors:Mine")
     module_name, _, class_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)

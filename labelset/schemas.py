@@ -29,7 +29,7 @@ IMAGES = pa.schema(
         _column(
             "uri",
             pa.string(),
-            "absolute, but for user name and password (`user:password@`) of an http(s) URI, which"
+            "absolute, but for user name and password (`user:password@`) and secret values of the query, which"
             " are left out; bytes of a file name that aren't UTF-8 are escaped",
         ),
         _nullable(

@@ -8,10 +8,12 @@ import importlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from types import TracebackType
 
 from ..storage.errors import StorageError, UsageError
-from ..storage.redaction import redact
+from ..storage.redaction import RedactingFormatter, redact
 from ..storage.store_options import configure
 from .arguments.common import Parser
 from .arguments.job_file import save_job, with_job_file
@@ -100,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _is_of_the_surroundings(error):
             raise
         logging.getLogger(__name__).info("The command failed.", exc_info=True)
-        print(f"labelbeam: {redact(_sentence(error))}", file=sys.stderr)
+        print(f"labelbeam: {_sentence(error)}", file=sys.stderr)
         return ExitCode.FAILED
 
 
@@ -156,12 +158,18 @@ def _set_up_stores(args: argparse.Namespace) -> None:
 
 def _set_up_logging(verbose: bool) -> None:
     """labelbeam's own warnings are for everybody; what others log is for --verbose."""
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.ERROR, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, handlers=[handler])
+    sys.excepthook = _print_redacted
     logging.getLogger("labelbeam").setLevel(logging.INFO if verbose else logging.WARNING)
     # Beam logs the traceback of what then ends the job, whose cause is told in a sentence (`exit_codes.py`).
     logging.getLogger("apache_beam").setLevel(logging.INFO if verbose else logging.CRITICAL)
+
+
+def _print_redacted(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Prints the traceback of a fault of labelbeam's own, in place of Python."""
+    print(redact("".join(traceback.format_exception(kind, error, where))), file=sys.stderr, end="")
 
 
 def _is_of_the_surroundings(error: Exception) -> bool:
@@ -170,7 +178,7 @@ def _is_of_the_surroundings(error: Exception) -> bool:
 
 
 def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(redact(str(error)).split()) or type(error).__name__
     return text if len(text) <= 500 else f"{text[:499]}…"
 
 

@@ -248,7 +248,7 @@ def _end(begun: OpenJob, facts: Mapping[str, Any], control: JobControl, error: B
     stopped = control.was_stopped or isinstance(error, KeyboardInterrupt)
     record = {**facts, "status": "interrupted" if stopped else "failed", "finished_at": utc_now()}
     if not stopped:
-        record["error"] = redact(f"{type(error).__name__}: {error}"[:2000])
+        record["error"] = redact(f"{type(error).__name__}: {error}")[:2000]
     with object_stores.impatient():
         try:
             if closed_as(begun) is not None:

@@ -13,6 +13,7 @@ from ..labelset.log import read_log
 from ..labelset.parts import read_part
 from ..storage.errors import UsageError
 from ..storage.redaction import redact
+from ..storage.uris import STORE_SCHEMES
 from ..transforms.execution_options import ExecutionOptions
 from ..transforms.list_images import NamedSchemes, check_inputs
 from ..transforms.sources.carry import CARRIED_TYPES, CarriedType, find_types
@@ -102,7 +103,8 @@ def _allowed_schemes(given: Collection[str] | None, named: NamedSchemes) -> froz
             )
         return named.schemes
     allowed = frozenset(given)
-    known = {"file", "http", "https", *(system.scheme() for system in FileSystem.get_all_subclasses())} - {None}
+    of_beam = {system.scheme() for system in FileSystem.get_all_subclasses()} - {None}
+    known = {"file", "http", "https"} | STORE_SCHEMES | of_beam
     if unknown := sorted(allowed - known):
         raise UsageError(f"--allow-schemes {unknown[0]}: no such scheme; expected some of {', '.join(sorted(known))}")
     if allowed.isdisjoint(named.schemes):

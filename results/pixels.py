@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+from ..storage.redaction import REMOVED
 from ..transforms.decode.decoding import decode
 from ..transforms.elements import ImageError, ImageFacts, ImageReference
 from ..transforms.fetch.image_errors import image_error
@@ -24,9 +25,7 @@ def read_pixels(labels: StoredLabels) -> np.ndarray:
         exif_orientation=labels.settings.get("exif_orientation", DecodeOptions.exif_orientation),
         background_rgb=tuple(labels.settings.get("background_rgb", DecodeOptions.background_rgb)),
     )
-    data = read_bytes(find_image(labels.uri), ReadOptions(), ImageFacts())
-    check_unchanged(labels, data)
-    pixels = decode(data, options)
+    pixels = decode(read_unchanged(labels, find_image(labels.uri)), options)
     if pixels.shape[:2] != labels.size_hw:
         height, width = labels.image_size_hw
         raise ImageError(
@@ -37,10 +36,22 @@ def read_pixels(labels: StoredLabels) -> np.ndarray:
     return pixels
 
 
-def check_unchanged(labels: StoredLabels, data: bytes) -> None:
-    """Raises `ImageError` if these bytes aren't those that were labelled."""
+def read_unchanged(labels: StoredLabels, reference: ImageReference) -> bytes:
+    """The bytes that were labelled.
+
+    Raises:
+      ImageError: if they can't be read any more, or are others.
+    """
+    try:
+        data = read_bytes(reference, ReadOptions(), ImageFacts())
+    except ImageError as error:
+        if REMOVED not in reference.uri:
+            raise
+        hint = "tables don't keep signatures and tokens of URLs"
+        raise ImageError(error.kind, f"{error.message} ({hint})") from error
     if labels.sha256 is not None and hashlib.sha256(data).hexdigest() != labels.sha256:
         raise ImageError("not_found", "the image has changed since it was labelled: its SHA-256 is another")
+    return data
 
 
 def find_image(uri: str) -> ImageReference:

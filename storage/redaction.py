@@ -1,36 +1,62 @@
-"""Keeps credentials out of rows, error messages and logs.
+"""Keeps credentials out of rows, error messages and logs: what every URI goes through on its way out.
 
-Two places of a URI hold them: the user information (`https://user:password@host/`) and the query of signed URLs
-(`?X-Amz-Signature=…`, `?sig=…`, `?token=…`). A table's `uri` keeps the query, which tells images apart and is
-needed to join tables with lists; text for people, which names the host or stands beside the URI, has neither.
+Places of a URI that hold them: the user information (`https://user:password@host/`), and values in the query
+(`?X-Amz-Signature=…`, `?sig=…`, `?token=…`). Two ways out:
 
-Not for secrets that look like ordinary words of a path: nobody could tell those.
+- `redact`, for people (messages, logs, records, pages): neither user information nor any query.
+- `without_credentials`, for tables: queries stay, since they tell images apart, but for values whose name says that
+  they are secret. These become `REDACTED`.
+
+Not for secrets that look like ordinary words of a path: nobody could tell those. Takes time in proportion to the text.
 """
 
 import functools
 import logging
 import re
 
+REMOVED = "REDACTED"
+
 # Of any scheme but Azure's, whose `container@account` is an address. Up to the last @ of the authority, as URL
 # parsers take it: passwords with an unescaped @ are common. Those with an unescaped /, ? or # make no URL; what
-# begins with `name:` and is followed by no port is taken for one, up to the last @.
-_PASSWORD = r"[^\s/?#:@]*:(?!\d*(?:[/?#\s\"']|\Z))[^\s@]*@(?:[^\s@]*@)*"
+# begins with `name:` (not `[`, which an IPv6 address begins with) and is followed by no port is taken for one, up to
+# the last @.
+_PASSWORD = r"(?!\[)[^\s/?#:@]*:(?!\d*(?:[/?#\s\"']|\Z)).*@"
 _USER_INFO = re.compile(rf"(?i)(?<![a-z0-9+.-])((?!abfss?:)[a-z][a-z0-9+.-]*://)(?:{_PASSWORD}|[^\s/?#]*@)")
-_USER_INFO_OF_URI = re.compile(rf"(?i)\A((?!abfss?:)[a-z][a-z0-9+.-]*://)(?:[^/?#]*@|{_PASSWORD})")
+_USER_INFO_OF_URI = re.compile(rf"(?is)\A((?!abfss?:)[a-z][a-z0-9+.-]*://)(?:[^/?#]*@|{_PASSWORD})")
+_WORD = re.compile(r"\S+")
 # All parameters: what is a secret has another name with every service. A `?` that ends a word of a sentence has no `=`.
 _QUERY = re.compile(r"\?[^\s\"'<>?]*=[^\s\"'<>]*")
+# Names of parameters (`X-Amz-Credential`, `AWSAccessKeyId`, `access_token`, `sig`), also of a URL that is escaped to be
+# a parameter itself.
+_SECRET_VALUE = re.compile(
+    r"(?i)((?:[?&;#]|%3F|%26)(?:[\w.-]{0,40}(?:signature|credential|token|secret|passw|api[_-]?key|access[_-]?key)"
+    r"[\w.-]{0,20}|sig|sign|sas|auth|authorization|hmac|jwt|pwd|pass|session(?:[_-]?id)?)(?:=|%3D))"
+    r"(?:(?!%26)[^\s&;#\"'<>])*"
+)
 
 
-def without_user_info(uri: str) -> str:
-    """A URI without user name and password."""
-    return _USER_INFO_OF_URI.sub(r"\1", uri)
+def without_credentials(uri: str) -> str:
+    """A URI as tables hold it: without user name and password, nor values of its query that are secret.
+
+    Paths of this machine stay as they are: a `?` is a letter of them.
+    """
+    if "://" not in uri or uri.startswith("/"):
+        return uri
+    return _SECRET_VALUE.sub(rf"\1{REMOVED}", _without_user_info(_USER_INFO_OF_URI.sub(r"\1", uri)))
 
 
 def redact(text: str) -> str:
-    """Text without the user information and the queries of the URIs in it: what every URI goes through on its way
-    out.
-    """
-    return _QUERY.sub("?…", _USER_INFO.sub(r"\1", text))
+    """Text for people, without the user information and the queries of the URIs in it."""
+    return _SECRET_VALUE.sub(r"\1…", _QUERY.sub("?…", _without_user_info(text)))
+
+
+def _without_user_info(text: str) -> str:
+    return _WORD.sub(_word_without_user_info, text) if "@" in text and "://" in text else text
+
+
+def _word_without_user_info(word: re.Match) -> str:
+    head, at, rest = word[0].rpartition("@")
+    return _USER_INFO.sub(r"\1", head + at) + rest  # which ends with @: no search for one is in vain
 
 
 class _Redacting(logging.Filter):
@@ -45,3 +71,10 @@ def redact_urllib3_logs() -> None:
     for all.
     """
     logging.getLogger("urllib3.connectionpool").addFilter(_Redacting())
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats records of logs, with their tracebacks, and redacts them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))

@@ -39,9 +39,17 @@ def locate(uri: str, policy: RetryPolicy, remaining_s: float | None = None) -> t
       uri: as in `s3://bucket/key`.
       policy: its timeouts are the client's.
       remaining_s: seconds for the whole request, body included; None to limit silence only.
+
+    Raises:
+      UsageError: if no client can be made of the settings, or the URI has a user and a password.
     """
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
+    if "@" in bucket and not scheme.lower().startswith("abfs"):
+        raise UsageError(
+            f"{scheme}://{bucket.rpartition('@')[2]}: user and password, or keys, in front of a bucket's name aren't "
+            "used; give them to the client of the store, see docs/stores.md"
+        )
     if remaining_s is None:
         timeout_s = None
     else:

@@ -99,7 +99,7 @@ def parse(storage_options: Iterable[str], beam: Mapping[str, Any] | None = None)
     for option in storage_options:
         key, equals, value = option.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"--storage-option {option}: expected KEY=VALUE, as in region=eu-west-1")
+            raise UsageError("--storage-option: expected KEY=VALUE, as in region=eu-west-1")
         key = key.strip().lower()
         prefix, _, rest = key.partition("_")
         if key in _CLIENT_KEYS:

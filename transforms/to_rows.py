@@ -24,7 +24,7 @@ from ..labelset.masks import EncodedMask, encode_box_masks, png_bytes
 from ..labelset.rows import MASK_FORMATS, ImageRows, MaskFormat
 from ..labelset.schemas import build_table
 from ..storage.errors import UsageError, shorten
-from ..storage.redaction import redact, without_user_info
+from ..storage.redaction import redact, without_credentials
 from . import coders  # noqa: F401  registers them
 from .elements import DetectOutcome, FailedImage, ImageReference, LabelledImage
 from .sources.carry import CARRIED_TYPES, CarriedType, as_type
@@ -160,7 +160,7 @@ def image_rows(image: LabelledImage | FailedImage, options: RowOptions, labelled
       UsageError: if a further output of the model that was asked for isn't numeric.
       ValueError: if the masks aren't grids.
     """
-    uri = _as_text(without_user_info(image.reference.uri))
+    uri = _as_text(without_credentials(image.reference.uri))
     images = {**_image_columns(image, uri, labelled_at), **_carried_columns(image.reference, options.carry)}
     rows = ImageRows(image.reference.image_id, {"images": images})
     if isinstance(image, FailedImage):
@@ -287,7 +287,7 @@ def _carried_columns(reference: ImageReference, carry: Mapping[str, CarriedType]
 
 
 def _listed_as(reference: ImageReference) -> str | None:
-    return None if reference.listed_as is None else _as_text(without_user_info(reference.listed_as))
+    return None if reference.listed_as is None else _as_text(without_credentials(reference.listed_as))
 
 
 def _as_text(text: str) -> str:

@@ -61,6 +61,12 @@ def scheme(text: str) -> str:
     return text.lower()
 
 
+def storage_option(text: str) -> str:
+    if not text.partition("=")[0].strip() or "=" not in text:  # not shown: it may be a key that lacks its name
+        raise argparse.ArgumentTypeError("expected KEY=VALUE, as in region=eu-west-1")
+    return text
+
+
 def auto_or_positive(text: str) -> int | str:
     return text if text == "auto" else positive(text)
 
@@ -122,6 +128,7 @@ def add_storage_option(parser) -> None:
         "--storage-option",
         action="append",
         default=[],
+        type=storage_option,
         metavar="KEY=VALUE",
         help="how a store is reached (endpoint=…, region=…, skip_signature=true), see docs/stores.md; may be repeated",
     )

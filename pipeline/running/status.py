@@ -12,6 +12,7 @@ from ...labelset.label_set_file import find_label_set, read_label_set_file
 from ...labelset.log import LogState, read_log
 from ...labelset.parts import DamagedPartError, Part, iter_part, list_parts
 from ...results.text import duration
+from ...storage.redaction import redact
 from .progress import describe_rate
 
 MAX_EXAMPLES = 3  # a kind of failure
@@ -103,7 +104,9 @@ def describe_status(status: dict[str, Any]) -> str:
         )
     for kind, failures in status["failures"].items():
         lines.append(f"  failed      {failures['images']:,} {kind}")
-        lines += [f"                {example['uri']}: {example['error_message']}" for example in failures["examples"]]
+        lines += [
+            f"                {redact(example['uri'])}: {example['error_message']}" for example in failures["examples"]
+        ]
     if status["failures"]:
         lines.append("              `labelbeam label … --retry-failed [KIND …]` labels them again")
     lines += [f"  damaged     {path}: {why}" for path, why in status["damaged"].items()]

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from ...storage import files as output_files
 from ...storage.errors import UsageError
-from ...storage.redaction import without_user_info
+from ...storage.redaction import redact, without_credentials
 from ..arrow import equal
 from ..reader import open_label_set
 from ..stored_labels import StoredLabels, read_labels
@@ -64,7 +64,7 @@ def find_labels(output: str, image: str) -> StoredLabels:
     label_set.check_not_empty()
     exact, by_name, num_images = {}, {}, 0
     ending = "/" + re.sub(r"\A(\.{0,2}/)+", "", image)
-    uris = pa.array({image, os.path.abspath(image), without_user_info(image)}, pa.string())
+    uris = pa.array({image, os.path.abspath(image), without_credentials(image)}, pa.string())
     for stem in label_set.parts:
         for batch in label_set.part_batches(stem, "images", ["image_id", "uri"]):
             num_images += len(batch)
@@ -79,10 +79,10 @@ def find_labels(output: str, image: str) -> StoredLabels:
             "`images`, or the end of a URI after a slash, such as the file's name"
         )
     if len(found) > 1:
-        uris = (uri for _, uri in found.values())
+        uris = (f"{redact(uri)} ({image_id})" for image_id, (_, uri) in found.items())
         raise UsageError(
             f"{image}: {len(found):,} images of {output} are called so: {few(uris, most=_MAX_NAMED)}. Give "
-            "the URI of one"
+            "the image_id of one"
         )
     [(image_id, (stem, _))] = found.items()
     return next(read_labels(label_set, [image_id], [stem]))
@@ -109,7 +109,7 @@ def _file_stem(uri: str) -> str:
 def _describe(labels: StoredLabels) -> str:
     height, width = labels.image_size_hw
     lines = [
-        labels.uri,
+        redact(labels.uri),
         f"  image       {width}×{height} pixels, image_id {labels.image_id}",
         f"  detections  {len(labels.scores) or 'none'}, by {labels.settings.get('detector', 'an unknown detector')}",
     ]

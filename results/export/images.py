@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from ...storage.uris import absolute, scheme_of
-from ...transforms.elements import ImageError, ImageFacts, ImageReference
+from ...transforms.elements import ImageError, ImageReference
 from ...transforms.fetch.image_errors import image_error
-from ...transforms.fetch.options import ReadOptions
-from ...transforms.fetch.read_bytes import read_bytes
 from ...transforms.sources.containers import index_members
 from ...transforms.sources.inputs import container_of
-from ..pixels import check_unchanged
+from ..pixels import read_unchanged
 from ..stored_labels import StoredLabels
 from .names import extension_of, has_image_extension
 
@@ -83,8 +81,7 @@ class Images:
         """Places one image; returns its name."""
         if isinstance(found, ImageError):
             raise found
-        data = read_bytes(found, ReadOptions(), ImageFacts())
-        check_unchanged(labels, data)
+        data = read_unchanged(labels, found)
         if not has_image_extension(name):
             name += extension_of(data[:16])
         path = self._folder / name

@@ -63,7 +63,7 @@ def test_an_image_is_found_by_uri_id_and_the_end_of_its_uri(output, tmp_path, im
 def test_a_name_of_two_images_is_not_guessed(output, tmp_path, capsys):
     assert show(output, "photo.png") == 2
     said = capsys.readouterr().err
-    assert "2 images of" in said and str(tmp_path / "a" / "photo.png") in said and "Give the URI of one" in said
+    assert "2 images of" in said and str(tmp_path / "a" / "photo.png") in said and "Give the image_id of one" in said
 
 
 @pytest.mark.parametrize(

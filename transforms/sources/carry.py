@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...labelset.schemas import IMAGES
-from ...storage.redaction import redact
+from ...storage.redaction import redact, without_credentials
 from ...storage.uris import absolute
 from .find_files import FoundFile, find_files
 from .inputs import InputError, ListOptions
@@ -61,7 +61,7 @@ def as_type(value: Any, kind: CarriedType) -> Any:
     if kind == "string":
         in_json = isinstance(value, (dict, list, bool))
         text = json.dumps(value, ensure_ascii=False, default=str) if in_json else str(value)
-        return text.encode("utf-8", "backslashreplace").decode()
+        return without_credentials(text.encode("utf-8", "backslashreplace").decode())
     if kind == "bool":
         return value if isinstance(value, bool) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
