@@ -178,7 +178,8 @@ def add_lists(parser: argparse.ArgumentParser) -> None:
         lists,
         ListOptions,
         "carry",
-        "columns of lists that become columns of the table images",
+        "columns of lists and Parquet files, features of .tfrecord files, keys of the .json beside an image in a .tar: "
+        "they become columns of the table images",
         nargs="+",
         metavar="COLUMN",
     )

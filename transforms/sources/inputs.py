@@ -55,7 +55,8 @@ class ListOptions:
         each name on the way, others with the path below the folder that is searched.
       strict_inputs: whether a row of a list, or a place in a container, that doesn't make sense fails the job;
         otherwise it becomes a failed image.
-      carry: columns of lists (CSV, TSV, JSON lines, Parquet) that become columns of the table `images`.
+      carry: columns of lists (CSV, TSV, JSON lines, Parquet), features of TFRecord files, columns of Parquet files with
+        images and keys of the `.json` beside an image in a tar archive that become columns of the table `images`.
       uri_prefix: what is put in front of relative entries of lists; None: they start at the folder of their list.
 
     Example:

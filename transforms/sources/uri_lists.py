@@ -210,7 +210,7 @@ def _parquet_entries(file: BinaryIO, uri: str, options: ListOptions) -> _Entries
                 raise InputError(f"list {uri}: column {uri_column!r}: expected strings, got {column_type}")
             names = [name for name in options.carry if name in parquet.schema_arrow.names]
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=list(dict.fromkeys([uri_column, *names]))):
-                columns = {name: _values(batch.column(name)) for name in {uri_column, *names}}
+                columns = {name: values_of(batch.column(name)) for name in {uri_column, *names}}
                 carried = zip(*(columns.get(name, [None] * batch.num_rows) for name in options.carry))
                 for value, values in zip(columns[uri_column], carried if options.carry else repeat(())):
                     yield _Row(value, values)
@@ -221,7 +221,7 @@ def _parquet_entries(file: BinaryIO, uri: str, options: ListOptions) -> _Entries
         yield _Problem(f"after row {row}", f"damaged ({error}); what it names further on is unknown")
 
 
-def _values(column: pa.Array) -> list[Any]:
+def values_of(column: pa.Array) -> list[Any]:
     """A column's values; text with lone surrogates for what isn't UTF-8, since writers don't always see to it."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

@@ -5,6 +5,7 @@ import random
 import tarfile
 
 from labelbeam.transforms.sources.containers import index_members, read_member
+from labelbeam.transforms.sources.containers.tfrecord import masked_crc32c
 from labelbeam.transforms.sources.inputs import ListOptions
 
 
@@ -50,3 +51,9 @@ def write_tfrecord(path, examples, compression=""):
                 features[name] = tf.train.Feature(**kind)
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
     return path
+
+
+def tfrecord(data, length=None):
+    """A record as it lies in the file, by hand; `length` is what it says of itself."""
+    header = (len(data) if length is None else length).to_bytes(8, "little")
+    return header + masked_crc32c(header).to_bytes(4, "little") + data + bytes(4)

@@ -1,4 +1,5 @@
 import datetime
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -6,9 +7,13 @@ import pytest
 from labelbeam.labelset.schemas import build_table
 from labelbeam.transforms.elements import FailedImage, ImageFacts, ImageReference
 from labelbeam.transforms.sources.carry import as_type, find_types
+from labelbeam.transforms.sources.containers import index_members
+from labelbeam.transforms.sources.containers.tf_example import Example
 from labelbeam.transforms.sources.inputs import InputError, ListOptions, format_of
 from labelbeam.transforms.sources.uri_lists import read_entries
 from labelbeam.transforms.to_rows import RowOptions, image_rows
+
+from tests.transforms.sources.container_files import tfrecord, write_tar
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.timezone.utc)
 
@@ -56,6 +61,57 @@ def test_columns_come_along_as_they_are(lists, name, carry, types, rows):
     assert [tuple(row[column] for column in carry) for row in columns] == rows
 
 
+def write_example_tfrecord(path):
+    """Two examples by hand: image/encoded, text, a number, a whole number, and a list of two whole numbers."""
+    made = []
+    for place in range(2):
+        example = Example()
+        features = example.features.feature
+        features["image/encoded"].bytes_list.value.append(b"image")
+        if not place:
+            features["site"].bytes_list.value.append("Ä".encode())
+            features["depth"].float_list.value.append(0.5)
+            features["n"].int64_list.value.append(1 << 40)
+            features["box"].int64_list.value.extend([1, 2])
+        made.append(tfrecord(example.SerializeToString()))
+    path.write_bytes(b"".join(made))
+
+
+def write_samples(path):
+    """A WebDataset: the JSON before, behind or far from its images; one image without, one with a broken one."""
+    meta = json.dumps({"site": "Ä", "depth": 0.5, "n": 1 << 40, "box": [1, 2]}).encode()
+    files = [("d/a.left.jpg", b"1"), ("d/a.json", meta), ("b.jpg", b"2"), ("c.json", b"[1]"), ("c.jpg", b"3")]
+    return write_tar(path, [*files, ("d/a.right.jpg", b"4"), ("d/._a.json", b"\0"), ("d/a.txt", b"text")])
+
+
+CARRY = ["site", "depth", "n", "box", "gone"]
+FULL, NONE = ("Ä", 0.5, 1 << 40, "[1, 2]"), (None,) * 4
+
+
+@pytest.mark.parametrize(
+    "name, rows", [("l.tfrecord", [FULL, NONE]), ("l.tar", [FULL, NONE, NONE, FULL]), ("c.parquet", [FULL, NONE])]
+)
+def test_what_lies_beside_images_in_containers_comes_along(tmp_path, caplog, name, rows):
+    write_example_tfrecord(tmp_path / "l.tfrecord")
+    write_samples(tmp_path / "l.tar")
+    columns = dict(zip(CARRY, ([value, None] for value in ("Ä", 0.5, 1 << 40, [1, 2]))))
+    pq.write_table(pa.table({**columns, "image": [b"1", b"2"]}), tmp_path / "c.parquet")
+    carry = CARRY[:-1]
+    found = find_types([str(tmp_path / name)], ListOptions(carry=carry))
+    assert found == {"site": "string", "depth": "double", "n": "int64", "box": "string"}
+    references = list(index_members(str(tmp_path / name), ListOptions(carry=carry)))
+    assert [tuple(map(as_type, reference.carried, found.values())) for reference in references] == rows
+    assert ("the .json of c.jpg holds no JSON object" in caplog.text) == (name == "l.tar")
+    with pytest.raises(InputError, match="--carry gone: no list or container among the inputs"):
+        find_types([str(tmp_path / name)], ListOptions(carry=CARRY))
+
+
+def test_the_first_container_of_a_folder_says_the_types(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"image")
+    write_samples(tmp_path / "b.tar")
+    assert find_types([str(tmp_path)], ListOptions(carry=["n"])) == {"n": "int64"}
+
+
 def test_types_that_differ_between_lists_are_text(lists):
     inputs = [str(lists / name) for name in ("l.csv", "l.parquet")]
     assert find_types(inputs, ListOptions(carry=["n", "site"])) == {"n": "string", "site": "string"}
@@ -68,7 +124,8 @@ def test_images_that_no_list_names_have_nulls(lists):
 
 
 @pytest.mark.parametrize(
-    "carry, message", [(["gone"], "--carry gone: no list among"), (["width"], "--carry width: the table images has")]
+    "carry, message",
+    [(["gone"], "--carry gone: no list or container among"), (["width"], "--carry width: the table images has")],
 )
 def test_columns_that_cannot_come_along(lists, carry, message):
     with pytest.raises(InputError, match=message):

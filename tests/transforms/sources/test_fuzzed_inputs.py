@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from labelbeam.labelset.rows import image_id
 from labelbeam.transforms.coders import ImageReferenceCoder
 from labelbeam.transforms.sources.containers import index_members
-from labelbeam.transforms.sources.containers.tfrecord import masked_crc32c
 from labelbeam.transforms.sources.inputs import InputError, ListOptions
 from labelbeam.transforms.sources.uri_lists import parse_entries
+
+from tests.transforms.sources.container_files import tfrecord
 
 EXAMPLES = settings(max_examples=150, deadline=1000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PIECES = st.sampled_from(
@@ -84,11 +85,6 @@ def tar():
             info.size = 10
             archive.addfile(info, io.BytesIO(b"0123456789"))
     return file.getvalue()
-
-
-def tfrecord(data, length=None):
-    header = (len(data) if length is None else length).to_bytes(8, "little")
-    return header + masked_crc32c(header).to_bytes(4, "little") + data + bytes(4)
 
 
 TAR = tar()

@@ -27,7 +27,7 @@ def index_members(path: str, options: ListOptions = ListOptions()) -> Iterator[I
 
     Args:
       path: absolute path or URI; its extension tells the format.
-      options: names the column of a Parquet file, or the feature of a TFRecord file.
+      options: names the column of a Parquet file, or the feature of a TFRecord file; and what comes along of each.
 
     Yields also references with a `problem`, for what is damaged or cut off.
 
@@ -37,11 +37,11 @@ def index_members(path: str, options: ListOptions = ListOptions()) -> Iterator[I
     """
     match format_of(path):
         case "tar":
-            yield from tar.index(path)
+            yield from tar.index(path, options.carry)
         case "tfrecord":
-            yield from tfrecord.index(path, options.image_column)
+            yield from tfrecord.index(path, options.image_column, options.carry)
         case "parquet" if (column := parquet.find_image_column(path, options)) is not None:
-            yield from parquet.index(path, column)
+            yield from parquet.index(path, column, options.carry)
         case _:
             raise InputError(f"container {path}: expected .tar, .tfrecord, or .parquet with a column of images")
 

@@ -10,7 +10,8 @@ holds bytes.
 import bisect
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from ...elements import ImageError, ImageReference, MemberLocation
 from ..inputs import InputError, ListOptions
+from ..uri_lists import values_of
 from .members import CHUNK_BYTES, CHUNK_IMAGES, open_container
 
 BATCH_BYTES = 8 << 20  # decoded at once
@@ -73,24 +75,38 @@ def _is_bytes(column_type: pa.DataType) -> bool:
     return any(is_kind(column_type) for is_kind in kinds)
 
 
-def index(path: str, column: str) -> Iterator[ImageReference]:
-    """Yields the rows of a Parquet file; reads its footer only.
+def index(path: str, column: str, carry: Sequence[str] = ()) -> Iterator[ImageReference]:
+    """Yields the rows of a Parquet file; reads its footer only, and the columns that come along.
 
     Args:
       path: path or URI of the file.
       column: the answer of `find_image_column`.
+      carry: columns that come along with each image.
     """
     with open_container(path) as file, pq.ParquetFile(file) as parquet:
         metadata = parquet.metadata
     chunks = itertools.count(-1)
-    row = 0
+    row, carried = 0, _carried(path, carry)
     for group in range(metadata.num_row_groups):
         rows_per_chunk = min(CHUNK_IMAGES, _rows_within(CHUNK_BYTES, metadata.row_group(group), column))
         for row_in_group in range(metadata.row_group(group).num_rows):
             if row_in_group % rows_per_chunk == 0:
                 chunk = next(chunks)
-            yield ImageReference(f"{path}#{row}", MemberLocation(path, "parquet", row, column=column, chunk=chunk))
+            location = MemberLocation(path, "parquet", row, column=column, chunk=chunk)
+            yield ImageReference(f"{path}#{row}", location, carried=next(carried))
             row += 1
+
+
+def _carried(path: str, carry: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Row after row, the values of columns; None for columns that the file hasn't got."""
+    if not carry:
+        yield from itertools.repeat(())
+    with open_container(path) as file, pq.ParquetFile(file) as parquet:
+        there = [name for name in carry if name in parquet.schema_arrow.names]
+        for batch in parquet.iter_batches(_MAX_BATCH_ROWS, columns=there):
+            columns = {name: values_of(batch.column(name)) for name in there}
+            absent = [None] * len(batch)
+            yield from zip(*(columns.get(name, absent) for name in carry), strict=True)
 
 
 def _rows_within(num_bytes: int, row_group: pq.RowGroupMetaData, column: str) -> int:

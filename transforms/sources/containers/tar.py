@@ -3,11 +3,16 @@
 URIs are `shard.tar#member`. Hard links are images of their own with the bytes that they point to; symbolic links and
 hidden members (`._photo.jpg`) are left out. Each of several members of one name is an image, though unpacking keeps
 only the last.
+
+What is to come along with an image is read from the `.json` file of its sample, wherever in the archive that lies:
+`shard/007.json` is that of `shard/007.jpg` and of `shard/007.left.jpg`.
 """
 
+import json
+import logging
 import tarfile
-from collections.abc import Iterator
-from typing import BinaryIO, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, cast
 
 from ...elements import ImageReference, MemberLocation
 from ..inputs import InputError, format_of
@@ -16,13 +21,21 @@ from .members import ByteRangeReader, Chunks, UniqueNames, open_container, probl
 _TAIL_BYTES = 1 << 20
 _MAX_HEADER_BYTES = 1 << 20  # of a member with a long name
 
+_MAX_JSON_BYTES = 16 << 20
+
 Reader = ByteRangeReader
 
+_log = logging.getLogger(__name__)
 
-def index(path: str) -> Iterator[ImageReference]:
+
+def index(path: str, carry: Sequence[str] = ()) -> Iterator[ImageReference]:
     """Yields the images of a tar archive in its order; reads headers and seeks over the bytes.
 
     What is damaged, missing or cut off is a reference with a `problem`, which names the byte.
+
+    Args:
+      path: path or URI of the archive.
+      carry: keys of the samples' JSON objects whose values come along; all headers are read once more for them.
 
     Raises:
       InputError: if it's no tar archive, or compressed; names it.
@@ -31,12 +44,8 @@ def index(path: str) -> Iterator[ImageReference]:
     places: dict[str, tuple[int, int]] = {}  # for hard links, which come after what they point to
     with open_container(path) as file:
         refuse_compressed(path, file.read(8))
-        file.seek(0)
-        try:
-            archive = tarfile.TarFile(fileobj=cast(BinaryIO, _HeaderReader(file)))
-        except tarfile.TarError as error:
-            raise InputError(f"container {path}: not a tar archive, or damaged at its start ({error})") from error
-        for member in _members(path, archive):
+        samples = _Samples(path, file, carry) if carry else None
+        for member in _members(path, _opened(path, file)):
             if isinstance(member, ImageReference):
                 yield member
                 continue
@@ -54,7 +63,56 @@ def index(path: str) -> Iterator[ImageReference]:
             else:
                 offset, length = places[target]
                 location = MemberLocation(path, "tar", offset, length, chunk=chunks.of(member.offset_data))
-                yield ImageReference(f"{path}#{unique(member.name)}", location)
+                carried = () if samples is None else samples.values_of(member.name)
+                yield ImageReference(f"{path}#{unique(member.name)}", location, carried=carried)
+
+
+def _opened(path: str, file: BinaryIO) -> tarfile.TarFile:
+    file.seek(0)
+    try:
+        return tarfile.TarFile(fileobj=cast(BinaryIO, _HeaderReader(file)))
+    except tarfile.TarError as error:
+        raise InputError(f"container {path}: not a tar archive, or damaged at its start ({error})") from error
+
+
+class _Samples:
+    """The JSON files of an archive's samples, where they lie, and what is in them."""
+
+    def __init__(self, path: str, file: BinaryIO, carry: Sequence[str]):
+        self._path, self._file, self._carry = path, file, carry
+        self._has_warned = False
+        self._places = {
+            _sample_of(member.name): (member.offset_data, member.size)
+            for member in _members(path, _opened(path, file))
+            if isinstance(member, tarfile.TarInfo) and member.isreg() and _is_json(member.name)
+        }
+
+    def values_of(self, name: str) -> tuple[Any, ...]:
+        """Of an image: what its sample's object has under the keys, None for what it hasn't got."""
+        found: Any = {}
+        if (place := self._places.get(_sample_of(name))) is not None:
+            offset, size = place
+            self._file.seek(offset)
+            try:
+                found = json.loads(self._file.read(size)) if size <= _MAX_JSON_BYTES else None
+            except ValueError:
+                found = None
+            if not isinstance(found, Mapping) and not self._has_warned:
+                self._has_warned = True
+                _log.warning(
+                    "container %s: the .json of %s holds no JSON object; nothing comes along", self._path, name
+                )
+        return tuple(found.get(key) if isinstance(found, Mapping) else None for key in self._carry)
+
+
+def _is_json(name: str) -> bool:
+    return name.lower().endswith(".json") and not name.rpartition("/")[2].startswith(".")
+
+
+def _sample_of(name: str) -> str:
+    """What the names of a sample's files have in common: all up to the first dot of the last part."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.partition(".")[0]
 
 
 class _HeaderReader:

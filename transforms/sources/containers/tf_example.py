@@ -1,7 +1,6 @@
-"""The part of the tf.Example message that images need, so that neither listing nor fetching has to import TensorFlow.
+"""The tf.Example message, so that neither listing nor fetching images has to import TensorFlow."""
 
-Not for writing examples: features of floats are skipped.
-"""
+from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
@@ -13,12 +12,17 @@ message_type {
   field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED }
 }
 message_type {
+  name: "FloatList"
+  field { name: "value" number: 1 type: TYPE_FLOAT label: LABEL_REPEATED }
+}
+message_type {
   name: "Int64List"
   field { name: "value" number: 1 type: TYPE_INT64 label: LABEL_REPEATED }
 }
 message_type {
   name: "Feature"
   field { name: "bytes_list" number: 1 type: TYPE_MESSAGE type_name: ".tensorflow.BytesList" label: LABEL_OPTIONAL }
+  field { name: "float_list" number: 2 type: TYPE_MESSAGE type_name: ".tensorflow.FloatList" label: LABEL_OPTIONAL }
   field { name: "int64_list" number: 3 type: TYPE_MESSAGE type_name: ".tensorflow.Int64List" label: LABEL_OPTIONAL }
 }
 message_type {
@@ -49,6 +53,16 @@ def first_bytes(example, name: str) -> bytes | None:
     features = example.features.feature
     values = features[name].bytes_list.value if name in features else ()  # asking for a missing key would add it
     return values[0] if values else None
+
+
+def value_of(example, name: str) -> Any:
+    """A feature's value: text, a whole number or a number, a list of them where there are several, None without any."""
+    if name not in example.features.feature:
+        return None
+    feature = example.features.feature[name]
+    texts = [value.decode("utf-8", "surrogateescape") for value in feature.bytes_list.value]
+    values = texts or list(feature.int64_list.value) or list(feature.float_list.value)
+    return values[0] if len(values) == 1 else values or None
 
 
 def first_text(example, name: str) -> str:

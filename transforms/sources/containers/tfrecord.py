@@ -9,7 +9,7 @@ https://www.tensorflow.org/tutorials/load_data/tfrecord
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from google.protobuf.message import DecodeError
@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from ...elements import ImageError, ImageReference, MemberLocation
 from ..inputs import InputError
 from .members import ByteRangeReader, Chunks, UniqueNames, open_container, problem_at, refuse_compressed
-from .tf_example import Example, first_bytes, first_text
+from .tf_example import Example, first_bytes, first_text, value_of
 
 _ENCODED = ("image/encoded", "image")
 _IDS = ("image/source_id", "image/filename")
@@ -26,7 +26,7 @@ _FOOTER_BYTES = 4  # masked CRC-32C of the data
 _MAX_RECORD_BYTES = 1 << 31  # of a protobuf message
 
 
-def index(path: str, feature: str | None = None) -> Iterator[ImageReference]:
+def index(path: str, feature: str | None = None, carry: Sequence[str] = ()) -> Iterator[ImageReference]:
     """Yields the records of a TFRecord file in its order.
 
     A record without an image is listed too, and becomes a failed image; if the first one has none, the file is refused.
@@ -35,6 +35,7 @@ def index(path: str, feature: str | None = None) -> Iterator[ImageReference]:
     Args:
       path: path or URI of the file.
       feature: that holds the encoded images; None for the first of `image/encoded` and `image` that there is.
+      carry: features that come along with each image.
 
     Raises:
       InputError: if it's no TFRecord file of tf.Example, or compressed; names it.
@@ -59,7 +60,8 @@ def index(path: str, feature: str | None = None) -> Iterator[ImageReference]:
                 feature = _feature_of(path, example, feature)
             name = next(filter(None, (first_text(example, key) for key in _IDS)), str(number))
             location = MemberLocation(path, "tfrecord", offset, len(data), feature or _ENCODED[0], chunks.of(offset))
-            yield ImageReference(f"{path}#{unique(name)}", location)
+            carried = tuple(value_of(example, name) for name in carry)
+            yield ImageReference(f"{path}#{unique(name)}", location, carried=carried)
 
 
 def _feature_of(path: str, example, wanted: str | None) -> str:
