@@ -9,24 +9,9 @@ from tests.detectors.keras.support.comparison import assert_same_detections, gre
 from tests.detectors.keras.support.golden_weights import golden_tensors
 from tests.detectors.keras.support.make_golden import PHOTOS, SAMPLES, sample
 from tests.detectors.keras.support.photos import photo
+from tests.detectors.keras.support.tolerances import CENTERNET_LAYERS, MASK_RCNN_LAYERS
 
-CENTERNET_TOLERANCES = {
-    "conv1_conv": 2e-5,
-    "pool1_pool": 2e-5,
-    "conv2_block3_out": 1e-4,
-    "conv3_block4_out": 2e-4,
-    "conv4_block6_out": 6e-4,
-    "conv5_block3_out": 1.5e-3,
-    "features": 4e-4,
-    "center_logits": 1e-3,
-}
-MASK_RCNN_LAYERS = {  # the reference's name -> the layer
-    "activation": ("conv2d", 2e-5),
-    "mixed_5b": ("mixed_5b", 1e-4),
-    "block35_10_ac": ("block35_10_ac", 1e-4),
-    "mixed_6a": ("mixed_6a", 1e-4),
-    "block17_20_ac": ("block17_20_ac", 3e-4),
-}
+CENTERNET_TOLERANCES = {**CENTERNET_LAYERS, "pool1_pool": 2e-5, "features": 4e-4, "center_logits": 1e-3}
 
 
 def test_centernet_layer_by_layer(centernet):
@@ -58,12 +43,11 @@ def test_centernet_detections_of_images_that_share_a_batch(centernet):
 def test_mask_rcnn(mask_rcnn):
     network, golden = mask_rcnn.network, golden_tensors(mask_rcnn.golden, "coffee")
     pixels, _ = network.preprocess(photo("coffee"))
-    probe = keras.Model(
-        network.first_stage.input,
-        [network.first_stage.get_layer(layer).output for layer, _ in MASK_RCNN_LAYERS.values()],
-    )
+    layers = {name: found for name, found in MASK_RCNN_LAYERS.items() if name in SAMPLES["mask_rcnn"]}
+    first = network.first_stage
+    probe = keras.Model(first.input, [first.get_layer(layer).output for layer, _ in layers.values()])
     tensors = compiled(probe, network, ("float32",))(pixels[None])
-    for (name, (_, tolerance)), tensor in zip(MASK_RCNN_LAYERS.items(), tensors, strict=True):
+    for (name, (_, tolerance)), tensor in zip(layers.items(), tensors, strict=True):
         found = sample(np.asarray(tensor), SAMPLES["mask_rcnn"][name])
         assert greatest_difference(found, golden[name]) <= tolerance, name
     names = (

@@ -84,53 +84,35 @@ def test_a_folder_that_is_none(folder, command, capsys):
 
 
 @pytest.mark.parametrize(
-    "command, expected_code, words",
+    "label_set, command, expected_code, words",
     [
-        ("status", 0, EMPTY),
-        ("repair", 0, "nothing to repair"),
-        ("report", 2, EMPTY),
-        ("show", 2, EMPTY),
-        ("evaluate", 2, EMPTY),
-        ("compare", 2, EMPTY),
-        ("export", 2, EMPTY),
+        ("empty", "status", 0, EMPTY),
+        ("empty", "repair", 0, "nothing to repair"),
+        ("empty", "report", 2, EMPTY),
+        ("empty", "show", 2, EMPTY),
+        ("empty", "evaluate", 2, EMPTY),
+        ("empty", "compare", 2, EMPTY),
+        ("empty", "export", 2, EMPTY),
+        ("failed", "status", 0, "1 truncated"),
+        ("failed", "repair", 0, "nothing to repair"),
+        ("failed", "report", 0, "Report of 1 images"),
+        ("failed", "show", 2, "has no labels, since it failed: truncated: cut short"),
+        ("failed", "compare", 2, "1 failed in both"),
+        ("failed", "evaluate", 2, "all 1 annotated images in it failed (1 truncated)"),
+        ("failed", "export", 2, "images of this label set failed"),
+        ("bare", "status", 0, "detections  2"),
+        ("bare", "repair", 0, "nothing to repair"),
+        ("bare", "report", 0, "Report of 1 images"),
+        ("bare", "show", 0, "detections  2, by demo"),
+        ("bare", "evaluate", 0, "1 annotated, 1 with labels"),
+        ("bare", "compare", 0, "all of them equal"),
+        ("bare", "evaluate masks", 2, "holds detections without masks"),
+        ("bare", "compare masks", 2, "use --iou bbox"),
+        ("bare", "export", 0, "1 images with 2 detections"),
     ],
 )
-def test_an_empty_label_set(folder, command, expected_code, words, capsys):
-    code, said = run(folder, "empty", command, capsys)
-    assert code == expected_code and words in said
-
-
-@pytest.mark.parametrize(
-    "command, expected_code, words",
-    [
-        ("status", 0, "1 truncated"),
-        ("repair", 0, "nothing to repair"),
-        ("report", 0, "Report of 1 images"),
-        ("show", 2, "has no labels, since it failed: truncated: cut short"),
-        ("compare", 2, "1 failed in both"),
-        ("evaluate", 2, "all 1 annotated images in it failed (1 truncated)"),
-        ("export", 2, "images of this label set failed"),
-    ],
-)
-def test_one_where_everything_failed(folder, command, expected_code, words, capsys):
-    code, said = run(folder, "failed", command, capsys)
-    assert code == expected_code and words in said
-
-
-@pytest.mark.parametrize(
-    "command, expected_code, words",
-    [
-        ("status", 0, "detections  2"),
-        ("repair", 0, "nothing to repair"),
-        ("report", 0, "Report of 1 images"),
-        ("show", 0, "detections  2, by demo"),
-        ("evaluate", 0, "1 annotated, 1 with labels"),
-        ("compare", 0, "all of them equal"),
-        ("evaluate masks", 2, "holds detections without masks"),
-        ("compare masks", 2, "use --iou bbox"),
-        ("export", 0, "1 images with 2 detections"),
-    ],
-)
-def test_one_without_masks(folder, command, expected_code, words, capsys):
-    code, said = run(folder, "bare", command, capsys)
+def test_label_sets_that_are_empty_or_all_failed_or_without_masks(
+    folder, label_set, command, expected_code, words, capsys
+):
+    code, said = run(folder, label_set, command, capsys)
     assert code == expected_code and words in said
