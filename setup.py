@@ -80,6 +80,8 @@ setup(
     extras_require={
         "aws": ["apache-beam[aws]>=2.77,<3", "boto3>=1.36"],
         "evaluate": ["hotcoco>=1.3,<2"],
+        "delta": ["deltalake>=1.6,<2"],
+        "iceberg": ["pyiceberg[pyarrow,sql-sqlite]>=0.12,<0.13"],  # below 1, its releases change what we call
         "kaggle": ["kagglehub>=0.3"],
         "onnx": ["onnxruntime>=1.20"],
         "export": ["scikit-image>=0.24"],
@@ -94,6 +96,7 @@ setup(
             "albumentations>=2",
             "apache-beam[yaml]>=2.77,<3",
             "boto3>=1.36",
+            "deltalake>=1.6,<2",
             "duckdb>=1",
             "google-apitools>=0.5.31",
             "google-auth-httplib2>=0.1",
@@ -111,6 +114,7 @@ setup(
             "pillow-heif>=0.20",
             "playwright>=1.50",
             "pycocotools>=2.0.8",
+            "pyiceberg[pyarrow,sql-sqlite]>=0.12,<0.13",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "scikit-image>=0.24",

@@ -206,6 +206,12 @@ def count_rows(output: str, stem: str, table: str = "images") -> int:
         return pq.read_metadata(file).num_rows
 
 
+def read_schema(path: str) -> pa.Schema:
+    """The columns of a part's file, from its footer. Raises as `read_file`."""
+    with _opened(path) as file:
+        return pq.read_schema(file)
+
+
 def verify_part(output: str, part: Part) -> list[str]:
     """Reads all of a part; returns the paths of the files that are damaged: each with why."""
     damaged = []
