@@ -29,7 +29,7 @@ test: $(VENV)/.installed-test
 
 # Minutes long; those that need the stand-ins of the published detectors say so when they're skipped.
 test-heavy: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m heavy $(TESTS)
+	$(BIN)/python -m pytest -m heavy -n 2 --dist loadfile --durations 30 $(TESTS)
 
 # All figures of docs/performance.md in their shortest runs, less than 20 minutes, into build/bench; BENCH= for whole runs, or
 # BENCH='--quick --saved-models FOLDER --img2dataset-python PYTHON' for those that need more than is installed here.
