@@ -187,7 +187,7 @@ def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl
     facts = {
         "job_id": job.job_id,
         "status": "running",
-        "labelling": job.label_config.label_set.fingerprint,
+        "label_set": job.label_config.label_set.fingerprint,
         "inputs": [redact(uri) for uri in job.spec.inputs],
         "limit": job.spec.limit,
         "retry_failed": None if job.spec.retry_failed is None else sorted(job.spec.retry_failed),

@@ -30,7 +30,7 @@ class Dataset:
     Attributes:
       categories: class id -> name, of every class that may occur, by id.
       has_masks: whether detections may have masks.
-      settings: of the label set: see `Labelling.settings`.
+      settings: of the label set: see `LabelSet.settings`.
       final_folder: absolute path of where the export will lie when it's whole.
       polygon_tolerance_px: how far a polygon may be from its mask's outline, in pixels; 0 keeps every pixel.
     """
