@@ -2,19 +2,16 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..storage.errors import UsageError
 from .counting import find_damage
 from .heartbeat import Heartbeat, watch
 from .label_set_file import LabelSet, check_label_set, write_label_set
 from .log import BEGIN, CLOSE, JobLostError, LogState, append, find_entry, last_number, read_log
-from .parts import DamagedPartError, Part, count_part, damaged, job_of, list_parts, read_part, written_parts
+from .parts import DamagedPartError, Part, count_part, job_of, list_parts, read_part, written_parts
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +128,7 @@ def begin_job(
         try:
             if not mend:
                 for damage in find_damage(output, state.parts, listed):
-                    raise damaged(damage.path, damage.why)
+                    raise DamagedPartError(damage.path, damage.why, output)
             kept, adopted = taken_over(output, state, listed)
         except DamagedPartError:
             if last_number(output) != state.number:  # another job has closed since, and deleted what doesn't count
@@ -157,7 +154,8 @@ def begin_job(
 def taken_over(output: str, state: LogState, listed: Mapping[str, Mapping[str, int]]) -> tuple[list[Part], list[Part]]:
     """The parts of a dead job that are to count from now on, and those that may repeat images, until the next close.
 
-    Before there was a log, all finished parts are taken over.
+    Before there was a log, all finished parts are taken over. What a job wrote that labels nothing anew can't repeat
+    images which count: only the new parts are read, however many there are in all.
     """
     if state.number < 0:
         stems = {stem: dict(tables) for stem, tables in listed.items() if "images" in tables}
@@ -174,25 +172,16 @@ def taken_over(output: str, state: LogState, listed: Mapping[str, Mapping[str, i
             ids[stem] = read_part(output, stem, "images", ["image_id"]).column(0).to_pylist()
         except DamagedPartError as error:
             _log.warning("%s. It didn't count yet: its images are labelled again", error)
-    known = _held(output, state.parts, ids.values())
+    may_repeat = bool(state.entry.get("may_repeat"))
+    known: set[str] = set()
     for stem, image_ids in ids.items():
         part = counted[stem]
-        if known.isdisjoint(image_ids) and len(set(image_ids)) == len(image_ids):
+        if not may_repeat and known.isdisjoint(image_ids) and len(set(image_ids)) == len(image_ids):
             kept.append(part)
             known.update(image_ids)
         else:
             adopted.append(part)
     return kept, adopted
-
-
-def _held(output: str, parts: Iterable[str], ids: Iterable[list[str]]) -> set[str]:
-    """Those of the ids that parts hold."""
-    wanted = pa.array(sorted({image_id for some in ids for image_id in some}), pa.string())
-    found: set[str] = set()
-    for stem in parts:
-        column = read_part(output, stem, "images", ["image_id"]).column(0)
-        found.update(map(str, column.filter(pc.is_in(column, wanted)).to_pylist()))
-    return found
 
 
 def _at_work(output: str, job_id: str, content: Mapping[str, Any]) -> UsageError:

@@ -14,6 +14,7 @@ from ..storage import files
 from ..storage.uris import join
 
 JOBS_FOLDER = "_jobs"
+_MIN_BYTES = len('{"job_id": "", "status": ""}')
 
 
 def record_path(output: str, job_id: str) -> str:
@@ -39,13 +40,37 @@ def read_record(output: str, job_id: str) -> dict[str, Any]:
 
 
 def read_records(output: str) -> Iterator[dict[str, Any]]:
-    """Every job's record, oldest first. One that can't be read comes as `{"job_id": …, "status": "unreadable"}`."""
+    """Every job's record, oldest first; of one that can't be read, `job_id`, `status` `unreadable`, and its `file`."""
     for path in files.list_files(record_path(output, "*")):
         job_id = path.rpartition("/")[2].removesuffix(".json")
         try:
             record = json.loads(files.read(path))
+        except FileNotFoundError:  # deleted since it was listed
+            continue
         except ValueError:
             record = None
-        if not isinstance(record, dict) or record.get("job_id") != job_id or not isinstance(record.get("status"), str):
+        if not (isinstance(record, dict) and record.get("job_id") == job_id and _is_as_written(record)):
             record = {"job_id": job_id, "status": "unreadable", "file": path}
         yield record
+
+
+def describe_unreadable(path: str) -> str:
+    """A sentence about a file that is no job's record."""
+    return f"{path}: can't be read as a job's record. No label depends on it: delete it, or restore it from a backup"
+
+
+def find_stumps(output: str) -> list[str]:
+    """Paths of records that are empty or cut so short that they can't be any: found without reading one."""
+    return [path for path, size in files.list_sizes(record_path(output, "*")).items() if size < _MIN_BYTES]
+
+
+def _is_as_written(record: Mapping[str, Any]) -> bool:
+    """Whether what people are shown of a record has its types."""
+    try:
+        for name in ("started_at", "finished_at"):
+            datetime.fromisoformat(record.get(name, utc_now()))
+    except (ValueError, TypeError):
+        return False
+    numbers = [record.get(name, 0) for name in ("written", "skipped")]
+    texts = [record.get("status"), record.get("error", "")]
+    return all(isinstance(n, int) for n in numbers) and all(isinstance(text, str) for text in texts)

@@ -121,8 +121,8 @@ def find_label_set(output: str) -> dict[str, Any] | None:
             f"{output}: {LABEL_SET_FILE} isn't valid JSON ({error}), so what made its labels isn't known; give "
             "another folder"
         ) from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{output}: {LABEL_SET_FILE} isn't a JSON object, so what made its labels isn't known")
+    if not isinstance(content, dict) or not isinstance(content.get("settings", {}), dict):
+        raise UsageError(f"{output}: {LABEL_SET_FILE} isn't as it was written, so what made its labels isn't known")
     check_version(path, content.get("version", FORMAT_VERSION))
     return content
 

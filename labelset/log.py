@@ -81,9 +81,9 @@ def read_log(output: str, number: int | None = None) -> LogState:
     for last_try in [False] * _READ_TRIES + [True]:
         try:
             return _read(output, number)
-        except FileNotFoundError:  # a later close has had the snapshot cleaned up
+        except FileNotFoundError as error:  # a later close has had the snapshot cleaned up
             if last_try:
-                raise
+                raise _damaged(str(error.filename or error), "no such file") from error
     raise AssertionError
 
 
@@ -155,7 +155,7 @@ def append(
     if len(table):
         content["parts"] = f"{number:08d}-{token}.parquet"
         buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
+        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
         files.write_atomically(join(output, LOG_FOLDER, content["parts"]), buffer.getbuffer())
     data = json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "surrogatepass")
     if files.create_exclusive(entry_path(output, number), data):
@@ -188,10 +188,12 @@ def _read_entry(output: str, number: int) -> dict[str, Any]:
     except UsageError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{path}: damaged ({error}), so which parts count isn't known. Restore this file from a backup"
-        ) from error
+        raise _damaged(path, repr(error)) from error
     return entry
+
+
+def _damaged(path: str, why: str) -> UsageError:
+    return UsageError(f"{path}: damaged ({why}), so which parts count isn't known. Restore this file from a backup")
 
 
 def _read_parts(output: str, entry: Mapping[str, Any]) -> dict[str, tuple[Part, bool]]:
@@ -201,12 +203,12 @@ def _read_parts(output: str, entry: Mapping[str, Any]) -> dict[str, tuple[Part, 
     path = join(output, LOG_FOLDER, entry["parts"])
     data = files.read(path)
     try:
-        rows = pq.read_table(io.BytesIO(data)).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UsageError(
-            f"{path}: damaged ({error}), so which parts count isn't known. Restore this file from a backup"
-        ) from error
-    return {row["stem"]: (_part(row), row["counts"]) for row in rows}
+        rows = pq.read_table(io.BytesIO(data), page_checksum_verification=True).to_pylist()
+        return {row["stem"]: (_part(row), row["counts"]) for row in rows}
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise _damaged(path, " ".join(str(error).split())) from error
 
 
 def _part(row: Mapping[str, Any]) -> Part:

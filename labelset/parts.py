@@ -5,6 +5,7 @@ finished when that file exists. Whether it counts, the log says (`counting.py`).
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import re
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..storage import files
-from ..storage.errors import UsageError
+from ..storage.errors import ResourcesError, UsageError
 from ..storage.uris import join
 from .schemas import TABLES, promoted
 
@@ -28,7 +29,23 @@ _TABLES_LAST_FIRST = ("images", *(table for table in TABLES if table != "images"
 
 
 class DamagedPartError(UsageError):
-    """A part's file is missing, cut short, or not what was written."""
+    """A part's file is missing, cut short, or not what was written.
+
+    Attributes:
+      path: of the file.
+      why: what is wrong with it.
+      output: the output folder.
+    """
+
+    def __init__(self, path: str, why: str, output: str):
+        super().__init__(path, why, output)  # so that it can be pickled
+        self.path, self.why, self.output = path, why, output
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: damaged ({self.why}). `labelbeam repair {self.output}` takes its part out; the next "
+            "`labelbeam label` labels the part's images again"
+        )
 
 
 @dataclass(frozen=True)
@@ -184,8 +201,9 @@ def read_file(
     with _opened(path) as file:
         present = _present(file, columns)
         if filters is None:
-            return promoted(table, pq.ParquetFile(file).read(present), columns)
-        return promoted(table, pq.read_table(file, columns=present, filters=filters), columns)
+            return promoted(table, pq.ParquetFile(file, page_checksum_verification=True).read(present), columns)
+        found = pq.read_table(file, columns=present, filters=filters, page_checksum_verification=True)
+        return promoted(table, found, columns)
 
 
 def iter_part(output: str, stem: str, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -196,7 +214,8 @@ def iter_part(output: str, stem: str, table: str, columns: Sequence[str]) -> Ite
 def iter_file(path: str, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Likewise, of one of a part's files."""
     with _opened(path) as file:
-        for batch in pq.ParquetFile(file).iter_batches(columns=_present(file, columns)):
+        content = pq.ParquetFile(file, page_checksum_verification=True)
+        for batch in content.iter_batches(columns=_present(file, columns)):
             yield from promoted(table, pa.Table.from_batches([batch]), columns).to_batches()
 
 
@@ -223,7 +242,7 @@ def verify_part(output: str, part: Part) -> list[str]:
                 if found != rows:
                     damaged.append(f"{path}: {found:,} rows, expected {rows:,}")
         except DamagedPartError as error:
-            damaged.append(str(error).partition(". `labelbeam repair")[0])
+            damaged.append(f"{path}: {error.why}")
     return damaged
 
 
@@ -232,22 +251,16 @@ def _opened(path: str) -> Iterator:
     try:
         with files.open_to_read(path) as file:
             yield file
-    except (FileNotFoundError, pa.ArrowException, KeyError) as error:
+    except MemoryError as error:  # Arrow's is an ArrowException, too: a file isn't damaged since this process is full
+        raise ResourcesError(errno.ENOMEM, f"{path}: this process has no memory left to read it ({error})") from error
+    except (FileNotFoundError, IsADirectoryError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
         why = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
-        raise damaged(path, why) from error
+        raise DamagedPartError(path, why, path.rsplit("/", 2)[0]) from error
     except OSError as error:
-        if error.errno is not None:  # of the filesystem; pyarrow's own have no number
+        if type(error) is not OSError or error.errno is not None:  # of the filesystem; pyarrow's own have no number
+            error.filename = error.filename or path
             raise
-        raise damaged(path, " ".join(str(error).split())) from error
-
-
-def damaged(path: str, why: str) -> DamagedPartError:
-    """The error for a part's file that can't be used."""
-    output = path.rsplit("/", 2)[0]
-    return DamagedPartError(
-        f"{path}: damaged ({why}). `labelbeam repair {output}` takes its part out; the next `labelbeam label` labels "
-        "the part's images again"
-    )
+        raise DamagedPartError(path, " ".join(str(error).split()), path.rsplit("/", 2)[0]) from error
 
 
 def _present(file, columns: Sequence[str] | None) -> list[str] | None:

@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from ..labelset.begin import OpenJob, begin_job
 from ..labelset.close import close_early, closed_as
 from ..labelset.heartbeat import DEAD_AFTER_S, Heartbeat, at_work, beating
-from ..labelset.job_records import utc_now, write_record
+from ..labelset.job_records import describe_unreadable, find_stumps, utc_now, write_record
 from ..labelset.log import JobLostError
 from ..storage import object_stores
 from ..storage.errors import UsageError
@@ -41,6 +41,7 @@ from .running.job_control import JobControl, Phase
 from .running.missing import find_missing
 from .running.preflight import why_remote
 from .running.progress import Following, following
+from .running.temporary import keep_in, temporary_folder
 from .settings import JobSpec
 
 _log = logging.getLogger(__name__)
@@ -142,6 +143,8 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
             heartbeat=heartbeat,
             on_wait=_say_that_it_waits,
         )
+        for path in find_stumps(output):
+            _log.warning(describe_unreadable(path))
         with (
             following(output, job.job_id, has_remote_workers=why_remote(options) is not None) as follow,
             beating(lambda: _beat(begun, heartbeat, control, follow)),
@@ -199,12 +202,13 @@ def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl
     metrics: dict[str, int] = {}
     try:
         write_record(job.spec.output, facts)
-        pipeline = beam.Pipeline(options=options)
-        build_graph(pipeline, job, begun, facts, follow.link)
-        control.run(follow.link)
-        result = pipeline.run()
-        result.wait_until_finish()
-        metrics = _metrics(result)
+        with temporary_folder("beam") as folder:
+            pipeline = keep_in(folder, beam.Pipeline(options=options))
+            build_graph(pipeline, job, begun, facts, follow.link)
+            control.run(follow.link)
+            result = pipeline.run()
+            result.wait_until_finish()
+            metrics = _metrics(result)
         if closed_as(begun) is None:
             raise RuntimeError(f"the runner ended with {result.state}, and the job hasn't closed")
     except BaseException as error:

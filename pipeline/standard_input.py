@@ -2,11 +2,11 @@
 
 import contextlib
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..storage.uris import absolute
+from .running.temporary import temporary_folder
 
 
 @contextlib.contextmanager
@@ -18,7 +18,7 @@ def with_standard_input(inputs: Sequence[str]) -> Iterator[list[str]]:
     if "-" not in inputs:
         yield list(inputs)
         return
-    with tempfile.TemporaryDirectory(prefix="labelbeam-stdin-") as folder:
+    with temporary_folder("stdin") as folder:
         file = Path(folder, "stdin.txt")
         with file.open("w", encoding="utf-8", errors="surrogateescape") as listed:
             for line in sys.stdin:

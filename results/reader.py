@@ -10,6 +10,7 @@ All commands that read tables do it through this module. It needs neither Tensor
 """
 
 import io
+import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..labelset import parts
 from ..labelset.counting import counting_parts
@@ -139,7 +140,7 @@ class LabelSet:
 
         Raises:
           KeyError: if this label set has no such mask.
-          FileNotFoundError: if it's a file that is gone.
+          DamagedPartError: if it's a file that is gone or damaged.
         """
         for _, mask in self.masks([mask_ref]):
             return mask
@@ -149,7 +150,7 @@ class LabelSet:
         """(mask_ref, mask) of those masks, or of all, in the table's order; decoded one at a time.
 
         Raises:
-          FileNotFoundError: if one is a file that is gone.
+          DamagedPartError: if one is a file that is gone or damaged.
         """
         filters = None if mask_refs is None else pc.field("mask_ref").isin(pa.array(mask_refs, pa.string()))
         for stem in self.parts:
@@ -188,7 +189,7 @@ def decode_mask(row: Mapping[str, Any], output: str) -> np.ndarray:
       output: the output folder, for masks that are PNG files.
 
     Raises:
-      FileNotFoundError: if it's a file that is gone.
+      DamagedPartError: if it's a file that is gone or damaged.
       ValueError: if it's no run-length encoding of an image of this size.
     """
     if isinstance(row["counts"], str):
@@ -200,10 +201,20 @@ def read_mask_file(output: str, mask_ref: str) -> np.ndarray:
     """A mask that is a PNG file, bool `[height, width]`.
 
     Raises:
-      FileNotFoundError: if it's gone.
+      DamagedPartError: if it's gone, or no PNG any more.
     """
-    with Image.open(io.BytesIO(files.read(join(output, mask_ref)))) as file:
-        return np.asarray(file, bool)
+    path = join(output, mask_ref)
+    try:
+        with Image.open(io.BytesIO(files.read(path)), formats=["PNG"]) as file:
+            return np.asarray(file, bool)
+    except FileNotFoundError as error:
+        raise parts.DamagedPartError(path, "no such file", output) from error
+    except (UnidentifiedImageError, SyntaxError, ValueError, EOFError, struct.error) as error:
+        raise parts.DamagedPartError(path, "no PNG image", output) from error
+    except OSError as error:
+        if error.errno is not None:  # of the filesystem; Pillow's own have no number
+            raise
+        raise parts.DamagedPartError(path, str(error), output) from error
 
 
 def _check_table(table: str) -> None:

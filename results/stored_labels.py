@@ -69,7 +69,7 @@ class StoredLabels:
         """The mask of one detection as bool `[height, width]`, made anew at each call; None if it has none.
 
         Raises:
-          FileNotFoundError: if it's a file that is gone.
+          DamagedPartError: if it's a file that is gone or damaged.
         """
         ref = self.mask_refs[rank]
         if ref is None:
@@ -84,7 +84,7 @@ class StoredLabels:
         none.
 
         Raises:
-          FileNotFoundError: if it's a file that is gone.
+          DamagedPartError: if it's a file that is gone or damaged.
         """
         ref = self.mask_refs[rank]
         if ref in self.counts:

@@ -14,6 +14,7 @@ import urllib.request
 from collections import OrderedDict
 
 from . import read_policy
+from .files import max_open_files
 from .libcurl import pycurl
 
 _MAX_IDLE = 64
@@ -98,7 +99,7 @@ class Handles:
             self._idle.setdefault(handle.key, []).append(handle)
             self._idle.move_to_end(handle.key)
             self._num_idle += 1
-            if self._num_idle > _MAX_IDLE:
+            if self._num_idle > min(_MAX_IDLE, max_open_files() // 16):
                 key, waiting = next(iter(self._idle.items()))
                 oldest = waiting.pop(0)
                 self._num_idle -= 1

@@ -5,13 +5,17 @@ imported only for the schemes that need it.
 """
 
 import contextlib
+import errno
 import os
+import resource
 import stat
+import sys
+import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from .errors import UsageError
 from .retry import RetryPolicy
@@ -44,6 +48,30 @@ def file_version(num_bytes: int | None, modified_us: float | None, etag: str | N
     known = modified_us is not None and 0 < modified_us < _MAX_US
     tag = (etag or "").strip().removeprefix("W/").strip('"')
     return FileVersion(num_bytes, int(modified_us) if known and modified_us is not None else None, tag or None)
+
+
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+_WAITS_FOR_DESCRIPTORS_S = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+R = TypeVar("R")
+
+
+def max_open_files() -> int:
+    """Files and connections that this process may have open (`ulimit -n`)."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
+
+def _opened(opening: Callable[[], R]) -> R:
+    """What `opening` gives; tried again for a while if too many files are open, since others are closed meanwhile."""
+    for wait_s in _WAITS_FOR_DESCRIPTORS_S:
+        try:
+            return opening()
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTORS:
+                raise
+            time.sleep(wait_s)
+    return opening()
 
 
 @dataclass(frozen=True)
@@ -187,7 +215,7 @@ def _write_temporary(path: str, data) -> str:
     os.makedirs(folder or ".", exist_ok=True)
     temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}")
     try:
-        with open(temporary, "wb") as file:
+        with _opened(lambda: open(temporary, "wb")) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -200,7 +228,7 @@ def _write_temporary(path: str, data) -> str:
 
 def _sync_folder(folder: str) -> None:
     """The rename itself is durable only when the folder is."""
-    descriptor = os.open(folder or ".", os.O_RDONLY)
+    descriptor = _opened(lambda: os.open(folder or ".", os.O_RDONLY))
     try:
         os.fsync(descriptor)
     finally:
@@ -214,7 +242,7 @@ def read(path: str) -> bytes:
       FileNotFoundError: if there's no such file.
     """
     if is_local(path):
-        with open(path, "rb") as file:
+        with _opened(lambda: open(path, "rb")) as file:
             return file.read()
     if is_in_store(path):
         return _stores().read(path)
@@ -231,7 +259,7 @@ def open_to_read(path: str) -> BinaryIO:
     client and two.
     """
     if is_local(path):
-        return open(path, "rb")
+        return _opened(lambda: open(path, "rb"))
     if is_in_store(path):
         return _stores().open_to_read(path)
     from apache_beam.io.filesystems import FileSystems
@@ -300,7 +328,7 @@ def list_below(folder: str, recursive: bool = True) -> Iterator[FileInfo]:
 
 def _list_local(folder: str, recursive: bool) -> Iterator[FileInfo]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        entries = sorted(_opened(lambda: os.scandir(folder)), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:

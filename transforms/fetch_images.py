@@ -19,6 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from ..detectors.device_share import processors
 from ..storage import http_client
 from ..storage.errors import ResourcesError
+from ..storage.files import max_open_files
 from ..storage.redaction import redact
 from ..storage.size_limit import announcing
 from ..storage.uris import is_http
@@ -40,6 +41,7 @@ _GIVE_UP_FACTOR = 1.25
 _log = logging.getLogger(__name__)
 
 ReadBytes = Callable[[ImageReference, ReadOptions, ImageFacts], bytes]
+_FILES_OF_OTHERS = 128  # that a worker has open beside those of the images it reads: libraries, runner, model
 _Placed = tuple[ImageReference, Timestamp, BoundedWindow]
 
 
@@ -99,6 +101,14 @@ class _FetchDoFn(beam.DoFn):
         self._in_flight = in_flight_of(self._output)
         self._fetcher = ImageFetcher(options, self._decode, self._read, self._in_flight)
         self._ahead = self._new_ahead()
+        if (at_once := _reads_at_once()) < options.read_threads:
+            _log.warning(
+                "%d images are read at once instead of %d: this process may have no more than %d files and connections "
+                "open (`ulimit -n`)",
+                at_once,
+                options.read_threads,
+                max_open_files(),
+            )
 
     def _new_ahead(self) -> Prefetch:
         """Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again."""
@@ -106,7 +116,7 @@ class _FetchDoFn(beam.DoFn):
         return Prefetch(
             self._fetch,
             self._give_up,
-            threads=options.read_threads,
+            threads=min(options.read_threads, _reads_at_once()),
             producers=options.decode_threads or processors(),
             max_bytes=int(options.prefetch_bytes * share),
             max_encoded_bytes=int(options.prefetch_encoded_bytes * share),
@@ -262,6 +272,11 @@ class ImageFetcher:
                     redact(traceback.format_exc()),
                 )
             raise ImageError("internal", f"{doing} it failed: {type(error).__name__}: {error}") from error
+
+
+def _reads_at_once() -> int:
+    """As many as there may be open files for: a connection takes up to four, those to find its host included."""
+    return max(1, (max_open_files() - _FILES_OF_OTHERS) // 4)
 
 
 def _host_of(placed: _Placed) -> str | None:

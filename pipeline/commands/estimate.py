@@ -5,6 +5,7 @@ import argparse
 from ...storage.errors import UsageError
 from ..arguments.common import add_verbose, positive, price
 from ..arguments.jobs import add_execution, add_labels, add_lists, add_what, job_spec, store_arguments
+from ..running.temporary import temporary_folder
 from ..standard_input import with_standard_input
 
 
@@ -56,7 +57,6 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import dataclasses
-    import tempfile
     from pathlib import Path
 
     from apache_beam.options.pipeline_options import StandardOptions
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             "--runner: an estimate is made in this process, for workers like this machine; leave the option out"
         )
     with (
-        tempfile.TemporaryDirectory(prefix="labelbeam-estimate-") as folder,
+        temporary_folder("estimate") as folder,
         with_standard_input(args.input) as args.input,
     ):
         if args.output is None:

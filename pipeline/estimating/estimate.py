@@ -9,7 +9,6 @@ import heapq
 import math
 import pickle
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ...storage.errors import UsageError
 from ...transforms.elements import ImageReference
 from ...transforms.skip_labelled import ListedCounts
 from ..job import Job, list_todo
+from ..running.temporary import keep_in, temporary_folder
 from .sample_run import SampleRun, keeping_detector, run_sample
 
 MIN_SAMPLE_S = 10.0  # a shorter run is repeated with more images: starting and ending would be too much of it
@@ -137,10 +137,10 @@ def make_estimate(
 
 def list_with_sample(job: Job, options: PipelineOptions, size: int, seed: int) -> Listed:
     """Lists the images as the job does, and draws `size` of those that are still to be labelled."""
-    with tempfile.TemporaryDirectory(prefix="labelbeam-estimate-") as folder:
+    with temporary_folder("estimate") as folder:
         counts, sample = Path(folder, "counts"), Path(folder, "sample")
         started = time.monotonic()
-        with beam.Pipeline(options=options) as pipeline:
+        with keep_in(folder, beam.Pipeline(options=options)) as pipeline:
             todo = list_todo(pipeline, job, job.spec.output, job.label_config.boxes)
             _ = todo["counts"] | "Counts" >> beam.Map(_save, str(counts))
             _ = todo["references"] | beam.CombineGlobally(_Draw(size, seed)) | "Sample" >> beam.Map(_save, str(sample))

@@ -7,7 +7,6 @@ detector: reading, decoding, masks and tables are in the times, as they are in a
 
 import os
 import pickle
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from ...transforms.group_by_chunk import GroupByChunk
 from ...transforms.write_parts import WriteParts
 from ..job import Job
 from ..label_images import LabelReferences
+from ..running.temporary import keep_in, temporary_folder
 
 _kept: dict[DetectorSpec, Detector] = {}
 
@@ -86,11 +86,11 @@ def run_sample(job: Job, references: Sequence[ImageReference], options: Pipeline
     Raises:
       Exception: whatever stops the pipeline, as a detector that can't be loaded.
     """
-    with tempfile.TemporaryDirectory(prefix="labelbeam-estimate-") as folder:
+    with temporary_folder("estimate") as folder:
         output, began, written = (os.path.join(folder, name) for name in ("out", "began", "written"))
         begun = begin_job(output, job.job_id, job.label_config.label_set)
         started = time.monotonic()
-        with beam.Pipeline(options=options) as pipeline:
+        with keep_in(folder, beam.Pipeline(options=options)) as pipeline:
             _ = (
                 pipeline
                 | beam.Create([pickle.dumps(list(references))], reshuffle=False)

@@ -1,7 +1,6 @@
 """`labelbeam label --dry-run`: what a job would do, found out without doing any of it."""
 
 import pickle
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from ...transforms.skip_labelled import ListedCounts
 from ..job import Job, list_todo
+from .temporary import keep_in, temporary_folder
 
 
 def describe_dry_run(job: Job, options: PipelineOptions) -> str:
@@ -40,9 +40,9 @@ def describe_dry_run(job: Job, options: PipelineOptions) -> str:
 
 def count_images(job: Job) -> ListedCounts:
     """How many images a job would find, and how many of them it would skip."""
-    with tempfile.TemporaryDirectory(prefix="labelbeam-dry-run-") as folder:
+    with temporary_folder("dry-run") as folder:
         path = Path(folder, "counts")
-        with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
+        with keep_in(folder, beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))) as pipeline:
             _ = list_todo(pipeline, job, job.spec.output)["counts"] | beam.Map(_save, str(path))
         return pickle.loads(path.read_bytes())
 

@@ -89,8 +89,9 @@ class JobControl:
         if threading.current_thread() is not threading.main_thread():
             yield  # signals are none of ours there
             return
-        # Not what somebody has decided to ignore: nohup does that with SIGHUP.
-        heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        # nohup has SIGHUP ignored, and means it. A script's shell has SIGINT ignored for what it starts with `&`.
+        nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        heeded = [number for number in _SIGNALS if not (nohup and number == signal.SIGHUP)]
         before = {number: signal.signal(number, self._on_signal) for number in heeded}
         try:
             yield

@@ -13,6 +13,7 @@ from ...storage.uris import join
 from ...transforms.list_images import ListImages
 from ...transforms.skip_labelled import SkipLabelled, ToDo
 from ...transforms.sources.inputs import ListOptions
+from .temporary import keep_in, temporary_folder
 
 MAX_NAMED = 100
 
@@ -23,15 +24,16 @@ def find_missing(
     """URIs of images that a job with these settings should have labelled and that have no row, at most `MAX_NAMED`,
     sorted."""
     path = join(output, "_jobs", f"{job_id}.missing")
-    pipeline = beam.Pipeline(options=options)
-    todo = cast(ToDo, pipeline | ListImages(inputs, listing) | SkipLabelled(output, limit))
-    _ = (
-        todo["references"]
-        | "Uris" >> beam.Map(lambda reference: redact(reference.uri))
-        | beam.combiners.Top.Smallest(MAX_NAMED)
-        | beam.Map(lambda uris, path: output_files.write_atomically(path, json.dumps(uris).encode()), path)
-    )
-    pipeline.run().wait_until_finish()
+    with temporary_folder("beam") as folder:
+        pipeline = keep_in(folder, beam.Pipeline(options=options))
+        todo = cast(ToDo, pipeline | ListImages(inputs, listing) | SkipLabelled(output, limit))
+        _ = (
+            todo["references"]
+            | "Uris" >> beam.Map(lambda reference: redact(reference.uri))
+            | beam.combiners.Top.Smallest(MAX_NAMED)
+            | beam.Map(lambda uris, path: output_files.write_atomically(path, json.dumps(uris).encode()), path)
+        )
+        pipeline.run().wait_until_finish()
     uris = json.loads(output_files.read(path))
     output_files.delete([path])
     return uris

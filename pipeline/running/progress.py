@@ -5,9 +5,7 @@ Images are counted through `DriverLink` where workers run on this machine, else 
 
 import contextlib
 import logging
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from ...labelset.parts import count_rows, written_parts
 from ...results.text import duration
 from ...storage import files
 from ...transforms.workers.driver_link import Counts, DriverLink, TallyReader
+from .temporary import temporary_folder
 
 LINE_EVERY_S = 30.0
 PARTS_EVERY_S = 60.0
@@ -89,22 +88,21 @@ def following(
       line_every_s: between lines, where the stream isn't a terminal.
       has_remote_workers: whether workers are on other machines, where they are told to stop through the output folder.
     """
-    folder = tempfile.mkdtemp(prefix="labelbeam-job-")
     stop_file = stop_path(output, job_id) if has_remote_workers else None
-    follow, ended = Following(DriverLink(folder, stop_file), output, job_id), threading.Event()
-    shown = threading.Thread(
-        target=_show, args=(follow, ended, stream or sys.stderr, line_every_s), daemon=True, name="progress"
-    )
-    shown.start()
-    try:
-        yield follow
-    finally:
-        ended.set()
-        shown.join(timeout=10)
-        if stop_file is not None and follow.link.is_stopping():
-            with contextlib.suppress(Exception):  # the next job has another one
-                files.delete([stop_file])
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder("job") as folder:
+        follow, ended = Following(DriverLink(folder, stop_file), output, job_id), threading.Event()
+        shown = threading.Thread(
+            target=_show, args=(follow, ended, stream or sys.stderr, line_every_s), daemon=True, name="progress"
+        )
+        shown.start()
+        try:
+            yield follow
+        finally:
+            ended.set()
+            shown.join(timeout=10)
+            if stop_file is not None and follow.link.is_stopping():
+                with contextlib.suppress(Exception):  # the next job has another one
+                    files.delete([stop_file])
 
 
 def _show(follow: Following, ended: threading.Event, stream: TextIO | None, line_every_s: float) -> None:

@@ -1,11 +1,15 @@
 """What `labelbeam repair OUT` does: takes over from dead jobs, takes out damaged parts, compacts, cleans up."""
 
+from collections.abc import Iterator
+
 from ...labelset.begin import begin_job
 from ...labelset.close import close_job, gather, replaced
 from ...labelset.compact import compact_parts, plan_compaction
 from ...labelset.heartbeat import Heartbeat, at_work, beating
+from ...labelset.job_records import describe_unreadable, read_records
 from ...labelset.label_set_file import read_label_set_file
-from ...labelset.parts import verify_part
+from ...labelset.parts import DamagedPartError, Part, iter_part, verify_part
+from ...results.reader import read_mask_file
 from ..job import new_job_id
 
 
@@ -22,7 +26,7 @@ def repair(output: str) -> str:
         job = begin_job(output, job_id, heartbeat=heartbeat, facts={"command": "repair"}, mend=True)
         state = job.state()
         checked = {**state.parts, **state.adopted}
-        damage = {stem: why for stem, part in checked.items() if (why := verify_part(output, part))}
+        damage = {stem: why for stem, part in checked.items() if (why := _damage(output, part))}
         gathered = gather(job, (), agree=True, without=damage)
         groups = plan_compaction(gathered.parts)
         compacted = [([part.stem for part in group], compact_parts(output, job_id, group)) for group in groups]
@@ -42,4 +46,22 @@ def repair(output: str) -> str:
     if deleted:
         done.append(f"deleted {deleted:,} parts and temporary files that didn't count")
     lines = [line for lines in damage.values() for line in lines]
+    lines += [describe_unreadable(job["file"]) for job in read_records(output) if job["status"] == "unreadable"]
     return "\n".join([*lines, f"{output}: {'; '.join(done) or 'nothing to repair'}"])
+
+
+def _damage(output: str, part: Part) -> list[str]:
+    """The files of a part that are damaged, each with why; one of its masks' files is enough."""
+    return verify_part(output, part) or list(_damaged_mask(output, part))
+
+
+def _damaged_mask(output: str, part: Part) -> Iterator[str]:
+    if "masks" not in part.rows:
+        return
+    for batch in iter_part(output, part.stem, "masks", ["mask_ref", "counts"]):
+        for ref in batch.filter(batch.column("counts").is_null()).column("mask_ref").to_pylist():
+            try:
+                read_mask_file(output, str(ref))
+            except DamagedPartError as error:
+                yield f"{error.path}: {error.why}"
+                return

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...labelset.counting import find_damage
 from ...labelset.heartbeat import find_death, read_heartbeat
-from ...labelset.job_records import read_records
+from ...labelset.job_records import describe_unreadable, read_records
 from ...labelset.label_set_file import find_label_set, read_label_set_file
 from ...labelset.log import LogState, read_log
 from ...labelset.parts import DamagedPartError, Part, iter_part, list_parts
@@ -62,8 +62,7 @@ def _count_rows(output: str, parts: Mapping[str, Part], damage: dict[str, str]) 
                     if len(examples[row["error_kind"]]) < MAX_EXAMPLES:
                         examples[row["error_kind"]].append({"uri": row["uri"], "error_message": row["error_message"]})
         except DamagedPartError as error:
-            path, _, why = str(error).partition(": damaged (")
-            damage.setdefault(path, why.partition("). `labelbeam repair")[0])
+            damage.setdefault(error.path, error.why)
     return {
         "images": {"ok": images["ok"], "failed": images["failed"]},
         "failures": {kind: {"images": n, "examples": examples[kind]} for kind, n in kinds.most_common()},
@@ -127,7 +126,7 @@ def describe_status(status: dict[str, Any]) -> str:
 
 def _describe_job(job: dict[str, Any], open_job: dict[str, Any] | None) -> str:
     if job["status"] == "unreadable":
-        return f"{job['file']}: can't be read as a job's record"
+        return describe_unreadable(job["file"])
     if job["status"] == "running":
         if open_job is None or open_job["job_id"] != job["job_id"] or open_job["dead"]:
             return f"{job['job_id']}  killed"

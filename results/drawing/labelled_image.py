@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
+from ...labelset.parts import DamagedPartError
 from ...transforms.elements import ImageError
 from ..pixels import read_pixels
 from ..stored_labels import StoredLabels
@@ -47,7 +48,7 @@ def draw_detections(
       ranks: of the detections; all if None.
 
     Raises:
-      CannotShow: if a mask's file is gone.
+      CannotShow: if a mask's file is gone or damaged.
     """
     ranks = range(len(labels.scores)) if ranks is None else ranks
     scale = image.width / labels.image_size_hw[1]
@@ -61,5 +62,5 @@ def draw_detections(
             colours,
             font_size,
         )
-    except FileNotFoundError as error:
-        raise CannotShow(f"the file of a mask is gone: {error.filename or error}") from error
+    except DamagedPartError as error:
+        raise CannotShow(f"a mask's file: {error}") from error

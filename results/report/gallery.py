@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from ...labelset.parts import DamagedPartError
 from ..drawing.colours import Rgb
 from ..drawing.draw import Place, mask_opacity, place_labels
 from ..drawing.labelled_image import CannotShow, open_image, resize, scale_to_fit
@@ -108,8 +109,8 @@ def _make_card(image: StoredLabels, reasons: list[tuple[str, str]], colours: Map
     except CannotShow as error:
         card.problem = ("labelled, but can't be shown", str(error))
         return card
-    except FileNotFoundError as error:
-        card.problem = ("labelled, but can't be shown", f"the file of a mask is gone: {error.filename or error}")
+    except DamagedPartError as error:
+        card.problem = ("labelled, but can't be shown", f"a mask's file: {error}")
         return card
     left = max_bytes - sum(len(layer.mask[0]) for layer in card.layers if layer.mask)
     card.image = _encode_image(photo, card.size_wh, left)

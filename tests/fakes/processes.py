@@ -121,3 +121,11 @@ def wait_until(
         assert time.monotonic() < deadline, "nothing happened"
         time.sleep(0.05)
     return found
+
+
+def process_start(pid: int) -> str | None:
+    """When a process was started, in ticks since boot; None once it has ended."""
+    with contextlib.suppress(OSError):
+        fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+    return None

@@ -1,9 +1,13 @@
 """The log of an output folder, jobs that begin and close, and what a clean-up deletes."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from labelbeam.labelset.begin import begin_job
 from labelbeam.labelset.clean_up import clean_up
@@ -11,8 +15,9 @@ from labelbeam.labelset.close import close_early, close_job, gather
 from labelbeam.labelset.counting import counting_parts
 from labelbeam.labelset.heartbeat import Heartbeat, at_work
 from labelbeam.labelset.label_set_file import LabelSet, read_label_set_file
-from labelbeam.labelset.log import JobLostError, append, entry_path, read_log
+from labelbeam.labelset.log import JobLostError, append, entry_path, read_log, snapshots
 from labelbeam.labelset.parts import DamagedPartError, list_parts, part_path
+from labelbeam.storage import files
 from labelbeam.storage.errors import UsageError
 
 from tests.fakes.folders_of_parts import labelled_names, put_part
@@ -110,6 +115,16 @@ def test_a_dead_jobs_repeats_survive_a_second_death(out):
     assert labelled_names(out) == ["a", "b", "c"]
 
 
+def test_taking_over_reads_the_new_parts_alone(out, monkeypatch):
+    run(out, "j1", "ab", "cd", "ef")
+    begin(out, "j2")
+    new, opened, whole = put_part(out, "gh", job="j2"), [], files.open_to_read
+    monkeypatch.setattr(files, "open_to_read", lambda path: opened.append(path) or whole(path))
+    begin(out, "j3")
+    assert {path.rpartition("/")[2] for path in opened} == {f"{new}.parquet"}
+    assert labelled_names(out) == list("abcdefgh")
+
+
 def test_a_job_that_lives_is_not_taken_over(out):
     with at_work("j1"):
         begin(out, "j1", heartbeat=Heartbeat(out, "j1"))
@@ -166,6 +181,18 @@ def test_a_damaged_entry_is_named(out):
     with open(entry_path(out, 1), "w") as file:
         file.write("{")
     with pytest.raises(UsageError, match="00000001.json: damaged"):
+        counting_parts(out)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a table", "a table of something else"])
+def test_a_damaged_list_of_parts_is_named(out, content):
+    run(out, "j1", "a")
+    [path] = snapshots(out)
+    if isinstance(content, str):
+        pq.write_table(pa.table({content: [1]}), path)
+    else:
+        os.unlink(path) if content is None else Path(path).write_bytes(content)
+    with pytest.raises(UsageError, match=rf"{os.path.basename(path)}: damaged .*Restore this file"):
         counting_parts(out)
 
 

@@ -1,6 +1,9 @@
 """Parts: their names, how they are read, deduplicated and compacted."""
 
+from pathlib import Path
+
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from labelbeam.labelset import deduplicate as deduplicate_module
@@ -22,6 +25,7 @@ from labelbeam.labelset.parts import (
     verify_part,
     written_parts,
 )
+from labelbeam.storage.errors import ResourcesError
 
 from tests.fakes.folders_of_parts import part_tables, put_part, reference
 
@@ -190,3 +194,41 @@ def test_a_part_is_whole(out):
     assert verify_part(out, part) == []
     assert list_parts(out)[stem].keys() == {"images", "detections"} == part_tables("a").keys()
     assert part.rows == {"images": 2, "detections": 4} and part.num_bytes == list_parts(out)[stem]
+
+
+@pytest.mark.parametrize("how", ["read", "with filters", "in portions"])
+def test_a_flipped_bit_is_damage_and_no_other_label(out, how):
+    stem = put_part(out, "abcdefgh")
+    path = Path(part_path(out, "detections", stem))
+    content, names = bytearray(path.read_bytes()), pq.read_schema(path).names
+    column = pq.read_metadata(path).row_group(0).column(names.index("score"))
+    # The file keeps its size: nothing but the checksum of a page tells.
+    content[column.dictionary_page_offset + column.total_compressed_size - 4] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedPartError, match=f"{stem}.parquet: damaged .*labelbeam repair"):
+        if how == "in portions":
+            list(iter_part(out, stem, "detections", ["score", "class_id", "rank", "detection_id"]))
+        else:
+            read_part(out, stem, "detections", filters=pc.field("rank") >= 0 if how == "with filters" else None)
+
+
+def test_a_process_without_memory_calls_no_file_damaged(out, monkeypatch):
+    stem = put_part(out, "a")
+
+    def full(*args, **kwargs):
+        raise pa.lib.ArrowMemoryError("malloc of size 1073741824 failed")
+
+    monkeypatch.setattr(pq, "read_schema", full)
+    with pytest.raises(ResourcesError, match=f"{stem}.parquet.*memory"):
+        read_part(out, stem, "images")
+
+
+def test_an_error_of_the_disk_names_the_file_and_calls_it_not_damaged(out, monkeypatch):
+    stem = put_part(out, "a")
+
+    def broken(*args, **kwargs):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(pq, "read_schema", broken)
+    with pytest.raises(OSError, match=f"Input/output error.*{stem}.parquet"):
+        read_part(out, stem, "images")

@@ -1,6 +1,9 @@
+import contextlib
 import os
+import resource
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -93,3 +96,18 @@ assert len(list(files.list_below({str(tmp_path)!r}))) == 2
 assert not {{"apache_beam", "tensorflow"}} & set(sys.modules), "imported"
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_where_too_many_files_are_open_it_waits_until_some_are_closed(tmp_path):
+    path, spare = str(tmp_path / "file"), []
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, before[1]))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                spare.append(os.open("/dev/null", os.O_RDONLY))
+        threading.Timer(0.1, lambda: [os.close(number) for number in spare]).start()
+        output_files.write_atomically(path, b"whole")
+        assert output_files.read(path) == b"whole"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -6,6 +6,7 @@ They need no TensorFlow.
 import multiprocessing
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 
@@ -60,31 +61,33 @@ class SlowDetector:
         return Detections(boxes, np.ones(number, np.int32), np.linspace(0.9, 0.5, number, dtype=np.float32))
 
 
-def start(images, output, log, seconds=0.01, elsewhere=False, arguments=()) -> multiprocessing.Process:
+def start(images, output, log, seconds=0.01, elsewhere=False, arguments=(), **execution) -> multiprocessing.Process:
     """Starts a job.
 
     Args:
       images, output: paths or URIs.
-      log: file that grows by a byte an image that the model has seen.
+      log: file that grows by a byte an image that the model has seen; temporary folders are made beside it.
       seconds: that the model takes an image.
       elsewhere: whether the job takes itself for one on another machine, which holds others for dead after a second.
       arguments: of Beam.
+      execution: options of it, beside those that all have.
     """
     process = _CONTEXT.Process(
-        target=_run, args=(str(images), str(output), str(log), seconds, elsewhere, list(arguments))
+        target=_run, args=(str(images), str(output), str(log), seconds, elsewhere, list(arguments), execution)
     )
     process.start()
     return process
 
 
-def _run(images, output, log, seconds, elsewhere, arguments):
+def _run(images, output, log, seconds, elsewhere, arguments, execution):
     if elsewhere:
         heartbeat.machine = lambda: "another machine"
         heartbeat.DEAD_AFTER_S = 1.0
+    os.environ["TMPDIR"] = tempfile.tempdir = os.path.dirname(log)
     sys.stdout = sys.stderr = open(f"{log}.{os.getpid()}", "w")  # noqa: SIM115 - until the process ends
     spec = without_weights(SlowSpec, seconds=seconds, log=log)
-    execution = ExecutionOptions(batch_size=4, part_images=PART_IMAGES)
-    job = JobSpec([images], output, LabelConfig(spec), execution)
+    options = {"batch_size": 4, "part_images": PART_IMAGES, **execution}
+    job = JobSpec([images], output, LabelConfig(spec), ExecutionOptions(**options))
     options = PipelineOptions(["--runner=FnApiRunner", *arguments])
     try:
         code = run_and_report(Job(job, prepare_label_config(job.labels)), options)

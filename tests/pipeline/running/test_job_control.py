@@ -47,3 +47,20 @@ def test_workers_elsewhere_are_told_through_the_output_folder(tmp_path):
 def test_where_nobody_can_be_told_the_job_ends_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted(running(DriverLink(str(tmp_path))))
+
+
+@pytest.mark.parametrize("number, heeded", [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGHUP, False)])
+def test_nohup_keeps_a_job_alive_and_a_scripts_background_job_can_be_stopped(tmp_path, number, heeded):
+    """Shells of scripts have SIGINT ignored for what is started with `&`; nohup does so with SIGHUP."""
+    link = DriverLink(str(tmp_path))
+    tally = link.tally()
+    tally.add(LABELLED)
+    tally.close()
+    control, before = running(link), signal.signal(number, signal.SIG_IGN)
+    try:
+        with control.heeding_signals():
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)
+        assert control.was_stopped is heeded and signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)

@@ -6,6 +6,7 @@ import tarfile
 import tracemalloc
 
 import pytest
+from labelbeam.labelset.parts import DamagedPartError
 from labelbeam.results.export import FORMATS, writer_class
 from labelbeam.results.export.names import Names, common_folder
 from labelbeam.results.export.run import ExportOptions, export
@@ -119,7 +120,7 @@ def test_images_that_are_gone_are_left_out_and_named(tmp_path, way, capsys):
 def test_an_error_leaves_nothing_behind(tmp_path):
     output = make_output(tmp_path, "png")
     next((output / "masks_png").rglob("*.png")).unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(DamagedPartError, match=r"masks_png/.*: damaged .no such file.*repair .*out` takes"):
         export(str(output), ExportOptions("coco", str(tmp_path / "to")))
     assert {path.name for path in tmp_path.iterdir()} == {"out", "images"}
 
