@@ -152,6 +152,7 @@ def build_table(name: str, images: Sequence[ImageRows], metadata: Mapping[str, s
       ValueError: if a column is missing or unknown, columns differ in length, or one that can't be null holds a null.
     """
     schema = TABLES[name].with_metadata(dict(metadata or {}))
+    names = set(schema.names)  # asking Arrow for a name takes as long as looking a column up
     per_image = []
     for image in sorted(images, key=lambda image: image.image_id):
         columns = image.tables.get(name)
@@ -162,14 +163,15 @@ def build_table(name: str, images: Sequence[ImageRows], metadata: Mapping[str, s
                 pa.field(c, a.type) for c, a in columns.items() if c not in schema.names and isinstance(a, pa.Array)
             ]
             schema = pa.schema([*schema, *more]).with_metadata(schema.metadata or {})
-        if columns.keys() != set(schema.names) or len(set(map(len, columns.values()))) != 1:
+            names = set(schema.names)
+        if columns.keys() != names or len(set(map(len, columns.values()))) != 1:
             lengths = {column: len(values) for column, values in columns.items()}
             raise ValueError(
                 f"{name} of image {image.image_id}: expected the columns {schema.names}, all of one"
                 f" length, got {lengths}"
             )
         per_image.append(columns)
-    arrays = [_array(field, [columns[field.name] for columns in per_image]) for field in schema]
+    arrays = [_array(field, [columns[name] for columns in per_image]) for name, field in zip(schema.names, schema)]
     for field, array in zip(schema, arrays):
         if array.null_count and not field.nullable:
             raise ValueError(f"{name}.{field.name}: holds {array.null_count} nulls, but can't be null")
@@ -177,9 +179,10 @@ def build_table(name: str, images: Sequence[ImageRows], metadata: Mapping[str, s
 
 
 def _array(field: pa.Field, chunks: list) -> pa.Array | pa.ChunkedArray:
-    if chunks and all(isinstance(chunk, pa.Array) for chunk in chunks):
+    types = set(map(type, chunks))
+    if types and all(issubclass(type_, pa.Array) for type_ in types):
         return pa.concat_arrays(chunks)
-    if chunks and all(isinstance(chunk, np.ndarray) for chunk in chunks):
+    if types == {np.ndarray}:
         return pa.array(np.concatenate(chunks), type=field.type)
     return pa.array(list(chain.from_iterable(chunks)), type=field.type)
 

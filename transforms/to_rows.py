@@ -5,8 +5,9 @@ has the next images. Detections are taken as they are: the detector has applied 
 """
 
 import logging
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -31,6 +32,7 @@ from .sources.carry import CARRIED_TYPES, CarriedType, as_type
 
 MAX_MESSAGE_LENGTH = 500  # characters of `error_message`: a model's error may quote a whole graph
 MAX_WAITING_BYTES = 256 << 20  # of masks that aren't encoded yet: more than that, and the model waits for them
+_TOGETHER, _TOGETHER_S = 32, 1.0  # images without masks whose rows are made together, at most, and seconds to wait
 
 _log = logging.getLogger(__name__)
 
@@ -74,26 +76,28 @@ class ToRows(beam.PTransform):
         self._clock = clock
 
     def expand(self, images: beam.PCollection[DetectOutcome]) -> beam.PCollection[ImageRows]:
-        options, clock = self._options, self._clock
-        step: beam.PTransform = beam.ParDo(ToRowsFn(options, clock))
-        if options.mask_format == "none":  # other rows cost less than handing them over to threads
-            step = beam.Map(lambda image: _rows_of_any(image, options, clock())).with_output_types(ImageRows)
-        return images | step  # pyright: ignore[reportReturnType]  # its annotation says PValue
+        return images | beam.ParDo(ToRowsFn(self._options, self._clock))  # pyright: ignore[reportReturnType]  # its annotation says PValue
+
+
+_Image = LabelledImage | FailedImage
 
 
 class _Making(NamedTuple):
-    """Rows that a thread makes."""
+    """Rows of a few images that a thread makes."""
 
-    rows: Future[ImageRows]
-    num_bytes: int  # that its masks take until then
-    timestamp: Timestamp
-    window: BoundedWindow
+    rows: Future[list[ImageRows]]
+    num_bytes: int  # that their masks take until then
+    places: list[tuple[Timestamp, BoundedWindow]]
 
 
 @beam.typehints.with_input_types(DetectOutcome)
 @beam.typehints.with_output_types(ImageRows)
 class ToRowsFn(beam.DoFn):
-    """Puts out rows with a later image's, or with the bundle's last: by then the model has its next images."""
+    """Puts out rows with a later image's, or with the bundle's last: by then the model has its next images.
+
+    An image with masks keeps a thread busy by itself; the others go to threads together, since many rows at once cost
+    little more than one image's (`benchmarks/jobs/pipeline_overhead.py`).
+    """
 
     def __init__(self, options: RowOptions, clock: Callable[[], datetime]):
         self._options = options
@@ -106,6 +110,7 @@ class ToRowsFn(beam.DoFn):
     def start_bundle(self):
         self._making: deque[_Making] = deque()  # in the order in which they came
         self._waiting_bytes = 0
+        self._begin_group()
 
     def process(
         self,
@@ -113,45 +118,77 @@ class ToRowsFn(beam.DoFn):
         timestamp: Any = beam.DoFn.TimestampParam,
         window: Any = beam.DoFn.WindowParam,
     ):
-        assert self._threads is not None  # since `setup`
-        rows = self._threads.submit(_rows_of_any, image, self._options, self._clock())
-        self._making.append(_Making(rows, image.num_bytes_in_memory, timestamp, window))
-        self._waiting_bytes += image.num_bytes_in_memory
-        yield from self._made(MAX_WAITING_BYTES)
+        if not self._images:
+            self._hand_over_at = time.monotonic() + _TOGETHER_S
+        self._images.append(image)
+        self._places.append((timestamp, window))
+        if (
+            image.num_bytes_in_memory
+            or len(self._images) == _TOGETHER
+            or time.monotonic() > self._hand_over_at  # what a killed job loses must not grow with slow models
+        ):
+            self._hand_over()
+            yield from self._made(MAX_WAITING_BYTES)
 
     def finish_bundle(self):
+        if self._images:
+            self._hand_over()
         yield from self._made(-1)
 
     def teardown(self):
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
+    def _begin_group(self) -> None:
+        self._images: list[_Image] = []
+        self._places: list[tuple[Timestamp, BoundedWindow]] = []
+
+    def _hand_over(self) -> None:
+        assert self._threads is not None  # since `setup`
+        num_bytes = sum(image.num_bytes_in_memory for image in self._images)
+        rows = self._threads.submit(_rows_of_any, self._images, self._options, self._clock())
+        self._making.append(_Making(rows, num_bytes, self._places))
+        self._waiting_bytes += num_bytes
+        self._begin_group()
+
     def _made(self, waiting_bytes: int) -> Iterator[WindowedValue]:
         """The first rows that are made; waits for them while more than `waiting_bytes` wait."""
         while self._making and (self._waiting_bytes > waiting_bytes or self._making[0].rows.done()):
             made = self._making.popleft()
             self._waiting_bytes -= made.num_bytes
-            yield WindowedValue(made.rows.result(), made.timestamp, (made.window,))
+            for rows, (timestamp, window) in zip(made.rows.result(), made.places, strict=True):
+                yield WindowedValue(rows, timestamp, (window,))
 
 
-def _rows_of_any(image: LabelledImage | FailedImage, options: RowOptions, labelled_at: datetime) -> ImageRows:
-    """`image_rows`; an image of whose detections no rows can be made fails alone."""
+def _rows_of_any(images: Sequence[_Image], options: RowOptions, labelled_at: datetime) -> list[ImageRows]:
+    """`rows_of_images`; an image of whose detections no rows can be made fails alone."""
     try:
-        return image_rows(image, options, labelled_at)
+        return rows_of_images(images, options, labelled_at)
     except UsageError:
         raise
-    except MemoryError:
-        kind, message = "out_of_memory", "making its rows, memory ran out"
-    except ValueError as error:
-        kind, message = "inference", f"no rows can be made of what the detector gave: {error}"
     except Exception as error:
-        _log.exception("Making an image's rows failed by a fault of labelbeam's own; please report it.")
-        kind, message = "internal", f"making its rows failed: {type(error).__name__}: {error}"
-    return image_rows(FailedImage(image.reference, image.facts, kind, message), options, labelled_at)
+        if len(images) > 1:
+            return [rows for image in images for rows in _rows_of_any([image], options, labelled_at)]
+        image = images[0]
+        if isinstance(error, MemoryError):
+            kind, message = "out_of_memory", "making its rows, memory ran out"
+        elif isinstance(error, ValueError):
+            kind, message = "inference", f"no rows can be made of what the detector gave: {error}"
+        else:
+            _log.exception("Making an image's rows failed by a fault of labelbeam's own; please report it.")
+            kind, message = "internal", f"making its rows failed: {type(error).__name__}: {error}"
+    return [image_rows(FailedImage(image.reference, image.facts, kind, message), options, labelled_at)]
 
 
 def image_rows(image: LabelledImage | FailedImage, options: RowOptions, labelled_at: datetime) -> ImageRows:
-    """The rows of one image.
+    """The rows of one image: see `rows_of_images`."""
+    return rows_of_images([image], options, labelled_at)[0]
+
+
+def rows_of_images(
+    images: Sequence[LabelledImage | FailedImage], options: RowOptions, labelled_at: datetime
+) -> list[ImageRows]:
+    """The rows of each image.
 
     In `png` masks, `ImageRows.files` holds the files `masks_png/<two hex digits>/<detection_id>.png`, and the rows of
     `masks` say area and box as always but leave `counts` null.
@@ -160,27 +197,44 @@ def image_rows(image: LabelledImage | FailedImage, options: RowOptions, labelled
       UsageError: if a further output of the model that was asked for isn't numeric.
       ValueError: if the masks aren't grids.
     """
-    uri = _as_text(without_credentials(image.reference.uri))
-    images = {**_image_columns(image, uri, labelled_at), **_carried_columns(image.reference, options.carry)}
-    rows = ImageRows(image.reference.image_id, {"images": images})
-    if isinstance(image, FailedImage):
-        return rows
-    detections, (height, width) = image.detections, image.size_hw
-    ids = tuple(f"{rows.image_id}-{rank}" for rank in range(len(detections)))
-    mask_refs = (None,) * len(ids)
-    if detections.masks is not None and options.mask_format != "none":
+    found = _detection_columns([image for image in images if isinstance(image, LabelledImage)], options.class_names)
+    made = []
+    for image in images:
+        uri = _as_text(without_credentials(image.reference.uri))
+        columns = {**_image_columns(image, uri, labelled_at), **_carried_columns(image.reference, options.carry)}
+        rows = ImageRows(image.reference.image_id, {"images": columns})
+        if isinstance(image, LabelledImage):
+            _add_detections(rows, image, uri, next(found), options.mask_format)
+        made.append(rows)
+    return made
+
+
+def _add_detections(
+    rows: ImageRows, image: LabelledImage, uri: str, columns: Mapping[str, Any], mask_format: MaskFormat
+) -> None:
+    detections = image.detections
+    ids = [f"{rows.image_id}-{rank}" for rank in range(len(detections))]
+    mask_refs = [None] * len(ids)
+    if detections.masks is not None and mask_format != "none":
+        height, width = image.size_hw
         mask_boxes = detections.boxes_yxyx if detections.mask_boxes_yxyx is None else detections.mask_boxes_yxyx
         masks = encode_box_masks(detections.masks, mask_boxes, height, width)
         mask_refs = ids
-        if options.mask_format == "png":
+        if mask_format == "png":
             mask_refs = [f"masks_png/{rows.image_id[:2]}/{detection_id}.png" for detection_id in ids]
             rows.files.update((ref, png_bytes(mask.counts, height, width)) for ref, mask in zip(mask_refs, masks))
             masks = [mask._replace(counts=None) for mask in masks]
         rows.tables["masks"] = {"mask_ref": mask_refs, **_mask_columns(rows.image_id, ids, masks, height, width)}
-    rows.tables["detections"] = {**_detection_columns(image, uri, ids, options.class_names), "mask_ref": mask_refs}
+    rows.tables["detections"] = {
+        "detection_id": ids,
+        "image_id": [rows.image_id] * len(ids),
+        "uri": [uri] * len(ids),
+        "rank": range(len(ids)),
+        **columns,
+        "mask_ref": mask_refs,
+    }
     if detections.extras:
         rows.tables["tensors"] = _tensor_columns(rows.image_id, detections.extras)
-    return rows
 
 
 def rows_as_dicts(rows: ImageRows, table: str) -> Iterator[dict[str, Any]]:
@@ -218,39 +272,34 @@ def _image_columns(image: LabelledImage | FailedImage, uri: str, labelled_at: da
     }
 
 
-def _detection_columns(
-    image: LabelledImage, uri: str, ids: tuple[str, ...], class_names: Mapping[int, str]
-) -> dict[str, Any]:
-    detections = image.detections
-    ymin, xmin, ymax, xmax = detections.boxes_yxyx.T
+def _detection_columns(images: Sequence[LabelledImage], class_names: Mapping[int, str]) -> Iterator[dict[str, Any]]:
+    """Classes, scores and boxes of each image's detections, computed together: NumPy takes as long for five boxes as
+    for a thousand.
+    """
+    if not images:
+        return
+    detections = [image.detections for image in images]
+    counts = [len(found) for found in detections]
+    boxes = np.concatenate([found.boxes_yxyx for found in detections])
+    class_ids = np.concatenate([found.class_ids for found in detections])
+    sizes = np.repeat(np.array([image.size_hw * 2 for image in images], np.float64), counts, axis=0)
     # In float64: the difference of two large coordinates would lose digits.
-    in_pixels = detections.boxes_yxyx * np.array(image.size_hw * 2, np.float64)
+    in_pixels = boxes * sizes
     in_pixels[:, 2:] -= in_pixels[:, :2]
-    y, x, h, w = in_pixels.astype(np.float32).T
-    return {
-        "detection_id": ids,
-        "image_id": (image.reference.image_id,) * len(ids),
-        "uri": (uri,) * len(ids),
-        "rank": range(len(ids)),
-        "class_id": detections.class_ids,
-        "class_name": tuple(
-            class_names.get(class_id, f"class_{class_id}") for class_id in detections.class_ids.tolist()
-        ),
-        "score": detections.scores,
-        "ymin": ymin,
-        "xmin": xmin,
-        "ymax": ymax,
-        "xmax": xmax,
-        "x": x,
-        "y": y,
-        "w": w,
-        "h": h,
+    columns: dict[str, Any] = {
+        "class_id": class_ids,
+        "class_name": [class_names.get(class_id, f"class_{class_id}") for class_id in class_ids.tolist()],
+        "score": np.concatenate([found.scores for found in detections]),
+        **dict(zip(("ymin", "xmin", "ymax", "xmax"), np.ascontiguousarray(boxes.T))),
+        **dict(zip(("y", "x", "h", "w"), in_pixels.T.astype(np.float32, order="C"))),
     }
+    start = 0
+    for count in counts:
+        yield {name: column[start : start + count] for name, column in columns.items()}
+        start += count
 
 
-def _mask_columns(
-    image_id: str, ids: tuple[str, ...], masks: list[EncodedMask], height: int, width: int
-) -> dict[str, Any]:
+def _mask_columns(image_id: str, ids: list[str], masks: list[EncodedMask], height: int, width: int) -> dict[str, Any]:
     return {
         "detection_id": ids,
         "image_id": [image_id] * len(ids),
