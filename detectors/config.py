@@ -7,26 +7,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import yaml
+
 from ..storage import files
 from ..storage.errors import ConfigError
 from .labels import ENDINGS, parse_labels
 from .onnx.options import OnnxOptions
-from .shipped_configs import find_config
+from .shipped_configs import find_config, shipped_names
 from .strict_yaml import build, parse_mapping, read_mapping
 from .weights import kaggle
 from .weights.source import WeightsSource
+from .zoo import zoo_config, zoo_models
 
 Engine = Literal["saved_model", "keras", "onnx", "python"]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Published accuracy: COCO AP@[.5:.95] in percent, as the source states it."""
+    """Published accuracy, COCO AP@[.5:.95] in percent, and speed, milliseconds an image, as the source states them."""
 
     dataset: str
     box_ap: float
     source: str
     mask_ap: float | None = None
+    speed_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,16 +111,30 @@ class DetectorConfig:
             )
 
 
+def detector_names() -> list[str]:
+    """Names of all detectors that labelbeam knows: those with a file of their own, and the TF2 model zoo's."""
+    return sorted([*shipped_names("detectors"), *zoo_models()])
+
+
+def configuration_text(name: str) -> str:
+    """The YAML of one of `detector_names()`, to begin one's own with."""
+    if name in zoo_models():
+        return yaml.safe_dump(zoo_config(name), sort_keys=False, allow_unicode=True, width=120)
+    return find_config("detectors", name, "detector", zoo_models()).read_text(encoding="utf-8")
+
+
 def load_config(name_or_yaml: str) -> DetectorConfig:
     """Reads a detector's configuration.
 
     Args:
-      name_or_yaml: a name of `shipped_names("detectors")`, or the path of a YAML file.
+      name_or_yaml: one of `detector_names()`, or the path of a YAML file.
 
     Raises:
       ConfigError: if there's no such configuration, or it has an unknown key, a wrong type or a missing key.
     """
-    path = find_config("detectors", name_or_yaml, "detector")
+    if name_or_yaml in zoo_models():
+        return _config(zoo_config(name_or_yaml), f"detector {name_or_yaml}")
+    path = find_config("detectors", name_or_yaml, "detector", zoo_models())
     return _config(read_mapping(path), str(path))
 
 

@@ -8,11 +8,18 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ..detectors import python_detector
-from ..detectors.config import DetectorConfig, load_config, parse_config, read_content, read_labels, shipped_labels
+from ..detectors.config import (
+    DetectorConfig,
+    detector_names,
+    load_config,
+    parse_config,
+    read_content,
+    read_labels,
+    shipped_labels,
+)
 from ..detectors.from_model import input_size_beside, labels_beside
 from ..detectors.load import DetectorSpec, prepare
 from ..detectors.onnx.model import guessed_options, names_inside, open_model
-from ..detectors.shipped_configs import shipped_names
 from ..detectors.weights.find import local_weights
 from ..detectors.weights.kaggle import canonical
 from ..detectors.weights.source import WeightsSource
@@ -95,7 +102,7 @@ def _is_model(detector: str) -> bool:
     """Whether this names a model rather than a configuration: a URI, a handle of Kaggle's, or a path that exists."""
     if "://" in detector or canonical(detector) != detector:
         return True
-    return detector not in shipped_names("detectors") and Path(detector).exists()
+    return detector not in detector_names() and Path(detector).exists()
 
 
 def _read_yaml(name_or_yaml: str) -> DetectorConfig:

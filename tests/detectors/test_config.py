@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
-from labelbeam.detectors.config import load_config
-from labelbeam.detectors.shipped_configs import shipped_names
+from labelbeam.detectors.config import configuration_text, detector_names, load_config
+from labelbeam.detectors.zoo import zoo_models
 from labelbeam.storage.errors import ConfigError
 
 GOOD = """
@@ -39,9 +41,26 @@ def test_published_detectors_have_the_model_cards_figures():
 
 
 def test_every_configuration_that_ships_can_be_read():
-    assert {"demo", "centernet_resnet50v2_512x512"} <= set(shipped_names("detectors"))
-    for name in shipped_names("detectors"):
+    assert {"demo", "centernet_resnet50v2_512x512", "efficientdet_d0"} <= set(detector_names())
+    for name in detector_names():
         assert load_config(name).name == name
+
+
+def test_a_model_of_the_zoo():
+    config = load_config("efficientdet_d6")
+    assert config.weights.endswith("/tf2/20200711/efficientdet_d6_coco17_tpu-32.tar.gz")
+    assert (config.input_size_hw, config.resize, config.masks) == ((1408, 1408), "letterbox", False)
+    assert config.reference is not None
+    assert (config.reference.box_ap, config.reference.speed_ms) == (50.5, 268)
+    archives = [load_config(name).weights for name in zoo_models()]
+    assert len(set(archives)) == len(archives) == 38
+
+
+@pytest.mark.parametrize("name", ["efficientdet_d0", "demo"])
+def test_a_configuration_as_text_is_one_to_begin_with(name, tmp_path):
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(configuration_text(name))
+    assert replace(load_config(str(path)), weights="") == replace(load_config(name), weights="")
 
 
 def test_own_file_with_a_relative_folder_of_weights(tmp_path):

@@ -2,15 +2,18 @@ import subprocess
 import sys
 
 import pytest
-from labelbeam.detectors.shipped_configs import shipped_names
+from labelbeam.detectors.config import detector_names
 from labelbeam.pipeline.cli import main
 
 
 def test_detectors_are_listed_with_what_one_needs_to_choose(capsys):
     assert main(["detectors"]) == 0
     printed = capsys.readouterr().out
-    for name in shipped_names("detectors"):
+    for name in detector_names():
         assert name in printed
+    assert (
+        printed.index("ssd_mobilenet_v2_320x320") < printed.index("efficientdet_d0") < printed.index("efficientdet_d7")
+    )
     assert "1024×1024" in printed and "39.0/34.6 on COCO 2017 test set" in printed
 
 
