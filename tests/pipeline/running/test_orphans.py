@@ -11,7 +11,7 @@ from labelbeam.pipeline.running.exit_codes import ExitCode
 
 from tests.fakes.images import save_image
 from tests.fakes.processes import descendants, process_start
-from tests.pipeline.jobs.forked_job import start
+from tests.pipeline.jobs.failures.forked_job import start
 
 IMAGES = 120
 WORKERS = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")

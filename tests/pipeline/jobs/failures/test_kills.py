@@ -12,7 +12,7 @@ from labelbeam.pipeline.running.exit_codes import ExitCode
 
 from tests.fakes.images import save_image
 from tests.fakes.store_servers import moto_server, s3_filesystem, s3_options
-from tests.pipeline.jobs.forked_job import PART_IMAGES, start
+from tests.pipeline.jobs.failures.forked_job import PART_IMAGES, start
 
 IMAGES, BUCKET = 200, "labels"
 TIMINGS = ["labelled_at", "fetch_ms", "decode_ms"]
