@@ -14,7 +14,7 @@ from PIL import Image
 from tests.fakes.fatal_job import FATAL
 from tests.fakes.labels import Labels
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 IMAGES = 20
 MAX_STARTS = 5
 
