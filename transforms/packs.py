@@ -13,13 +13,15 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
 ELEMENTS_AT_ONCE = 100_000  # in memory, before they are packed
+_COMPRESSED_FROM = 512  # bytes; of fewer, zlib saves little and takes as long as for thousands
+_PLAIN, _COMPRESSED = b"p", b"z"  # what a pack begins with
 _CODER = beam.coders.IterableCoder(beam.coders.BytesCoder())
 
 
 def unpack(packs: Iterable[bytes]) -> Iterator[bytes]:
     """The elements of all packs, one after the other."""
     for packed in packs:
-        yield from _CODER.decode(zlib.decompress(packed))
+        yield from _CODER.decode(zlib.decompress(packed[1:]) if packed.startswith(_COMPRESSED) else packed[1:])
 
 
 @beam.typehints.with_output_types(tuple[str, bytes])
@@ -45,8 +47,13 @@ class PackFn(beam.DoFn):
             self.start_bundle()
 
     def finish_bundle(self):
-        yield from map(GlobalWindows.windowed_value_at_end_of_window, self._packs())
+        at_end = GlobalWindows.windowed_value_at_end_of_window(None)
+        yield from map(at_end.with_value, self._packs())
 
     def _packs(self) -> Iterator[tuple[str, bytes]]:
         for key, elements in self._elements.items():
-            yield key, zlib.compress(_CODER.encode(elements), level=1)  # URIs of one collection shrink to a quarter
+            packed = _CODER.encode(elements)
+            if len(packed) < _COMPRESSED_FROM:
+                yield key, _PLAIN + packed
+            else:
+                yield key, _COMPRESSED + zlib.compress(packed, level=1)  # URIs of one collection shrink to a quarter

@@ -157,6 +157,8 @@ class _Search:
         uri, file_format = self._start + below, format_of(below)
         if reason := self._reason_against(below):
             self.pass_over(reason, uri)
+        elif file_format == "image":
+            yield FoundFile(uri, "image", version)
         elif file_format == "compressed":
             yield FoundFile(uri, "compressed")
         elif self._takes_all or file_format in _OFFERED_BY_FOLDERS:

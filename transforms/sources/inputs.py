@@ -86,6 +86,11 @@ def image_extensions() -> frozenset[str]:
 def format_of(uri: str) -> Format | None:
     """What a file is by its name, or None where its extension says nothing. Queries of http(s) URIs don't count."""
     name = (urlsplit(uri).path if is_http(uri) else uri).rpartition("/")[2].lower()
+    extension = os.path.splitext(name)[1]
+    if extension in _FORMAT_OF_EXTENSION:
+        return _FORMAT_OF_EXTENSION[extension]
+    if extension in image_extensions():  # most files of most folders: no more is asked of them
+        return "image"
     if name.endswith(_TAR_SHORT):
         return "compressed"
     stem = _COMPRESSION.sub("", name)
@@ -94,12 +99,7 @@ def format_of(uri: str) -> Format | None:
         if inner in TEXT_LISTS:
             return inner
         return None if inner in (None, "image") else "compressed"
-    if _TFRECORD.search(name):
-        return "tfrecord"
-    extension = os.path.splitext(name)[1]
-    if extension in _FORMAT_OF_EXTENSION:
-        return _FORMAT_OF_EXTENSION[extension]
-    return "image" if extension in image_extensions() else None
+    return "tfrecord" if _TFRECORD.search(name) else None
 
 
 def container_of(uri: str) -> str | None:
