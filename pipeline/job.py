@@ -25,6 +25,7 @@ from ..labelset.log import JobLostError
 from ..storage import object_stores
 from ..storage.errors import UsageError
 from ..storage.redaction import redact
+from ..storage.uris import as_text
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
 from ..transforms.elements import METRICS_NAMESPACE
 from ..transforms.list_images import PASSED_OVER, ListImages
@@ -191,7 +192,7 @@ def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl
         "job_id": job.job_id,
         "status": "running",
         "label_set": job.label_config.label_set.fingerprint,
-        "inputs": [redact(uri) for uri in job.spec.inputs],
+        "inputs": [as_text(redact(uri)) for uri in job.spec.inputs],
         "limit": job.spec.limit,
         "retry_failed": None if job.spec.retry_failed is None else sorted(job.spec.retry_failed),
         "relabel_changed": job.spec.relabel_changed,

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from ..storage.redaction import REMOVED
+from ..storage.uris import as_text, existing_file
 from ..transforms.decode.decoding import decode
 from ..transforms.elements import ImageError, ImageFacts, ImageReference
 from ..transforms.fetch.image_errors import image_error
@@ -54,16 +55,26 @@ def read_unchanged(labels: StoredLabels, reference: ImageReference) -> bytes:
     return data
 
 
+def container_holding(uri: str) -> str | None:
+    """The container that an image of a table lies in; None for a file of its own, whatever its name is like."""
+    container = container_of(uri)
+    if container is None or existing_file(uri) is not None:
+        return None
+    while (path := existing_file(container)) is None and (longer := container_of(uri, len(container) + 1)):
+        container = longer  # a folder may be called so
+    return path or container_of(uri)
+
+
 def find_image(uri: str) -> ImageReference:
     """Where an image lies: those inside a container are found by looking through it.
 
     Raises:
       ImageError: if the container can't be read or has no such member.
     """
-    if (container := container_of(uri)) is None:
-        return ImageReference(uri)
+    if (container := container_holding(uri)) is None:
+        return ImageReference(existing_file(uri) or uri)
     try:
-        found = next((member for member in index_members(container) if member.uri == uri), None)
+        found = next((member for member in index_members(container) if as_text(member.uri) == uri), None)
     except (OSError, ValueError) as error:
         raise image_error(error) from error
     if found is None:

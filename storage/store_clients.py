@@ -45,6 +45,8 @@ def locate(uri: str, policy: RetryPolicy, remaining_s: float | None = None) -> t
     """
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
+    if not bucket:
+        raise UsageError(f"{uri}: no bucket is named; expected one, as in {scheme}://bucket/key")
     if "@" in bucket and not scheme.lower().startswith("abfs"):
         raise UsageError(
             f"{scheme}://{bucket.rpartition('@')[2]}: user and password, or keys, in front of a bucket's name aren't "

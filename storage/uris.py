@@ -8,6 +8,7 @@ import posixpath
 import re
 from urllib.parse import unquote_to_bytes, urljoin
 
+_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}  # of other tools, for stores that are known here by another name
 STORE_SCHEMES = frozenset({"s3", "gs", "az", "abfs", "abfss"})
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -38,15 +39,16 @@ def before_wildcard(pattern: str) -> str:
 
 def absolute(uri: str) -> str:
     """Absolute path of a local path, `file://` or `file:/` URI; other URIs as they are."""
-    if _is_short_file_uri(uri):
-        uri = f"file://{uri[len('file:') :]}"
-    if uri.startswith(("file:///", "file://localhost/")):
-        return os.fsdecode(unquote_to_bytes(uri[uri.index("/", len("file://")) :]))
-    return os.path.abspath(uri) if is_local(uri) else uri
+    if found := _FILE_URI.match(uri):
+        return os.fsdecode(unquote_to_bytes(os.fsencode(uri[found.end() - 1 :])))
+    return os.path.abspath(re.sub(r"\A//+", "/", uri)) if is_local(uri) else uri
 
 
-def _is_short_file_uri(uri: str) -> bool:
-    return uri.startswith("file:/") and not uri.startswith("file://")
+def written_here(uri: str) -> str | None:
+    """How a URI is written here that other tools write otherwise, as `s3a://bucket/key`; None for all others."""
+    scheme, separator, rest = uri.partition("://")
+    ours = _ALIASES.get(scheme.lower()) if separator else None
+    return ours and f"{ours}://{rest}"
 
 
 def resolve(entry: str, list_uri: str) -> str:
@@ -59,7 +61,7 @@ def resolve(entry: str, list_uri: str) -> str:
       entry: path or URI, as it stands in the list.
       list_uri: absolute path or URI of the list.
     """
-    if not is_local(entry) or _is_short_file_uri(entry):
+    if not is_local(entry) or _FILE_URI.match(entry):
         return absolute(entry)
     if is_http(list_uri):
         try:
@@ -78,6 +80,21 @@ def resolve(entry: str, list_uri: str) -> str:
     return f"{scheme}://{bucket}{posixpath.normpath(posixpath.join('/', key, entry))}"
 
 
+def as_text(uri: str) -> str:
+    """A URI as text that is valid UTF-8: bytes of a file name that aren't (lone surrogates, in Python) are escaped."""
+    return uri.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def existing_file(text: str) -> str | None:
+    """The path of the local file that `as_text` made this of; None if there's none, or it isn't local."""
+    if is_local(text):
+        odd = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+        return next((path for path in (text, odd) if os.path.isfile(path)), None)
+    return None
+
+
+_FILE_URI = re.compile(r"(?i)file:(?://(?:localhost)?)?/(?!/)")  # in RFC 8089's forms, of this machine
+_ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 

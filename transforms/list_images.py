@@ -254,7 +254,7 @@ def _check_is_no_list(uri: str, file: FoundFile) -> None:
         return
     with open_to_read(file.uri) as opened:
         kind = kind_of_bytes(opened.read(1024))
-    if kind in ("text", "JSON", "XML", "an HTML page"):
+    if kind in ("text", "text in UTF-16", "JSON", "XML", "an HTML page"):
         raise InputError(
             f"input {uri}: {file.uri} is {kind}, no image. Lists of URIs are .txt, .csv, .tsv, .jsonl and .parquet "
             "files; rename it, or convert it to one of them"

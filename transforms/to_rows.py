@@ -26,6 +26,7 @@ from ..labelset.rows import MASK_FORMATS, ImageRows, MaskFormat
 from ..labelset.schemas import build_table
 from ..storage.errors import UsageError, shorten
 from ..storage.redaction import redact, without_credentials
+from ..storage.uris import as_text
 from . import coders  # noqa: F401  registers them
 from .elements import DetectOutcome, FailedImage, ImageReference, LabelledImage
 from .sources.carry import CARRIED_TYPES, CarriedType, as_type
@@ -200,7 +201,7 @@ def rows_of_images(
     found = _detection_columns([image for image in images if isinstance(image, LabelledImage)], options.class_names)
     made = []
     for image in images:
-        uri = _as_text(without_credentials(image.reference.uri))
+        uri = as_text(without_credentials(image.reference.uri))
         columns = {**_image_columns(image, uri, labelled_at), **_carried_columns(image.reference, options.carry)}
         rows = ImageRows(image.reference.image_id, {"images": columns})
         if isinstance(image, LabelledImage):
@@ -253,7 +254,7 @@ def _image_columns(image: LabelledImage | FailedImage, uri: str, labelled_at: da
         "listed_as": (_listed_as(image.reference),),
         "status": ("failed" if failure else "ok",),
         "error_kind": (failure.kind if failure else None,),
-        "error_message": (shorten(redact(_as_text(failure.message)), MAX_MESSAGE_LENGTH) if failure else None,),
+        "error_message": (shorten(redact(as_text(failure.message)), MAX_MESSAGE_LENGTH) if failure else None,),
         "attempts": (facts.attempts,),
         "width": (facts.width,),
         "height": (facts.height,),
@@ -336,9 +337,4 @@ def _carried_columns(reference: ImageReference, carry: Mapping[str, CarriedType]
 
 
 def _listed_as(reference: ImageReference) -> str | None:
-    return None if reference.listed_as is None else _as_text(without_credentials(reference.listed_as))
-
-
-def _as_text(text: str) -> str:
-    """Text that is valid UTF-8: Parquet's strings can't hold the lone surrogates of odd file names."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return None if reference.listed_as is None else as_text(without_credentials(reference.listed_as))

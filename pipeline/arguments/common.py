@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any, NoReturn, TypeVar, get_args
 
+from ..running.output_place import why_no_place
+
 T = TypeVar("T")
 
 
@@ -59,6 +61,12 @@ def scheme(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", text):
         raise argparse.ArgumentTypeError(f"expected the name of a scheme, such as https; got {text!r}")
     return text.lower()
+
+
+def place(text: str) -> str:
+    if problem := why_no_place(text):
+        raise argparse.ArgumentTypeError(f"{text or repr('')}: {problem}")
+    return text
 
 
 def storage_option(text: str) -> str:
@@ -140,7 +148,9 @@ def add_verbose(parser: argparse.ArgumentParser) -> None:
 
 def add_label_set(parser: argparse.ArgumentParser) -> None:
     """The folder that a command reads, and how stores are reached."""
-    parser.add_argument("output", metavar="OUT", help="output folder of `labelbeam label`, on a disk or in a store")
+    parser.add_argument(
+        "output", metavar="OUT", type=place, help="output folder of `labelbeam label`, on a disk or in a store"
+    )
     add_stores(parser)
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ..arguments.common import add_stores
+from ..arguments.common import add_stores, place
 from .evaluate import add_iou_and_json
 
 
@@ -15,8 +15,8 @@ def add_parser(commands) -> None:
         "the images that differ most.",
         epilog="example:\n  labelbeam compare out-saved-model out-keras --html compare.html",
     )
-    compare.add_argument("a", metavar="A", help="output folder of `labelbeam label`")
-    compare.add_argument("b", metavar="B", help="another one")
+    compare.add_argument("a", metavar="A", type=place, help="output folder of `labelbeam label`")
+    compare.add_argument("b", metavar="B", type=place, help="another one")
     compare.add_argument("--html", metavar="FILE", help="write a page with charts and images of both, all in one file")
     compare.add_argument(
         "--min-iou",

@@ -1,10 +1,11 @@
 """Whether labels can be written to the place that a person named: known before the job starts."""
 
 import os
+import re
 import tempfile
 
 from ...storage.errors import UsageError
-from ...storage.uris import STORE_SCHEMES, is_http, is_local, scheme_of
+from ...storage.uris import STORE_SCHEMES, absolute, is_http, is_local, scheme_of, written_here
 
 EXPECTED = "expected a folder, or a place in a store, as gs://bucket/labels"
 
@@ -15,19 +16,30 @@ def check_output_place(output: str) -> None:
     Raises:
       UsageError: says what is wrong with the place, and what was expected.
     """
-    if not output.strip():
-        raise UsageError(f"--output '': empty (an unset variable?); {EXPECTED}")
-    if scheme_of(output) == "file" and not is_local(output):
-        raise UsageError(f"--output {output}: give the path itself, as {output.partition('://')[2] or '/labels'}")
+    if problem := why_no_place(output):
+        raise UsageError(f"--output {output or repr('')}: {problem}")
     if is_local(output):
         _check_folder(output)
-        return
+
+
+def why_no_place(output: str) -> str | None:
+    """What is wrong with the name of an output folder; None if it may be one."""
+    if not output.strip():
+        return f"empty (an unset variable?); {EXPECTED}"
+    if re.match(r"(?i)file:/", output):
+        path = absolute(output)
+        return f"give the path itself, as {path if is_local(path) else '/labels'}"
+    if is_local(output):
+        return None
+    if ours := written_here(output):
+        return f"write {ours}; {scheme_of(output)}:// is not known here"
     if is_http(output):
-        raise UsageError(f"--output {output}: labels can't be written over http(s); {EXPECTED}")
+        return f"labels aren't written or read over http(s); {EXPECTED}"
     if not output.partition("://")[2].strip("/"):
-        raise UsageError(f"--output {output}: no bucket is named; {EXPECTED}")
+        return f"no bucket is named; {EXPECTED}"
     if scheme_of(output) not in STORE_SCHEMES and not _beam_knows(output):
-        raise UsageError(f"--output {output}: no such scheme; {EXPECTED}")
+        return f"no such scheme; {EXPECTED}"
+    return None
 
 
 def _check_folder(output: str) -> None:

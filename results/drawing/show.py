@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from ...storage import files as output_files
 from ...storage.errors import UsageError
 from ...storage.redaction import redact, without_credentials
+from ...storage.uris import as_text
 from ..arrow import equal
 from ..reader import open_label_set
 from ..stored_labels import StoredLabels, read_labels
@@ -62,9 +63,9 @@ def find_labels(output: str, image: str) -> StoredLabels:
     """
     label_set = open_label_set(output)
     label_set.check_not_empty()
-    exact, by_name, num_images = {}, {}, 0
+    image, exact, by_name, num_images = as_text(image), {}, {}, 0
     ending = "/" + re.sub(r"\A(\.{0,2}/)+", "", image)
-    uris = pa.array({image, os.path.abspath(image), without_credentials(image)}, pa.string())
+    uris = pa.array({image, as_text(os.path.abspath(image)), without_credentials(image)}, pa.string())
     for stem in label_set.parts:
         for batch in label_set.part_batches(stem, "images", ["image_id", "uri"]):
             num_images += len(batch)

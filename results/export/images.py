@@ -11,12 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-from ...storage.uris import absolute, scheme_of
+from ...storage.uris import absolute, as_text, is_local
 from ...transforms.elements import ImageError, ImageReference
 from ...transforms.fetch.image_errors import image_error
 from ...transforms.sources.containers import index_members
-from ...transforms.sources.inputs import container_of
-from ..pixels import read_unchanged
+from ..pixels import container_holding, find_image, read_unchanged
 from ..stored_labels import StoredLabels
 from .names import extension_of, has_image_extension
 
@@ -27,7 +26,7 @@ _AHEAD = 4 * _THREADS  # images in flight: their labels are held meanwhile
 
 
 def is_local_file(uri: str) -> bool:
-    return scheme_of(uri) == "file" and container_of(uri) is None
+    return is_local(uri) and container_holding(uri) is None
 
 
 class Images:
@@ -66,12 +65,12 @@ class Images:
 
     def _find(self, uri: str) -> ImageReference | ImageError:
         """Where an image lies. The members of one container at a time are remembered."""
-        container = container_of(uri)
+        container = container_holding(uri)
         if container is None:
-            return ImageReference(uri)
+            return find_image(uri)
         if container != self._container:
             try:
-                members = {member.uri: member for member in index_members(container)}
+                members = {as_text(member.uri): member for member in index_members(container)}
             except (OSError, ValueError) as error:
                 return image_error(error)
             self._container, self._members = container, members

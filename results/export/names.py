@@ -5,6 +5,7 @@ So images of one folder keep their base names, those of several their folders.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 
 from ...storage.uris import is_http
@@ -70,7 +71,8 @@ class Names:
         return name
 
     def _take(self, name: str) -> bool:
-        folded = name.casefold()  # filesystems of some machines don't tell `A` from `a`
+        # Filesystems of some machines don't tell `A` from `a`, nor the two ways to write `é`.
+        folded = unicodedata.normalize("NFC", name).casefold()
         without = split_extension(folded)[0] if has_image_extension(name) else folded
         key, stem = hash(folded), hash(without)
         is_open = not has_image_extension(name)
@@ -94,7 +96,9 @@ def class_names(categories: Mapping[int, str], in_format: Callable[[str], str] =
     for id, name in categories.items():
         clean = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
         clean = in_format(clean or f"class_{id}")
-        given[id] = f"{clean} ({id})" if clean in given.values() else clean
+        while clean in given.values():
+            clean = f"{clean} ({id})"
+        given[id] = clean
     return given
 
 

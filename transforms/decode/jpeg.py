@@ -55,7 +55,13 @@ def decode_in_full(image: JpegImageFile, data: bytes) -> np.ndarray | None:
 
 def with_end(image: JpegImageFile, data: bytes) -> bytes | None:
     """A JPEG with its end marker, if that is all it lacks; None if it doesn't, or nobody can tell."""
-    return None if _has_end(data) or decode_in_full(image, data) is None else data + _END
+    if simplejpeg is None or _has_end(data):
+        return None
+    try:
+        simplejpeg.decode_jpeg(data + _END, "CMYK" if image.mode == "CMYK" else "RGB")
+    except ValueError:
+        return None
+    return data + _END
 
 
 def _has_end(data: bytes) -> bool:

@@ -10,8 +10,23 @@ _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 # Images that people have and Pillow doesn't decode: "not an image" would be wrong.
 _IMAGE_PREFIXES = {
     "JPEG XL": (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n"),
+    "JPEG XR": (b"II\xbc\x01",),
     "OpenEXR": (b"\x76\x2f\x31\x01",),
-    "camera raw": (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\x00", b"FOVb"),
+    "Radiance HDR": (b"#?RADIANCE", b"#?RGBE"),
+    "GIMP": (b"gimp xcf ",),
+    "BPG": (b"BPG\xfb",),
+    "FLIF": (b"FLIF",),
+    "Photoshop's large": (b"8BPS\x00\x02",),
+    "camera raw": (
+        b"FUJIFILMCCD-RAW",
+        b"IIRO",
+        b"IIRS",
+        b"MMOR",
+        b"IIU\x00",
+        b"FOVb",
+        b"\x00MRM",
+        b"II\x1a\x00\x00\x00HEAPCCDR",
+    ),
 }
 _OTHER_PREFIXES = {
     "a PDF document": (b"%PDF",),
@@ -20,6 +35,9 @@ _OTHER_PREFIXES = {
     "a file compressed with bzip2": (b"BZh",),
     "a file compressed with xz": (b"\xfd7zXZ",),
     "a file compressed with zstd": (b"\x28\xb5\x2f\xfd",),
+    "a 7-Zip archive": (b"7z\xbc\xaf\x27\x1c",),
+    "a RAR archive": (b"Rar!\x1a\x07",),
+    "text in UTF-16": (b"\xff\xfe", b"\xfe\xff"),
     "a video (Matroska or WebM)": (b"\x1a\x45\xdf\xa3",),
     "a pointer of Git LFS, whose file was not fetched": (b"version https://git-lfs",),
 }
@@ -48,7 +66,11 @@ def kind_of_bytes(data: bytes) -> str:
             return name
     if data[4:8] == b"ftyp":
         return "a video (MP4 or QuickTime)"
-    head = data[:_SNIFFED_BYTES]
+    if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
+        return "a video (AVI)"
+    if data[128:132] == b"DICM":
+        return "a DICOM file"
+    head = data[:_SNIFFED_BYTES].removeprefix(codecs.BOM_UTF8)
     if not head.strip(b"\0"):
         return "nothing but zero bytes, at least at its start"
     start = head.lstrip()[:15].lower()

@@ -1,14 +1,17 @@
 """TIFF's own tags: how an image is turned, whether it is a thumbnail, and memory for its pixels."""
 
+import contextlib
+import io
 from typing import Any
 
 from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from ..elements import ImageError
-from .pillow_errors import as_image_errors
+from .pillow_errors import DECODER_ERRORS, as_image_errors
 
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 255, 330, 50706
+_MAX_SUB_IFDS = 16
 _IS_REDUCED, _IS_REDUCED_IN_OLD = 1, 2  # TIFF 6.0: "a reduced-resolution version of another image in this file"
 
 
@@ -20,12 +23,26 @@ def check_is_no_thumbnail(image: TiffImageFile, data: bytes) -> None:
     """
     is_reduced = _number(image, _SUBFILE_TYPE) & _IS_REDUCED or _number(image, _OLD_SUBFILE_TYPE) == _IS_REDUCED_IN_OLD
     is_raw = data[8:10] == b"CR" or (_DNG_VERSION in image.tag_v2 and _SUB_IFDS in image.tag_v2)
-    if is_reduced or is_raw:
+    if is_reduced or is_raw or _is_smaller_than_inside(image, data):
         raise ImageError(
             "unsupported",
             f"TIFF file whose first image, {image.width}×{image.height} pixels, is by its own words a small copy of "
             "another one, as in camera raw files (NEF, DNG, CR2, …), which Pillow does not decode; convert it",
         )
+
+
+def _is_smaller_than_inside(image: TiffImageFile, data: bytes) -> bool:
+    """Whether an image that belongs to this one has more pixels: those below an image are smaller copies of it."""
+    offsets: Any = image.tag_v2.get(_SUB_IFDS, ())
+    for offset in (offsets if isinstance(offsets, tuple) else (offsets,))[:_MAX_SUB_IFDS]:
+        with contextlib.suppress(*DECODER_ERRORS):  # what lies beside the pixels says nothing of them
+            file = io.BytesIO(data)
+            file.seek(offset)
+            inside = ImageFileDirectory_v2(data[:8])
+            inside.load(file)
+            if inside[ExifTags.Base.ImageWidth] * inside[ExifTags.Base.ImageLength] > image.width * image.height:
+                return True
+    return False
 
 
 def orientation(image: Image.Image) -> int:

@@ -100,7 +100,7 @@ def local_path(uri: str) -> str:
             "unreachable",
             f"a file:// URI with another host's name, {host!r}: write file:///{path} for a file of the worker",
         )
-    return os.fsdecode(unquote_to_bytes(slash + path))
+    return os.fsdecode(unquote_to_bytes(os.fsencode(slash + path)))
 
 
 def _read_local(path: str, max_bytes: int, set_version) -> bytes:

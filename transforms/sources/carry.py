@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from ...labelset.schemas import IMAGES
 from ...storage.redaction import redact, without_credentials
-from ...storage.uris import absolute
+from ...storage.uris import absolute, as_text
 from .containers import index_members
 from .find_files import FoundFile, find_files
 from .inputs import CONTAINERS, TEXT_LISTS, Format, InputError, ListOptions
@@ -66,7 +66,7 @@ def as_type(value: Any, kind: CarriedType) -> Any:
     if kind == "string":
         in_json = isinstance(value, (dict, list, bool))
         text = json.dumps(value, ensure_ascii=False, default=str) if in_json else str(value)
-        return without_credentials(text.encode("utf-8", "backslashreplace").decode())
+        return without_credentials(as_text(text))
     if kind == "bool":
         return value if isinstance(value, bool) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -102,9 +102,12 @@ def format_of(uri: str) -> Format | None:
     return "tfrecord" if _TFRECORD.search(name) else None
 
 
-def container_of(uri: str) -> str | None:
-    """The container that an image lies in (`photos.tar#a.jpg`), by the form of its URI; None for a file of its own."""
-    place = uri.find("#")
+def container_of(uri: str, start: int = 0) -> str | None:
+    """The container that an image lies in (`photos.tar#a.jpg`), by the form of its URI; None for a file of its own.
+
+    Its path is longer than `start`.
+    """
+    place = uri.find("#", start)
     while place >= 0:  # a `#` may also stand in the container's own path
         if format_of(uri[:place]) in CONTAINERS:
             return uri[:place]

@@ -9,7 +9,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from ...storage import object_stores
 from ...storage.files import FileInfo, FileVersion, file_version
-from ...storage.uris import STORE_SCHEMES, is_in_store, is_local
+from ...storage.uris import STORE_SCHEMES, is_in_store, is_local, scheme_of, written_here
 from .inputs import InputError
 
 Names = Mapping[str, FileVersion | None]  # of files in a folder; their versions, where a listing tells them anyway
@@ -24,7 +24,13 @@ def filesystem_of(uri: str) -> FileSystem | None:
       InputError: if there is none, or a package that it needs isn't installed.
     """
     if is_in_store(uri):
+        if not uri.partition("://")[2].partition("/")[0]:
+            raise InputError(f"input {uri}: no bucket is named; expected one, as in {scheme_of(uri)}://bucket/folder")
         return None
+    if ours := written_here(uri):
+        raise InputError(f"input {uri}: write {ours}; {scheme_of(uri)}:// is not known here")
+    if scheme_of(uri) == "file" and not is_local(uri):
+        raise InputError(f"input {uri}: names another host; write file:///folder/image.jpg, or the path itself")
     scheme = FileSystems.get_scheme(uri)
     needs = f"; {scheme}:// needs `pip install '{_INSTALL[scheme]}'`" if scheme in _INSTALL else ""
     try:

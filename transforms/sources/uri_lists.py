@@ -15,6 +15,7 @@ A row that makes no sense becomes a reference with a `problem`, and so does the 
 
 import csv
 import json
+import string
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import Any, BinaryIO, NamedTuple
@@ -23,14 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...storage.redaction import redact
-from ...storage.uris import absolute, is_local, resolve
+from ...storage.uris import absolute, is_local, resolve, written_here
 from ..elements import ImageReference
 from .inputs import Format, InputError, ListOptions
 from .list_files import MAX_LINE, DamagedListError, Lines, as_text, open_list
 
 _BATCH_ROWS = 1 << 14
 _BUFFER_BYTES = 1 << 20
-_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}  # of other tools, for stores that are known here by another name
+_BLANKS = string.whitespace + "\x85\xa0\u2028\u2029\u3000\ufeff\u200b"  # what is copied along around a URI
 
 # A limit of the whole process, of 131,072 characters a cell; captions and base64 are longer.
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
@@ -82,7 +83,7 @@ def parse_entries(
         if isinstance(entry, _Row):
             entry, carried = entry
         if isinstance(entry, str):
-            entry = entry.strip()
+            entry = entry.strip(_BLANKS)
         if not entry:
             yield None
         elif isinstance(entry, str) and (problem := _why_not(entry)) is None:
@@ -98,9 +99,8 @@ def _why_not(entry: str) -> str | None:
         return "holds half of a surrogate pair, which is no character"
     if "\0" in entry:
         return "holds a zero byte"
-    scheme, separator, rest = entry.partition("://")
-    if separator and scheme.lower() in _ALIASES:
-        return f"write {_ALIASES[scheme.lower()]}://{rest}: {scheme}:// is not known here"
+    if ours := written_here(entry):
+        return f"write {ours}: {entry.partition(':')[0]}:// is not known here"
     return None
 
 

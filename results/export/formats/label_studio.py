@@ -5,6 +5,7 @@ Masks are brush regions, pixel for pixel, each below its rectangle. An image is 
 machine, by the path that Label Studio serves local files at (with LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/).
 """
 
+import os
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -12,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ....labelset.masks import decode_counts, decode_rle, encode_rle
-from ....storage.uris import absolute
+from ....storage.uris import absolute, existing_file
 from ..images import is_local_file
 from ..writer import Dataset, ExportedImage, JsonItems, Writer, edges_xyxy
 
@@ -91,10 +92,10 @@ class LabelStudioWriter(Writer):
         if image.image is not None:
             path = str(self.dataset.final_folder / image.image)
         elif is_local_file(image.labels.uri):
-            path = absolute(image.labels.uri)
+            path = existing_file(image.labels.uri) or absolute(image.labels.uri)
         else:
             return image.labels.uri
-        return f"/data/local-files/?d={quote(path.lstrip('/'))}"
+        return f"/data/local-files/?d={quote(os.fsencode(path.lstrip('/')))}"
 
 
 def _label_config(dataset: Dataset) -> str:

@@ -19,6 +19,9 @@ from labelbeam.storage.errors import UsageError
         ("s3://", "no bucket"),
         ("gs:///", "no bucket"),
         ("file://{tmp}/out", "give the path itself, as {tmp}/out"),
+        ("file:{tmp}/out", "give the path itself, as {tmp}/out"),
+        ("FILE://localhost{tmp}/out", "give the path itself, as {tmp}/out"),
+        ("s3a://bucket/out", "write s3://bucket/out"),
     ],
 )
 def test_refused(output, named, tmp_path, image_folder, capsys):
@@ -29,6 +32,15 @@ def test_refused(output, named, tmp_path, image_folder, capsys):
     said = capsys.readouterr().err
     assert named in said and "--output" in said and said.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["status", "repair", "report", "show", "export", "compare"])
+@pytest.mark.parametrize("place, named", [("s3a://b/x", "write s3://b/x"), ("file:/x", "as /x"), ("no://b", "no such")])
+def test_a_label_set_is_never_looked_for_there(command, place, named, capsys):
+    more = {"show": ["x"], "compare": ["other"], "export": ["--format", "coco", "--to", "x"]}.get(command, [])
+    with pytest.raises(SystemExit) as ended:
+        main([command, place, *more])
+    assert ended.value.code == 2 and named in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("output", ["{tmp}", "{tmp}/new/folder", "s3://bucket/labels", "gs://bucket"])

@@ -23,6 +23,10 @@ from tests.transforms.decode.image_files import OPTIONS, UPRIGHT, kind_of, messa
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 
+NOT_DECODED = ["SVG", "HEIC", "JPEG XL", "JPEG XR", "OpenEXR", "Radiance HDR", "GIMP", "BPG", "FLIF"]
+NOT_DECODED += ["Photoshop's large", "camera raw"]
+
+
 class TestNotAnImage:
     @pytest.mark.parametrize(
         "data, words",
@@ -35,6 +39,9 @@ class TestNotAnImage:
             (b"\0\0\0\x18ftypisom\0\0\2\0", "a video"),
             (bytes(1000), "nothing but zero bytes"),
             (b"\x1f\x8b\x08" + bytes(range(100, 200)), "gzip"),
+            (b"\xef\xbb\xbf<html>", "an HTML page"),
+            ("password".encode("utf-16"), "text in UTF-16"),
+            (bytes(128) + b"DICM" + bytes(9), "a DICOM file"),
         ],
     )
     def test_says_what_it_is_instead(self, data, words):
@@ -58,6 +65,10 @@ class TestUnsupported:
         [
             (b"\xff\x0a\xfa\x7f\x01", "JPEG XL"),
             (b"\x76\x2f\x31\x01\x02\0\0\0", "OpenEXR"),
+            (b"II\xbc\x01" + bytes(50), "JPEG XR"),
+            (b"II\x1a\0\0\0HEAPCCDR" + bytes(50), "camera raw"),
+            (b"\0MRM" + bytes(50), "camera raw"),
+            (b"8BPS\0\2" + bytes(50), "Photoshop's large"),
             (b'<?xml version="1.0"?>\n<!-- a drawing -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
             (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
         ],
@@ -252,6 +263,13 @@ class TestJpegWithoutItsEnd:
         data = saved(noise, "JPEG", progressive=progressive)
         assert np.array_equal(decode(data[:-missing], options), decode(data, options))
 
+    @pytest.mark.parametrize("mode", ["L", "CMYK"])
+    def test_of_other_modes(self, mode):
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        data = saved(Image.fromarray(noise).convert(mode), "JPEG")
+        assert np.array_equal(decode(data[:-2], OPTIONS), decode(data, OPTIONS))
+        assert kind_of(data[:-40]) == "truncated"
+
     @pytest.mark.parametrize("options", [OPTIONS, LETTERBOX], ids=["exact", "fast"])
     @pytest.mark.parametrize("missing", [40, 1000])
     def test_some_pixels_are_not(self, options, missing):
@@ -286,6 +304,16 @@ def test_an_ordinary_tiff_of_the_same_make_is_read():
     assert decode(directory((254, 0)), OPTIONS).shape == (4, 4, 3)
 
 
+@pytest.mark.parametrize("side, read", [(3, True), (4000, False)])
+def test_an_image_with_a_larger_one_below_it_is_its_thumbnail(side, read):
+    data = directory((330, len(directory((330, 0)))))
+    data += struct.pack("<H", 2) + b"".join(struct.pack("<HHII", tag, 4, 1, side) for tag in (256, 257)) + bytes(4)
+    if read:
+        assert decode(data, OPTIONS).shape == (4, 4, 3)
+    else:
+        assert kind_of(data) == "unsupported" and "4×4" in message_of(data)
+
+
 class TestSniffersAreLinear:
     """A pattern that goes back and forth over its input would stop the whole process, since it holds Python's lock."""
 
@@ -298,7 +326,7 @@ class TestSniffersAreLinear:
         ).map(b"".join)
     )
     def test_of_any_bytes(self, data):
-        assert image_format_not_decoded(data) in (None, "SVG", "HEIC", "JPEG XL", "OpenEXR", "camera raw")
+        assert image_format_not_decoded(data) in {None, *NOT_DECODED}
         assert kind_of_bytes(data)
         for head in (b"", b"\0\0\1\0", b"RIFF\0\0\0\0WEBPVP8X", b"icns"):
             for size in (size_before_opening(head + data), size_inside(head + data)):

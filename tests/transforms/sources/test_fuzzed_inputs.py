@@ -23,7 +23,18 @@ from tests.transforms.sources.container_files import tfrecord
 EXAMPLES = settings(max_examples=150, deadline=1000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PIECES = st.sampled_from(
     [b"uri", b"a.jpg", b'"', b'""', b",", b"\t", b"\n", b"\r", b"\0", b"#", b"[", b"{", b'{"uri": "a.jpg"}', b"\\ud83d"]
-    + [b"\xff\xfe", b"\xed\xa0\xbd", b"9" * 5000, b"s3a://b/c", b"://", b"file://x", b"  ", b"[" * 3000, "ü".encode()]
+    + [
+        b"\xff\xfe",
+        b"file:/\x80",
+        b"\xed\xa0\xbd",
+        b"9" * 5000,
+        b"s3a://b/c",
+        b"://",
+        b"file://x",
+        b"  ",
+        b"[" * 3000,
+        "ü".encode(),
+    ]
 )
 TEXT = st.lists(PIECES | st.binary(max_size=8), max_size=60).map(b"".join)
 

@@ -1,8 +1,10 @@
 import os
+import re
 
 import pytest
 from labelbeam.storage.uris import absolute, resolve
-from labelbeam.transforms.sources.inputs import container_of, format_of, image_extensions
+from labelbeam.transforms.sources.find_files import find_files
+from labelbeam.transforms.sources.inputs import InputError, container_of, format_of, image_extensions
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,9 @@ def test_formats_that_pillow_only_identifies_are_no_images():
         ("file:///data/a%20b.jpg", "/lists/l.txt", "/data/a b.jpg"),
         ("file:/data/a%20b.jpg", "/lists/l.txt", "/data/a b.jpg"),
         ("file:/data/a.jpg", "https://host/lists/l.txt", "/data/a.jpg"),
+        ("file:/data/\udc80%FF.jpg", "/lists/l.txt", "/data/\udc80\udcff.jpg"),
+        ("FILE:///data/a.jpg", "/lists/l.txt", "/data/a.jpg"),
+        ("file://LOCALHOST/data/a.jpg", "/lists/l.txt", "/data/a.jpg"),
         ("file://elsewhere/a.jpg", "/lists/l.txt", "file://elsewhere/a.jpg"),
         ("a.jpg", "gs://bucket/lists/l.txt", "gs://bucket/lists/a.jpg"),
         ("a//b.jpg", "gs://bucket//l.txt", "gs://bucket//a//b.jpg"),
@@ -83,6 +88,24 @@ def test_local_inputs_become_absolute_paths(tmp_path, monkeypatch):
     assert absolute("a/../b.jpg") == os.path.join(os.getcwd(), "b.jpg")
     assert absolute("file:///x/%C3%A9.jpg") == absolute("file:/x/%C3%A9.jpg") == "/x/é.jpg"
     assert absolute("s3://bucket/./a") == "s3://bucket/./a"
+    assert absolute("//x/a.jpg") == absolute("FILE:/x/a.jpg") == "/x/a.jpg"
+
+
+@pytest.mark.parametrize(
+    "uri, named",
+    [
+        ("s3a://bucket/a.jpg", "write s3://bucket/a.jpg"),
+        ("S3N://bucket/folder/", "write s3://bucket/folder/"),
+        ("gcs://bucket/*.jpg", "write gs://bucket/"),
+        ("s3:///a.jpg", "no bucket"),
+        ("s3://", "no bucket"),
+        ("file://nas/a.jpg", "names another host"),
+        ("wasbs://container@account/a.jpg", "no filesystem for wasbs://"),
+    ],
+)
+def test_inputs_that_other_tools_write_otherwise(uri, named):
+    with pytest.raises(InputError, match=re.escape(named)):
+        list(find_files(uri))
 
 
 @pytest.mark.parametrize(

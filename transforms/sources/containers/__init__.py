@@ -70,7 +70,8 @@ def read_member(location: MemberLocation, on_version: Callable[[FileVersion], No
         raise image_error(error) from error
     if image is None:
         place = f"row {location.offset}" if location.format == "parquet" else f"the record at byte {location.offset}"
-        raise ImageError("not_found", f"container {location.container}: {place} holds no image")
+        path = "; where it names a file (field `path`), give those names as a list" if "." in location.column else ""
+        raise ImageError("not_found", f"container {location.container}: {place} holds no image{path}")
     return image
 
 

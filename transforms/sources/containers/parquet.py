@@ -46,7 +46,7 @@ def find_image_column(path: str, options: ListOptions) -> str | None:
         if options.image_column not in images:
             raise InputError(
                 f"input {path}: no column {options.image_column!r} of bytes, or of structs with a field "
-                f"`bytes`; found {columns}. Choose the column with the images with --image-column"
+                f"`bytes`; found {columns}. {_advice(schema, '--image-column')}"
             )
         return images[options.image_column]
     if options.uri_column in schema.names:
@@ -54,9 +54,18 @@ def find_image_column(path: str, options: ListOptions) -> str | None:
     if len(images) != 1:
         raise InputError(
             f"input {path}: expected a column {options.uri_column!r} with URIs, or one column of bytes "
-            f"with images; found {columns}. Choose it with --uri-column or --image-column"
+            f"with images; found {columns}. {_advice(schema, '--uri-column or --image-column')}"
         )
     return next(iter(images.values()))
+
+
+def _advice(schema: pa.Schema, options: str) -> str:
+    if lists := [field.name for field in schema if pa.types.is_list(field.type) or pa.types.is_large_list(field.type)]:
+        return (
+            f"Lists aren't read: give each image a row of its own, as pandas' `explode({lists[0]!r})` does, or choose "
+            f"another column with {options}"
+        )
+    return f"Choose it with {options}"
 
 
 def _bytes_column(field: pa.Field) -> str | None:
