@@ -11,6 +11,7 @@ import yaml
 
 from ..storage import files
 from ..storage.errors import ConfigError
+from .box_format import BoxFormat
 from .labels import ENDINGS, parse_labels
 from .onnx.options import OnnxOptions
 from .shipped_configs import find_config, shipped_names
@@ -51,6 +52,7 @@ class DetectorConfig:
         or differs.
       resize: how: `stretch` (aspect ratio not kept) or `letterbox` (kept, padded); goes with `input_size_hw`.
       masks: whether the detector gives instance masks.
+      box_format: of a SavedModel's boxes.
       labels: class id -> class name; the file may name one of `configs/labels` instead, or the path of a file that
         `labels.parse_labels` reads.
       reference: published accuracy.
@@ -70,6 +72,7 @@ class DetectorConfig:
     input_size_hw: tuple[int, int] | None = None
     resize: Literal["stretch", "letterbox"] | None = None
     reference: Reference | None = None
+    box_format: BoxFormat = "yxyx_normalised"
     keras_network: str | None = None
     weights_sha256: str | None = None
     mirrors: tuple[WeightsSource, ...] = ()

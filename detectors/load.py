@@ -108,7 +108,8 @@ class DetectorSpec:
         from .weights import hub
 
         self._check_fingerprint(hub.fingerprint(path))
-        return saved_model.SavedModelDetector(path, options, max_batch_size=self._batch_size)
+        box_format = self.config.box_format
+        return saved_model.SavedModelDetector(path, options, box_format, max_batch_size=self._batch_size)
 
     @property
     def _batch_size(self) -> int:

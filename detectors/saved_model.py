@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from ..storage.errors import WeightsError
+from .box_format import BoxFormat, normalised_yxyx
 from .protocol import Detections, DetectOptions, InvalidDetections
-from .signature import MASKS_OUTPUT, RANKS, REQUIRED_OUTPUTS, SIGNATURE, check_outputs, read_signature
+from .signature import MASKS_OUTPUT, RANKS, REQUIRED_OUTPUTS, SIGNATURE, InputKind, check_outputs, read_signature
 
 # While one call is in its serial parts, another one computes. More gain nothing, and each keeps an image's activations
 # (`benchmarks/detectors/saved_model_on_cpus.py`).
@@ -28,6 +29,7 @@ class SavedModelDetector:
     Args:
       folder: the SavedModel's folder.
       options: what is wanted of it.
+      box_format: of the model's boxes.
       max_batch_size: images a call at most, where the signature's batch is free.
       concurrent_calls: calls of the model at the same time.
 
@@ -36,17 +38,24 @@ class SavedModelDetector:
     """
 
     def __init__(
-        self, folder: str, options: DetectOptions, *, max_batch_size: int = 8, concurrent_calls: int = CONCURRENT_CALLS
+        self,
+        folder: str,
+        options: DetectOptions,
+        box_format: BoxFormat = "yxyx_normalised",
+        *,
+        max_batch_size: int = 8,
+        concurrent_calls: int = CONCURRENT_CALLS,
     ):
         self._signature = read_signature(folder)
         check_outputs(self._signature, options, masks_promised=False, where=f"weights {folder}")
         self._options = options
+        self._box_format: BoxFormat = box_format
         try:
             self._model = tf.saved_model.load(folder)  # kept: its variables live as long as it does
         except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
             raise WeightsError(f"weights {folder}: the SavedModel can't be loaded ({error}); fetch it again") from error
         self._call = self._model.signatures[SIGNATURE]
-        self._wanted = {*REQUIRED_OUTPUTS, *options.keep}
+        self._wanted = {*REQUIRED_OUTPUTS, *({"num_detections"} & {*self._signature.outputs}), *options.keep}
         if options.masks and self._signature.has_masks:
             self._wanted.add(MASKS_OUTPUT)
         self._batches = (
@@ -90,13 +99,15 @@ class SavedModelDetector:
                 {name: self._row(name, array, i) for name, array in outputs.items()},
                 self._options,
                 None if self._signature.mask_size_known else batch.shape[1:3],
+                self._box_format,
+                (batch.shape[1], batch.shape[2]),
             )
             for i in range(len(indices))
         ]
 
     def _run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         """One call of the model; only what is wanted is copied from the device."""
-        outputs = self._call(**{self._signature.input_name: tf.constant(batch)})
+        outputs = self._call(**{self._signature.input_name: model_input(batch, self._signature.input_kind)})
         return {name: tensor.numpy() for name, tensor in outputs.items() if name in self._wanted}
 
     def _find_batch_axes(self) -> dict[str, bool]:
@@ -116,8 +127,46 @@ class SavedModelDetector:
         return np.asarray(array[index]) if has_batch_axis else array
 
 
+def model_input(batch: np.ndarray, kind: InputKind) -> tf.Tensor:
+    """Images as a model takes them.
+
+    A model that takes image files gets the decoded pixels as PNG files, without loss: so it sees the same pixels as any
+    other, turned by EXIF and of any format or tile, whatever its own decoder makes of a file.
+
+    Args:
+      batch: uint8 `[B, H, W, 3]`.
+
+    Returns:
+      uint8 or float32 `[B, H, W, 3]`, or string `[B]`.
+    """
+    if kind == "pixels":
+        return tf.constant(batch)
+    if kind == "float_pixels":
+        return tf.constant(batch.astype(np.float32))
+    encoded = [tf.io.encode_png(image, compression=0).numpy() for image in batch]
+    if kind == "example":
+        encoded = [_example(png).SerializeToString() for png in encoded]
+    return tf.constant(encoded)
+
+
+def _example(png: bytes) -> tf.train.Example:
+    """With the keys that the Object Detection API reads."""
+    values = {"image/encoded": png, "image/format": b"png"}
+    return tf.train.Example(
+        features=tf.train.Features(
+            feature={
+                key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for key, value in values.items()
+            }
+        )
+    )
+
+
 def detections_of_outputs(
-    outputs: dict[str, np.ndarray], options: DetectOptions, whole_image_hw: tuple[int, int] | None = None
+    outputs: dict[str, np.ndarray],
+    options: DetectOptions,
+    whole_image_hw: tuple[int, int] | None = None,
+    box_format: BoxFormat = "yxyx_normalised",
+    size_hw: tuple[int, int] = (1, 1),
 ) -> Detections:
     """One image's outputs as `Detections`: valid rows, best first, those asked for.
 
@@ -125,12 +174,14 @@ def detections_of_outputs(
       outputs: by name, without a batch axis.
       options: what is asked for.
       whole_image_hw: the size of masks that are relative to the image, not to their boxes; None if none are.
+      box_format: of `detection_boxes`.
+      size_hw: of the image, in pixels.
     """
     for name, rank in RANKS.items():
         if name in outputs and outputs[name].ndim != rank:
             raise InvalidDetections(f"{name}: expected {rank} axes an image, got shape {list(outputs[name].shape)}")
     scores = outputs["detection_scores"].astype(np.float32, copy=False)
-    num_detections = float(outputs["num_detections"])
+    num_detections = float(outputs.get("num_detections", len(scores)))
     if not num_detections >= 0:  # NaN too
         raise InvalidDetections(f"num_detections is {num_detections}")
     valid = int(min(num_detections, len(scores)))
@@ -143,8 +194,9 @@ def detections_of_outputs(
     mask_boxes = None
     if masks is not None and masks.shape[1:] == whole_image_hw:
         mask_boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (len(masks), 1))
+    boxes = outputs["detection_boxes"][kept].astype(np.float32, copy=False)
     return Detections(
-        boxes_yxyx=outputs["detection_boxes"][kept].astype(np.float32, copy=False),
+        boxes_yxyx=normalised_yxyx(boxes, box_format, size_hw),
         class_ids=_class_ids(outputs["detection_classes"][kept]),
         scores=scores[kept],
         masks=masks,

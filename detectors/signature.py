@@ -6,6 +6,7 @@ So a model that can't do the job is refused before the job starts.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 from ..storage.errors import WeightsError
 from .protocol import DetectOptions
@@ -15,7 +16,11 @@ SIGNATURE = "serving_default"
 MASKS_OUTPUT = "detection_masks"
 # Axes that each output has for one image.
 RANKS = {"num_detections": 0, "detection_boxes": 2, "detection_classes": 1, "detection_scores": 1, MASKS_OUTPUT: 3}
-REQUIRED_OUTPUTS = tuple(name for name in RANKS if name != MASKS_OUTPUT)
+REQUIRED_OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores")
+# What the Object Detection API's exporter lets a model take: pixels as bytes or as floats of 0 to 255, the bytes of an
+# image file, or a serialized tf.train.Example with such bytes.
+InputKind = Literal["pixels", "float_pixels", "encoded_image", "example"]
+_PARSES_EXAMPLES = {"ParseExample", "ParseExampleV2", "ParseSingleExample"}  # ops
 
 
 @dataclass(frozen=True)
@@ -24,11 +29,13 @@ class Signature:
 
     Attributes:
       input_name: keyword of the signature's only input.
+      input_kind: what it takes.
       fixed_batch: True if one call takes exactly one image, False if any number.
       shapes: of the outputs, by name; -1 for a side that isn't known before, None where nothing is.
     """
 
     input_name: str
+    input_kind: InputKind
     fixed_batch: bool
     shapes: Mapping[str, tuple[int, ...] | None]
 
@@ -66,9 +73,8 @@ def read_signature(folder: str) -> Signature:
     """Reads the signature of the SavedModel in `folder`.
 
     Raises:
-      WeightsError: if the file is damaged, there's no `serving_default`, its input isn't uint8 `[1 or any, any, any,
-      3]`,
-        or an output of `REQUIRED_OUTPUTS` is missing; it names what the model has.
+      WeightsError: if the file is damaged, there's no `serving_default`, its input is none of `InputKind`, or an output
+        of `REQUIRED_OUTPUTS` is missing; it names what the model has.
     """
     tf = import_tensorflow()
     from google.protobuf.message import DecodeError
@@ -101,23 +107,30 @@ def read_signature(folder: str) -> Signature:
             f"weights {folder}: the SavedModel lacks {', '.join(missing)}, which a detector of the TF Object "
             f"Detection API gives; it has {', '.join(sorted(outputs))}"
         )
-    specs = {name: (_shape(spec), spec.dtype) for name, spec in inputs.items()}
-    name, (shape, dtype) = next(iter(specs.items()), ("", (None, 0)))
-    if (
-        len(inputs) != 1
-        or dtype != tf.uint8.as_datatype_enum
-        or shape is None
-        or len(shape) != 4
-        or shape[0] not in (1, -1)
-        or shape[1:3] != (-1, -1)
-        or shape[3] != 3
-    ):
-        have = "; ".join(f"{n}: {tf.as_dtype(d).name} {list(s or '?')}" for n, (s, d) in specs.items())
+    [(name, spec)] = inputs.items() if len(inputs) == 1 else [("", None)]
+    kind = spec and _input_kind(_shape(spec), tf.as_dtype(spec.dtype).name, proto)
+    if spec is None or kind is None:
+        have = "; ".join(f"{n}: {tf.as_dtype(s.dtype).name} {list(_shape(s) or '?')}" for n, s in inputs.items())
         raise WeightsError(
-            f"weights {folder}: expected one input, uint8 [1, height, width, 3] of any height and width; the "
-            f"SavedModel takes {have or 'nothing'}"
+            f"weights {folder}: expected one input, uint8 or float32 [1, height, width, 3] of any height and width, or "
+            f"string [1] of encoded images or tf.train.Examples; the SavedModel takes {have or 'nothing'}"
         )
-    return Signature(name, shape[0] == 1, {output: _shape(spec) for output, spec in outputs.items()})
+    fixed_batch = spec.tensor_shape.dim[0].size == 1
+    return Signature(name, kind, fixed_batch, {output: _shape(spec) for output, spec in outputs.items()})
+
+
+def _input_kind(shape: tuple[int, ...] | None, dtype: str, proto: Any) -> InputKind | None:
+    """None if it's none."""
+    if shape is None or shape[:1] not in ((1,), (-1,)):
+        return None
+    if dtype == "string" and len(shape) == 1:
+        graphs = [graph.graph_def for graph in proto.meta_graphs]
+        nodes = [node for graph in graphs for node in graph.node]
+        nodes += [node for graph in graphs for function in graph.library.function for node in function.node_def]
+        return "example" if _PARSES_EXAMPLES & {node.op for node in nodes} else "encoded_image"
+    if len(shape) == 4 and shape[1:3] == (-1, -1) and shape[3] == 3:
+        return cast(InputKind | None, {"uint8": "pixels", "float32": "float_pixels"}.get(dtype))
+    return None
 
 
 def _shape(spec) -> tuple[int, ...] | None:

@@ -23,6 +23,8 @@ _DEFAULTS = {
     "boxes_sha256": None,
     "keep": [],
     "tiles": None,
+    "box_format": "yxyx_normalised",
+    "onnx": None,
 }
 
 
@@ -58,6 +60,8 @@ class PreparedLabelConfig:
             "exif_orientation": config.exif_orientation,
             "background_rgb": list(config.background_rgb),
             "boxes_sha256": self.boxes.sha256 if self.boxes else None,
+            "box_format": detector.config.box_format,
+            "onnx": _onnx_settings(detector.config),
             "tiles": None
             if detector.tiles is None
             else {**asdict(detector.tiles), "size_hw": [*detector.tiles.size_hw]},
@@ -140,6 +144,14 @@ def prepare_label_config(
         )
     boxes = open_tables(config.boxes, listing.uri_column) if config.boxes else None
     return PreparedLabelConfig(config, spec, boxes)
+
+
+def _onnx_settings(config: DetectorConfig) -> dict[str, Any] | None:
+    """What goes into an ONNX model and what its outputs mean, but not where it runs."""
+    if config.onnx is None:
+        return None
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config.onnx).items()}
+    return {name: value for name, value in settings.items() if name != "providers"}
 
 
 def _model_input(config: DetectorConfig) -> ModelInput:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...storage.errors import ConfigError
+from ..box_format import BoxFormat
 
 Decoder = Literal["boxes_scores_labels", "detr", "yolo"]
 
@@ -37,7 +38,7 @@ class OnnxOptions:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     padding: int = 114
     first_id: int = 0
-    box_format: Literal["xyxy", "yxyx", "xyxy_normalised", "yxyx_normalised"] = "xyxy"
+    box_format: BoxFormat = "xyxy"
     objectness: bool = False
     activation: Literal["softmax", "sigmoid"] = "sigmoid"
     nms_iou: float = 0.5

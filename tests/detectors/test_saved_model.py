@@ -104,16 +104,59 @@ def test_poison_raises(tmp_path):
 @pytest.mark.parametrize(
     "change, named",
     [
-        ({"leave_out": ("detection_scores", "num_detections")}, "lacks num_detections, detection_scores"),
+        ({"leave_out": ("detection_scores", "detection_boxes")}, "lacks detection_boxes, detection_scores"),
         ({"signature": "predict"}, "predict"),
         ({"batch": 4}, r"input_tensor: uint8 \[4, -1, -1, 3\]"),
-        ({"dtype": "float32"}, "input_tensor: float32"),
+        ({"dtype": "int32"}, "input_tensor: int32"),
     ],
 )
 def test_a_model_that_is_no_such_detector_is_refused_naming_what_it_has(tmp_path, change, named):
     folder = save_detector(tmp_path / "m", **change)
     with pytest.raises(WeightsError, match=named):
         read_signature(folder)
+
+
+def scores_without_order(outputs, images):
+    return {**outputs, "detection_scores": outputs["detection_scores"][:, ::-1]}
+
+
+def classes_as_int64(outputs, images):
+    return {**outputs, "detection_classes": tf.cast(outputs["detection_classes"], tf.int64)}
+
+
+@pytest.mark.parametrize("batch_size", [1, None])
+@pytest.mark.parametrize("input_kind", ["pixels", "float_pixels", "encoded_image", "example"])
+def test_the_inputs_that_the_object_detection_apis_exporter_gives_a_model(tmp_path, input_kind, batch_size):
+    folder = save_detector(tmp_path / "m", batch=batch_size, input_kind=input_kind)
+    assert read_signature(folder).input_kind == input_kind
+    images = batch((40, 60), (30, 20), (40, 60))
+    for image, detections in zip(images, SavedModelDetector(folder, ALL).detect(images), strict=True):
+        expected = expected_outputs(image)
+        np.testing.assert_allclose(detections.boxes_yxyx, expected["boxes"], atol=1e-6)
+        np.testing.assert_allclose(detections.scores, expected["scores"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "made", [{"leave_out": ("num_detections",)}, {"change": scores_without_order}, {"change": classes_as_int64}]
+)
+def test_outputs_as_exporters_differ_in_them(tmp_path, made):
+    [detections] = SavedModelDetector(save_detector(tmp_path / "m", **made), ALL).detect(batch((8, 9)))
+    assert detections.scores.tolist() == pytest.approx([0.95, 0.75, 0.55, 0.35, 0.15])
+    assert sorted(detections.class_ids.tolist()) == [1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("box_format", ["xyxy", "yxyx", "xyxy_normalised", "yxyx_normalised"])
+def test_boxes_of_each_format(tmp_path, box_format):
+    def change(outputs, images):
+        boxes = outputs["detection_boxes"]
+        if not box_format.endswith("_normalised"):
+            boxes *= tf.constant([8.0, 16.0, 8.0, 16.0])
+        return {**outputs, "detection_boxes": tf.gather(boxes, [1, 0, 3, 2], axis=2) if "xyxy" in box_format else boxes}
+
+    [image] = batch((8, 16))
+    folder = save_detector(tmp_path / "m", change=change)
+    [detections] = SavedModelDetector(folder, ALL, box_format).detect([image])
+    np.testing.assert_allclose(detections.boxes_yxyx, expected_outputs(image)["boxes"], atol=1e-6)
 
 
 def test_a_damaged_graph_is_refused(tmp_path, one_a_call):

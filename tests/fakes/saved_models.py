@@ -3,6 +3,7 @@
 What they find follows from the image alone (its mean colour), so that results can be foretold and images told apart.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -54,6 +55,7 @@ def save_detector(
     batch: int | None = 1,
     masks: bool = True,
     dtype=tf.uint8,
+    input_kind: str = "pixels",
     leave_out=(),
     poison: int | None = None,
     call_log: str | None = None,
@@ -66,6 +68,7 @@ def save_detector(
     Args:
       batch: size of the signature's batch axis, None for a free one.
       dtype: of the input.
+      input_kind: as `detectors.signature.InputKind` has them; images of a batch must have one size.
       leave_out: names of outputs that it lacks.
       poison: the model raises for an image whose pixels all have this value.
       call_log: path of a file to which each call appends a line.
@@ -75,8 +78,21 @@ def save_detector(
     """
     module = _Detector(masks)
 
-    @tf.function(input_signature=[tf.TensorSpec([batch, None, None, 3], dtype, name="input_tensor")])
+    if input_kind == "float_pixels":
+        dtype = tf.float32
+    if input_kind in ("encoded_image", "example"):
+        spec = tf.TensorSpec([batch], tf.string, name="input_tensor")
+    else:
+        spec = tf.TensorSpec([batch, None, None, 3], dtype, name="input_tensor")
+
+    @tf.function(input_signature=[spec])
     def serve(input_tensor):
+        if input_kind == "example":
+            features = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
+            input_tensor = tf.io.parse_example(input_tensor, features)["image/encoded"]
+        if input_kind in ("encoded_image", "example"):
+            decode = functools.partial(tf.io.decode_image, channels=3, expand_animations=False)
+            input_tensor = tf.map_fn(decode, input_tensor, fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
         if poison is not None:
             harmless = tf.debugging.Assert(tf.reduce_any(input_tensor != poison), ["poisoned image"])
             with tf.control_dependencies([harmless]):

@@ -4,8 +4,11 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from labelbeam.pipeline.find_detector import find_detector
+from labelbeam.pipeline.label_config import prepare_label_config
+from labelbeam.pipeline.settings import LabelConfig
 from labelbeam.storage.errors import UsageError
 
 from tests.detectors.test_labels import PBTXT
@@ -46,6 +49,33 @@ def test_labels_given_beside_and_guessed(model, zoo, tmp_path, caplog):
 def test_labels_take_the_place_of_a_configurations(tmp_path):
     (tmp_path / "names.json").write_text('["a", "b"]')
     assert find_detector("demo", labels=str(tmp_path / "names.json")).config.labels == {1: "a", 2: "b"}
+
+
+@pytest.mark.parametrize("line, setting", [("box_format: xyxy", "box_format"), ("labels: {1: cat}", "labels")])
+def test_what_a_configuration_says_of_a_models_outputs_is_the_label_sets(model, tmp_path, line, setting):
+    def settings(name, *lines):
+        path = tmp_path / f"{name}.yaml"
+        lines = {"labels": "labels: {1: dog}", **{text.partition(":")[0]: text for text in lines}}.values()
+        path.write_text("\n".join([f"name: toys\nweights: {model}\nengines: [saved_model]\nmasks: true", *lines]))
+        return prepare_label_config(LabelConfig(str(path))).settings
+
+    usual, other = settings("usual"), settings("other", line)
+    assert [name for name in usual if usual[name] != other[name]] == [setting]
+
+
+def test_what_a_configuration_says_of_an_onnx_model_is_the_label_sets(tmp_path):
+    models = pytest.importorskip("tests.fakes.onnx_models")
+    path = models.save_model(tmp_path / "m.onnx", {"logits": np.zeros((5, 2)), "boxes": np.full((5, 4), 0.5)})
+    settings = []
+    for name, more in (("a", ""), ("b", ", mean: [1, 2, 3]"), ("c", ", providers: [CPUExecutionProvider]")):
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(
+            f"name: m\nweights: {path}\nengines: [onnx]\nmasks: false\nlabels: {{1: a}}\n"
+            f"input_size_hw: [64, 64]\nresize: letterbox\nonnx: {{decoder: detr{more}}}"
+        )
+        settings.append(prepare_label_config(LabelConfig(str(config))).settings)
+    assert settings[0] == settings[2] != settings[1]
+    assert settings[0]["onnx"]["decoder"] == "detr"
 
 
 def test_what_is_neither_is_named(tmp_path):
