@@ -18,7 +18,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from ..detectors.device_share import processors
 from ..storage import http_client
-from ..storage.errors import ResourcesError
+from ..storage.errors import ResourcesError, check_own_resources
 from ..storage.files import max_open_files
 from ..storage.redaction import redact
 from ..storage.size_limit import announcing
@@ -263,6 +263,7 @@ class ImageFetcher:
         except MemoryError as error:
             raise ImageError("out_of_memory", f"{doing} it ran out of memory") from error
         except Exception as error:
+            check_own_resources(getattr(error, "errno", None), error)
             if type(error) not in self._warned_of:
                 self._warned_of.add(type(error))
                 _log.error(

@@ -24,7 +24,7 @@ from ..detectors.device_share import processors
 from ..labelset.masks import EncodedMask, encode_box_masks, png_bytes
 from ..labelset.rows import MASK_FORMATS, ImageRows, MaskFormat
 from ..labelset.schemas import build_table
-from ..storage.errors import UsageError, shorten
+from ..storage.errors import UsageError, check_own_resources, shorten
 from ..storage.redaction import redact, without_credentials
 from ..storage.uris import as_text
 from . import coders  # noqa: F401  registers them
@@ -168,6 +168,7 @@ def _rows_of_any(images: Sequence[_Image], options: RowOptions, labelled_at: dat
     except UsageError:
         raise
     except Exception as error:
+        check_own_resources(getattr(error, "errno", None), error)
         if len(images) > 1:
             return [rows for image in images for rows in _rows_of_any([image], options, labelled_at)]
         image = images[0]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from PIL import Image, UnidentifiedImageError
 
+from ...storage.errors import check_own_resources
 from ..elements import ImageError
 
 # What plugins raise for files that they can't make sense of, TypeError and AttributeError included. So only calls of
@@ -58,12 +59,16 @@ def image_error(error: Exception, what: str, cut_short: bool = False) -> ImageEr
       error: what was raised.
       what: the file, for the message.
       cut_short: whether the file's end was reached, which makes it damage whatever the message says.
+
+    Raises:
+      ResourcesError, MemoryError: if it's about this process, such as too many open files.
     """
+    check_own_resources(getattr(error, "errno", None), error)
     text = _one_line(error)
     if isinstance(error, UnidentifiedImageError):  # from an image inside the file
         return ImageError("truncated", f"{what}: the image inside can't be identified")
     if isinstance(error, OSError) and "out of memory" in text:
-        return ImageError("out_of_memory", f"{what}: {text}")
+        raise MemoryError(f"{what}: {text}") from error  # tried once more with no other image
     if "not identified by this driver" in text:  # Pillow's words for a header with neither size nor pixel format
         return ImageError("not_an_image", f"{what}: its header gives a width, height or pixel format of nothing")
     unknown = isinstance(error.__cause__ or error, (KeyError, NotImplementedError))  # a mode or compression, to Pillow

@@ -38,7 +38,7 @@ def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFact
       ImageError: `bad_input` for a reference with a problem, `not_found`, `forbidden` (by the storage, or by
         `options.allow_schemes`), `timeout`, `unreachable`, `too_large`, `truncated`, or `not_an_image` for what
         isn't a file at all (a folder, a pipe, a device).
-      MemoryError: if there is no room for the bytes.
+      MemoryError: if there is no room for the bytes, and still isn't after a while.
       ResourcesError: if this process has run out of file descriptors or the like, and still has after half a minute.
     """
     if reference.problem:
@@ -46,7 +46,7 @@ def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFact
     for wait_s in _WAITS_FOR_RESOURCES_S:
         try:
             return _read(reference, options, facts)
-        except ResourcesError:
+        except (ResourcesError, MemoryError):
             http_client.close_idle()
             time.sleep(wait_s)  # others end meanwhile, and close their files
     return _read(reference, options, facts)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
+from ...storage.errors import check_own_resources
 from ..elements import FailedImage, FetchedImage, FetchOutcome, LabelledImage
 from .loaded_detector import WorkerError
 
@@ -55,6 +56,7 @@ class Batches:
         except WorkerError:
             raise
         except Exception as error:
+            check_own_resources(getattr(error, "errno", None), error)  # no image is to blame for these
             ran_out = isinstance(error, MemoryError)
             if len(batch) == 1:
                 kind = "out_of_memory" if ran_out else "inference"
