@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 from labelbeam.labelset import begin, clean_up, close, log, parts
@@ -107,6 +108,24 @@ def cleans_up_by_name(patch):
     patch.setattr(clean_up, "job_of", lambda stem: "anybody")
 
 
+def cleans_up_what_is_open(patch):
+    def read_log(output):
+        return replace(log.read_log(output), open_job=None, adopted={})
+
+    patch.setattr(clean_up, "read_log", read_log)
+
+
+def cleans_up_by_a_log_read_before_listing(patch):
+    read_before = []
+
+    def list_parts(output):
+        read_before.append(log.read_log(output))
+        return parts.list_parts(output)
+
+    patch.setattr(clean_up, "list_parts", list_parts)
+    patch.setattr(clean_up, "read_log", lambda output: read_before.pop())
+
+
 def takes_over_what_repeats(patch):
     taken_over = begin.taken_over
 
@@ -124,14 +143,18 @@ def takes_over_what_repeats(patch):
         closes_without_a_look,
         deletes_before_the_close,
         cleans_up_by_name,
+        cleans_up_what_is_open,
+        cleans_up_by_a_log_read_before_listing,
         takes_over_what_repeats,
     ],
 )
 def test_mutations_of_the_code_are_caught(monkeypatch, mutation):
     with pytest.raises(Violation), monkeypatch.context() as patch:
         mutation(patch)
-        # The latter: the first has just closed and is about to clean up, the second is about to close.
+        # First and last: the first job has just closed and is about to clean up; the second has closed, or is about to.
         for schedule in itertools.chain(
-            two_pauses(every=7, seconds=(10, 40)), two_pauses(every=1, firsts=range(43, 49), seconds=range(22, 29))
+            ([("first", n), ("second", MAX_STEPS * 9), ("first", MAX_STEPS * 9)] for n in range(43, MAX_STEPS)),
+            two_pauses(every=7, seconds=(10, 40)),
+            two_pauses(every=1, firsts=range(43, 49), seconds=range(22, 29)),
         ):
             play(patch, schedule)
