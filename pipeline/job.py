@@ -38,6 +38,7 @@ from ..transforms.write_parts import WriteParts
 from .label_config import PreparedLabelConfig
 from .label_images import LabelReferences
 from .running.beam_options import ends_with_driver, use_store_options
+from .running.children import in_own_sessions
 from .running.job_control import JobControl, Phase
 from .running.missing import find_missing
 from .running.preflight import why_remote
@@ -135,7 +136,7 @@ def run_job(job: Job, options: PipelineOptions) -> JobResult:
     use_store_options(options)
     control, output = JobControl(), job.spec.output
     heartbeat = Heartbeat(output, job.job_id, with_process=ends_with_driver(options))
-    with control.heeding_signals(), at_work(job.job_id):
+    with control.heeding_signals(), in_own_sessions(), at_work(job.job_id):
         begun = begin_job(
             output,
             job.job_id,

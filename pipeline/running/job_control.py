@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 from ...storage.errors import StorageError
 from ...transforms.workers.driver_link import Counts, DriverLink, TallyReader
+from .children import kill_children
 from .exit_codes import ExitCode
 
 _log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ class JobControl:
             return
         if self._stopped:
             _say("stopped at once. The same command goes on from the last finished part.")
+            kill_children()
             os._exit(ExitCode.INTERRUPTED)  # threads of a runner would be waited for otherwise
         self._stopped = True
         if self._phase is Phase.CLOSING:

@@ -31,7 +31,8 @@ def describe_comparison(result: dict[str, Any]) -> str:
     images, found = result["images"], result["detections"]
     lines = [f"A  {result['a']['output']}", f"B  {result['b']['output']}"]
     lines += [
-        f"  {key:<10} {shorten(one)} → {shorten(other)}" for key, (one, other) in result["differing_settings"].items()
+        f"  {key:<10} {shorten(one, 100)} → {shorten(other, 100)}"
+        for key, (one, other) in result["differing_settings"].items()
     ]
     lines.append(
         f"  images     {images['compared']:,} compared; in {images['agreeing']:,} of them all detections are matched"

@@ -271,6 +271,13 @@ def test_the_page_holds_images_of_both_and_needs_nothing_else(tmp_path, capsys):
     assert json.loads(json_file.read_text())["detections"]["missing"] == 3
 
 
+TEXTS_AND_LINES = """cells => cells.map(cell => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return [cell.innerText, range.getClientRects().length];
+})"""
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
@@ -286,6 +293,8 @@ def test_a_browser_shows_the_page(tmp_path, chromium, width, colours):
         for scores in ((0.9, 0.8, 0.7), (0.9, 0.75))
     ]
     a, b = folders(tmp_path, *images)
+    tiles = {"size_hw": [1024, 1024], "overlap": 0.2, "larger_tiles": True}
+    (tmp_path / "b" / "_label_set.json").write_text(json.dumps({"settings": {"min_score": 0.25, "tiles": tiles}}))
     for other, drawn in ((b, 4), (a, 0)):
         assert main(["compare", a, other, "--html", str(tmp_path / "page.html")]) == 0
         page, complaints, requests = (
@@ -300,6 +309,9 @@ def test_a_browser_shows_the_page(tmp_path, chromium, width, colours):
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.evaluate("[...document.images].map(image => image.naturalWidth)") == [800] * drawn
         assert ("A and B say the same" in page.inner_text("body")) == (other == a)
+        cells = page.locator(".settings td").evaluate_all(TEXTS_AND_LINES)
+        assert not cells or json.dumps(tiles) in [text for text, _ in cells]
+        assert not [text for text, lines in cells if lines > 1 and len(text) < 6]
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 26)"
         assert dark == (colours == "dark")
         assert not complaints and all(url.startswith(("file:", "data:")) for url in requests)

@@ -50,6 +50,7 @@ def start(image_folder, out, detector, *options, images_in_part=20):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -90,6 +91,20 @@ def test_ctrl_c_finishes_the_open_part_and_the_same_command_goes_on(many_images,
     printed = "".join(process.communicate(timeout=200))
     assert process.returncode == 0 and f"skipped     {done}" in printed, printed
     assert len(rows(out, "images")) == 301
+
+
+@pytest.mark.heavy
+def test_ctrl_c_of_a_terminal_reaches_worker_processes_too_and_they_close_their_parts(
+    many_images, tmp_path, slow_detector
+):
+    out = tmp_path / "out"
+    process = start(many_images, out, slow_detector, "--runner-config", "multi_process", "--direct_num_workers", "2")
+    wait_until(lambda: num_parts(out), process)
+    os.killpg(process.pid, signal.SIGINT)
+    printed = "".join(process.communicate(timeout=120))
+    assert process.returncode == 130 and "goes on from here" in printed and "Traceback" not in printed, printed
+    [record] = [json.loads(path.read_text()) for path in (out / "_jobs").glob("*.json")]
+    assert record["status"] == "interrupted" and 20 < record["written"] == len(rows(out, "images")) < 301
 
 
 @pytest.mark.heavy
