@@ -9,29 +9,14 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent
-PARTS = ("mask_rcnn", "centernet", "test_layers.py")
+PARTS = ("mask_rcnn", "centernet", "test_layers.py", "test_golden.py")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
-@pytest.mark.parametrize(
-    "tests, marked",
-    [
-        (("test_golden.py",), "not heavy"),
-        pytest.param((*PARTS, "test_golden.py"), "heavy or not heavy", marks=pytest.mark.heavy),
-    ],
-)
-def test_on_jax(tests, marked):
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        marked,
-        "-p",
-        "no:cacheprovider",
-        *(str(FOLDER / test) for test in tests),
-    ]
+@pytest.mark.heavy
+def test_on_jax():
+    options = ("-q", "-m", "heavy or not heavy", "-p", "no:cacheprovider")
+    command = [sys.executable, "-m", "pytest", *options, *(str(FOLDER / part) for part in PARTS)]
     done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert " passed" in done.stdout

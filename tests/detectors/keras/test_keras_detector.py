@@ -19,6 +19,12 @@ def detector(centernet_file):
     return KerasDetector(CENTERNET, centernet_file, options, max_batch_size=4)
 
 
+@pytest.fixture(scope="module")
+def found(detector):
+    """What the detector finds in `images()`."""
+    return detector.detect(images())
+
+
 def images():
     return [photo(name) for name in PHOTOS["centernet"]]
 
@@ -37,15 +43,15 @@ def test_is_a_detector_that_batches(detector):
     assert detector.batches
 
 
-def test_gives_the_published_graphs_detections(detector, centernet):
-    for name, found in zip(PHOTOS["centernet"], detector.detect(images()), strict=True):
+def test_gives_the_published_graphs_detections(found, centernet):
+    for name, detections in zip(PHOTOS["centernet"], found, strict=True):
         golden = golden_tensors(centernet.golden, name)
-        expected = {k: v[: len(found)] for k, v in rows(golden).items()}
+        expected = {k: v[: len(detections)] for k, v in rows(golden).items()}
         kept = min(np.count_nonzero(golden["detection_scores"][0] >= 0.4), 60)
-        assert len(found) == kept
-        assert_same_detections(as_rows(found), expected, 2e-4, 2e-5)
-        assert found.masks is None
-        assert found.extras["detection_multiclass_scores"].shape == (100, 90)
+        assert len(detections) == kept
+        assert_same_detections(as_rows(detections), expected, 2e-4, 2e-5)
+        assert detections.masks is None
+        assert detections.extras["detection_multiclass_scores"].shape == (100, 90)
 
 
 @pytest.mark.heavy
@@ -64,7 +70,7 @@ def with_network(monkeypatch, wrap):
     monkeypatch.setattr(detector_module, "compiled", lambda *args: wrap(compiled(*args)))
 
 
-def test_a_batch_that_runs_out_of_memory_goes_again_in_halves(centernet_file, detector, monkeypatch):
+def test_a_batch_that_runs_out_of_memory_goes_again_in_halves(centernet_file, found, monkeypatch):
     sizes = []
 
     class ResourceExhaustedError(Exception):
@@ -82,8 +88,8 @@ def test_a_batch_that_runs_out_of_memory_goes_again_in_halves(centernet_file, de
     with_network(monkeypatch, small_device)
     options = DetectOptions(min_score=0.4, max_detections=60, keep=("detection_multiclass_scores",))
     small = KerasDetector(CENTERNET, centernet_file, options, max_batch_size=4)
-    for found, wanted in zip(small.detect(images()), detector.detect(images()), strict=True):
-        assert_equal(found, wanted)
+    for here, wanted in zip(small.detect(images()), found, strict=True):
+        assert_equal(here, wanted)
     assert sizes[-3:] == [1, 1, 1] and max(sizes) > 1
     small.detect(images()[:2])
     assert sizes[-2:] == [1, 1]  # remembered
