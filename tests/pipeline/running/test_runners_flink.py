@@ -8,9 +8,9 @@ import os
 
 import pytest
 
-from tests.fakes.flink_cluster import JOB_SERVER, session_cluster, why_none
 from tests.fakes.images import BAD, IMAGES, save_images_some_bad
 from tests.fakes.processes import labelbeam, worker_pool
+from tests.pipeline.running.flink_cluster import JOB_SERVER, session_cluster, why_none
 from tests.same_tables import read_tables
 
 pytestmark = [pytest.mark.heavy, pytest.mark.skipif(why_none() is not None, reason=str(why_none()))]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from tests.fakes.fatal_job import FATAL
 from tests.fakes.labels import Labels
+from tests.pipeline.jobs.failures.fatal_job import FATAL
 
 ROOT = Path(__file__).parents[4]
 IMAGES = 20
@@ -29,7 +29,7 @@ class Start(NamedTuple):
 
 
 class FatalJob:
-    """Starts the job of `fakes/fatal_job.py` on images of which one is fatal in the way that each start says."""
+    """Starts the job of `fatal_job.py` on images of which one is fatal in the way that each start says."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -50,7 +50,7 @@ class FatalJob:
         command = [
             sys.executable,
             "-c",
-            "from tests.fakes.fatal_job import main; main()",
+            "from tests.pipeline.jobs.failures.fatal_job import main; main()",
             str(self.images),
             str(self.labels.folder),
             str(log),

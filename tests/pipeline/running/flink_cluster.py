@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.fakes.processes import free_port
 
-JOB_SERVER = Path(__file__).parents[2] / "build" / "flink" / "job-server.jar"
+JOB_SERVER = Path(__file__).parents[3] / "build" / "flink" / "job-server.jar"
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _START_S = 120

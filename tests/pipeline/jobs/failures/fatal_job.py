@@ -1,6 +1,6 @@
 """A whole job whose decoder or detector ends the process for one certain image. To be run in a process of its own:
 
-    python -c "from tests.fakes.fatal_job import main; main()" IMAGES OUTPUT LOG HOW [BEAM'S OPTIONS]
+    python -c "from tests.pipeline.jobs.failures.fatal_job import main; main()" IMAGES OUTPUT LOG HOW [BEAM'S OPTIONS]
 
 Images are of one colour, and their red is their number. Needs no TensorFlow.
 """
