@@ -7,7 +7,7 @@ are made only for the detections that are kept.
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -86,7 +86,7 @@ class KerasDetector:
         Raises:
           InvalidDetections: if an image can't be resized to the network's input.
         """
-        return self._detect_all([self._host.submit(self._inputs, image) for image in images])
+        return self._detect_all(images, [()] * len(images))
 
     def detect_in_boxes(self, images: Sequence[np.ndarray], boxes_yxyx: Sequence[np.ndarray]) -> list[Detections]:
         """See `BoxClassifier.detect_in_boxes`.
@@ -99,26 +99,23 @@ class KerasDetector:
                 f"boxes: {self._network.name} has no proposals whose place boxes could take; use Mask R-CNN"
             )
         padded = [padded_boxes(boxes) for boxes in boxes_yxyx]  # first: wrong ones cost no work
-        return self._detect_all(
-            [self._host.submit(self._inputs, image, boxes) for image, boxes in zip(images, padded, strict=True)]
-        )
+        return self._detect_all(images, padded)
 
-    def _inputs(self, image: np.ndarray, boxes: tuple[np.ndarray, ...] | None = None) -> tuple[np.ndarray, ...]:
-        """What the network takes of one image."""
-        pixels, size = self._network.preprocess(image)
-        if boxes is not None:
-            return pixels, *boxes
-        return (pixels,) if self._network.has_proposals else (pixels, size)
-
-    def _detect_all(self, inputs: list[Future[tuple[np.ndarray, ...]]]) -> list[Detections]:
-        """Detections of each image, of the network's inputs: later ones are made while it has the first."""
+    def _detect_all(self, images: Sequence[np.ndarray], boxes: Sequence[tuple[np.ndarray, ...]]) -> list[Detections]:
+        """Detections of each image; later ones are made the network's input while it has the first."""
+        # One array, of which each batch is a part: batches put together from images would be copied by this thread.
+        pixels = np.empty((len(images), *self._network.input_size_hw, 3), np.float32)
+        preprocess = self._network.preprocess
+        sizes = [self._host.submit(preprocess, image, out) for image, out, _ in zip(images, pixels, boxes, strict=True)]
         found, start = [], 0
-        while start < len(inputs):
-            size = min(self._batch_size.size, len(inputs) - start)
-            batch = [one.result() for one in inputs[start : start + size]]
+        while start < len(images):
+            size = min(self._batch_size.size, len(images) - start)
+            batch = slice(start, start + size)
+            sizes_hw = [size_hw for _, size_hw in (one.result() for one in sizes[batch])]
+            inputs = zip(*boxes[batch]) if self._network.has_proposals else [sizes_hw]
             began = time.perf_counter()
             try:
-                found += self._detect_batch(batch)
+                found += self._detect_batch([pixels[batch], *map(np.stack, inputs)])
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -128,11 +125,12 @@ class KerasDetector:
             start += size
         return found
 
-    def _detect_batch(self, inputs: list[tuple[np.ndarray, ...]]) -> list[Detections]:
-        count = len(inputs)
+    def _detect_batch(self, batch: list[np.ndarray]) -> list[Detections]:
+        count = len(batch[0])
         # One compilation a power of two, not one for every number of images that happens to come.
         padding = (1 << (count - 1).bit_length()) - count if compiles_each_shape() else 0
-        batch = [np.stack([*arrays, *[arrays[-1]] * padding]) for arrays in zip(*inputs, strict=True)]
+        if padding:
+            batch = [np.concatenate([array, np.repeat(array[-1:], padding, axis=0)]) for array in batch]
         call = self._detect_in_boxes if len(batch) == 3 else self._detect
         outputs, croppable = call(*batch)
         arrays = {name: np.asarray(outputs[name]) for name in self._outputs}

@@ -23,7 +23,7 @@ def sample_positions(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray, np.
     return low, np.minimum(low + 1, n_in - 1), t
 
 
-def legacy_bilinear_resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+def legacy_bilinear_resize(image: np.ndarray, size_hw: tuple[int, int], out: np.ndarray | None = None) -> np.ndarray:
     """Resizes one image.
 
     A few rows at a time, so that whatever is between the image and the result stays in the processor's cache; of each
@@ -32,9 +32,10 @@ def legacy_bilinear_resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.nd
     Args:
       image: uint8 or float32 `[H, W, C]`, C order.
       size_hw: (height, width) of the result in pixels.
+      out: where the result goes, float32 `[height, width, C]`; None for an array of its own.
 
     Returns:
-      float32 `[height, width, C]`, in the image's own unit.
+      The result, in the image's own unit.
     """
     (height, width), channels = size_hw, image.shape[2]
     low_y, high_y, t_y = sample_positions(image.shape[0], height)
@@ -45,15 +46,16 @@ def legacy_bilinear_resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.nd
     needed, place = np.unique(np.concatenate([low_y, high_y]), return_inverse=True)
     low, high = place[:height], place[height:]
     rows = image.reshape(len(image), -1)
-    resized = np.empty((height, len(t_x)), np.float32)
+    resized = np.empty((height, width, channels), np.float32) if out is None else out
     for start in range(0, height, _ROWS_AT_ONCE):
         block = slice(start, start + _ROWS_AT_ONCE)
         first, last = low[start], high[block][-1]
         sampled = np.take(rows[needed[first : last + 1]], columns, axis=1, mode="clip")  # "raise" would copy once more
         sampled = sampled.astype(np.float32, copy=False)
         across = _lerp(sampled[:, : len(t_x)], sampled[:, len(t_x) :], t_x)
-        resized[block] = _lerp(across[low[block] - first], across[high[block] - first], t_y[block])
-    return resized.reshape(height, width, channels)
+        rows_out = _lerp(across[low[block] - first], across[high[block] - first], t_y[block])
+        resized[block] = rows_out.reshape(-1, width, channels)
+    return resized
 
 
 def _lerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:

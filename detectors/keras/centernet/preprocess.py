@@ -27,11 +27,12 @@ def scaled_size_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def preprocess(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def preprocess(image: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Makes the network's input from an image.
 
     Args:
       image: RGB, uint8 `[H, W, 3]`.
+      out: where the pixels go, such as a batch's part; None for an array of their own.
 
     Returns:
       `pixels` float32 `[512, 512, 3]` in [-1, 1], -1 in the padding, and `true_size_hw` int32 `[2]`, the size of the
@@ -41,8 +42,10 @@ def preprocess(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       InvalidDetections: see `scaled_size_hw`.
     """
     size_hw = scaled_size_hw(image.shape[:2])
-    pixels = np.zeros((*INPUT_SIZE_HW, 3), np.float32)
-    pixels[: size_hw[0], : size_hw[1]] = legacy_bilinear_resize(image, size_hw)
+    pixels = np.empty((*INPUT_SIZE_HW, 3), np.float32) if out is None else out
+    height, width = size_hw
+    legacy_bilinear_resize(image, size_hw, pixels[:height, :width])
+    pixels[height:], pixels[:height, width:] = 0, 0
     pixels *= PIXEL_SCALE
     pixels -= 1
     return pixels, np.array(size_hw, np.int32)

@@ -78,3 +78,15 @@ def test_mask_rcnn_stretches():
     assert true_size_hw.tolist() == [1024, 1024]
     expected = resize_cell_by_cell(image, (1024, 4))[:, 0] * np.float32(2 / 255) - 1
     np.testing.assert_array_equal(pixels[:, 0], expected)
+
+
+@pytest.mark.parametrize("network", [centernet, mask_rcnn])
+@pytest.mark.parametrize("size_hw", [(100, 50), (50, 100), (64, 64)])
+def test_pixels_in_a_part_of_a_used_batch_are_those_of_an_image_alone(network, size_hw):
+    image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    batch = np.full((2, *network.INPUT_SIZE_HW, 3), np.nan, np.float32)
+    pixels, true_size_hw = network.preprocess(image, batch[1])
+    alone, true_size_hw_alone = network.preprocess(image)
+    np.testing.assert_array_equal(batch[1], alone)
+    assert pixels.base is batch and np.isnan(batch[0]).all()
+    assert true_size_hw.tolist() == true_size_hw_alone.tolist()
