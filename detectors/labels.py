@@ -59,6 +59,8 @@ def _checked(pairs: Iterable[tuple[Any, Any]], where: str) -> dict[int, str]:
             raise ConfigError(f"labels {where}: expected a whole number from 0 on as id, got {str(key)[:60]!r}")
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"labels {where}: id {class_id}: expected a name (in quotes), got {str(name)[:60]!r}")
+        if any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in name):
+            raise ConfigError(f"labels {where}: id {class_id}: its name holds a zero byte, or half of a character")
         if labels.setdefault(class_id, name.strip()) != name.strip():
             raise ConfigError(f"labels {where}: id {class_id} has two names, {labels[class_id]!r} and {name.strip()!r}")
     if not labels:

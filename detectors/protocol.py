@@ -10,6 +10,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+MAX_EDGE = 1e6  # images that a box may be away: its pixels are still numbers of float32
+_MASK_ROUNDING = 1e-3
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # by which a score may be above 1
 
 
@@ -30,7 +32,8 @@ class Detections:
       extras: further outputs of the model that were asked for, by the model's own names, without a batch axis.
 
     Raises:
-      InvalidDetections: if a shape or dtype differs, a value is NaN or infinite, or scores are not in descending order.
+      InvalidDetections: if a shape or dtype differs, a value is NaN, infinite or out of range, or scores are not in
+        descending order.
 
     Example:
       >>> box = np.array([[0.1, 0.2, 0.5, 0.6]], np.float32)
@@ -56,6 +59,12 @@ class Detections:
             _check("masks", self.masks, (n, *self.masks.shape[1:]), np.float32)
             if self.mask_boxes_yxyx is not None:
                 _check("mask_boxes_yxyx", self.mask_boxes_yxyx, (n, 4), np.float32)
+        if n and np.abs(self.boxes_yxyx).max() > MAX_EDGE:
+            raise InvalidDetections(f"boxes_yxyx: expected edges of about 0 to 1, got {np.abs(self.boxes_yxyx).max()}")
+        if self.masks is not None and self.masks.size:
+            low, high = self.masks.min(), self.masks.max()
+            if low < -_MASK_ROUNDING or high > 1 + _MASK_ROUNDING:
+                raise InvalidDetections(f"masks: expected values in [0, 1], got {low} to {high}")
         if n and 1 < self.scores.max() <= 1 + _ROUNDING:  # of a softmax or a sum
             object.__setattr__(self, "scores", np.minimum(self.scores, np.float32(1)))
         if n and (self.scores.max() > 1 or self.scores.min() < 0):
@@ -76,6 +85,19 @@ def _check(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: type) ->
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InvalidDetections(f"{name}: holds NaN or infinity")
+
+
+def as_class_ids(classes: np.ndarray) -> np.ndarray:
+    """Class ids, int32, of what a model gives, mostly as floats.
+
+    Raises:
+      InvalidDetections: if one is NaN, or too large.
+    """
+    ids = np.rint(classes)
+    limits = np.iinfo(np.int32)
+    if not np.all((ids >= limits.min) & (ids <= limits.max)):  # NaN too
+        raise InvalidDetections("detection_classes: holds NaN, or numbers that are no class ids")
+    return ids.astype(np.int32)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ..storage.errors import WeightsError
 from .box_format import BoxFormat, normalised_yxyx
-from .protocol import Detections, DetectOptions, InvalidDetections
+from .protocol import Detections, DetectOptions, InvalidDetections, as_class_ids
 from .signature import MASKS_OUTPUT, RANKS, REQUIRED_OUTPUTS, SIGNATURE, InputKind, check_outputs, read_signature
 
 # While one call is in its serial parts, another one computes. More gain nothing, and each keeps an image's activations
@@ -180,6 +180,11 @@ def detections_of_outputs(
     for name, rank in RANKS.items():
         if name in outputs and outputs[name].ndim != rank:
             raise InvalidDetections(f"{name}: expected {rank} axes an image, got shape {list(outputs[name].shape)}")
+        if name in outputs and outputs[name].dtype.kind not in "fiub":
+            raise InvalidDetections(f"{name}: expected numbers, got {outputs[name].dtype}")
+        if name in outputs and rank and len(outputs[name]) < len(outputs["detection_scores"]):
+            rows = f"{len(outputs[name])} rows for {len(outputs['detection_scores'])} scores"
+            raise InvalidDetections(f"{name}: {rows}")
     scores = outputs["detection_scores"].astype(np.float32, copy=False)
     num_detections = float(outputs.get("num_detections", len(scores)))
     if not num_detections >= 0:  # NaN too
@@ -197,18 +202,9 @@ def detections_of_outputs(
     boxes = outputs["detection_boxes"][kept].astype(np.float32, copy=False)
     return Detections(
         boxes_yxyx=normalised_yxyx(boxes, box_format, size_hw),
-        class_ids=_class_ids(outputs["detection_classes"][kept]),
+        class_ids=as_class_ids(outputs["detection_classes"][kept]),
         scores=scores[kept],
         masks=masks,
         extras={name: outputs[name] for name in options.keep},
         mask_boxes_yxyx=mask_boxes,
     )
-
-
-def _class_ids(classes: np.ndarray) -> np.ndarray:
-    """Whole numbers of what a model gives, mostly as floats."""
-    ids = np.rint(classes)
-    limits = np.iinfo(np.int32)
-    if not np.all((ids >= limits.min) & (ids <= limits.max)):  # NaN too
-        raise InvalidDetections("detection_classes: holds NaN, or numbers that are no class ids")
-    return ids.astype(np.int32)

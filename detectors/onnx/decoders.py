@@ -13,7 +13,7 @@ from .options import OnnxOptions
 
 
 class Decoded(NamedTuple):
-    """Boxes float `[N, 4]`, (xmin, ymin, xmax, ymax) in pixels of the input; scores `[N]`; classes int `[N]` from 0."""
+    """Boxes float `[N, 4]`, (xmin, ymin, xmax, ymax) in pixels of the input; scores `[N]`; classes `[N]`, from 0."""
 
     boxes_xyxy: np.ndarray
     scores: np.ndarray
@@ -39,7 +39,7 @@ def boxes_scores_labels(outputs: Mapping[str, np.ndarray], input_hw: tuple[int, 
     xyxy = boxes[0][:, [1, 0, 3, 2]] if options.box_format.startswith("yxyx") else boxes[0]
     if options.box_format.endswith("_normalised"):
         xyxy = xyxy * np.array([*input_hw[::-1], *input_hw[::-1]], np.float32)
-    return Decoded(xyxy, rows[scores[0]], np.rint(rows[classes[0]]).astype(np.int64))
+    return Decoded(xyxy, rows[scores[0]], np.rint(rows[classes[0]]))
 
 
 def detr(outputs: Mapping[str, np.ndarray], input_hw: tuple[int, int], options: OnnxOptions) -> Decoded:

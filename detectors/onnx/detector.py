@@ -9,7 +9,7 @@ import numpy as np
 
 from ...storage.errors import UsageError
 from ..config import DetectorConfig
-from ..protocol import Detections, DetectOptions, InvalidDetections
+from ..protocol import Detections, DetectOptions, InvalidDetections, as_class_ids
 from .decoders import DECODERS, Decoded, suppressed
 from .model import open_model
 from .preprocess import Placement, prepared
@@ -100,7 +100,7 @@ class OnnxDetector:
         rows = rows[: self._options.max_detections]
         return Detections(
             placement.to_image(found.boxes_xyxy[rows], size_hw),
-            (found.classes[rows] + self._onnx.first_id).astype(np.int32),
+            as_class_ids(found.classes[rows] + self._onnx.first_id),
             np.clip(found.scores[rows], 0, 1).astype(np.float32),
             extras={name: outputs[name] for name in self._options.keep},
         )

@@ -52,6 +52,8 @@ def test_lists_may_start_at_0():
         ("labels.json", b'{"1": "cat", "01": "dog"}', "id 1 has two names, 'cat' and 'dog'"),
         ("labels.json", b'{"cat": 1}', "expected a whole number from 0 on as id, got 'cat'"),
         ("labels.json", b'{"1": true}', r"id 1: expected a name \(in quotes\), got 'True'"),
+        ("labels.json", b'{"1": "\\ud800"}', "id 1: its name holds a zero byte, or half of a character"),
+        ("labels.txt", b"cat\0\n", "id 1: its name holds a zero byte"),
         ("labels.yaml", b"1: no\n", r"id 1: expected a name \(in quotes\), got 'False'"),
         ("labels.yaml", b"-1: cat\n", "from 0 on as id, got '-1'"),
         ("m.pbtxt", b"item { id: 1 name: 'cat' } item { id: 1 name: 'dog' }", "id 1 has two names"),

@@ -88,6 +88,11 @@ def test_rows_past_num_detections_are_padding_and_the_best_comes_first():
         ({"detection_scores": np.array([np.nan, 0.8, 0.9], np.float32)}, "detection_scores"),
         ({"detection_boxes": np.full((3, 4), np.inf, np.float32)}, "boxes_yxyx"),
         ({"detection_scores": np.array([7, 0.8, 0.9], np.float32)}, "scores"),
+        ({"detection_boxes": np.full((3, 4), 3e38, np.float32)}, "expected edges of about 0 to 1"),
+        ({"detection_boxes": np.zeros((2, 4), np.float32)}, "detection_boxes: 2 rows for 3 scores"),
+        ({"detection_classes": np.array(["cat", "dog", "cow"])}, "detection_classes: expected numbers"),
+        ({"detection_masks": np.full((3, 9, 9), 4.0, np.float32)}, r"masks: expected values in \[0, 1\]"),
+        ({"detection_masks": np.full((3, 9, 9), -4.0, np.float32)}, r"masks: expected values in \[0, 1\]"),
     ],
 )
 def test_malformed_outputs_are_an_error_of_the_image(changes, named):

@@ -35,6 +35,10 @@ BOMB = b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n"
         (b"a: 'open\n", "not valid YAML"),
         (b"a: \t\tb: c: d\n", "not valid YAML"),
         (b"x" * (1 << 20) + b"y", "larger than a megabyte"),
+        (b'a: "x\\0y"\n', "line 1: holds a zero byte"),
+        (b'b: 1\n"\\0": 2\n', "line 2: holds a zero byte"),
+        (b'a: "\\ud800"\n', "line 1: "),
+        (b"a: [" + b"1," * 400_000 + b"]\n", "more than 200,000 values"),
     ],
     ids=lambda value: None,
 )

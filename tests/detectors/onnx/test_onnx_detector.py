@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from labelbeam.detectors.conformance import check
 from labelbeam.detectors.onnx.model import fingerprint
-from labelbeam.detectors.protocol import DetectOptions
+from labelbeam.detectors.protocol import DetectOptions, InvalidDetections
 from labelbeam.pipeline.find_detector import find_detector
 from labelbeam.storage.errors import UsageError
 
@@ -128,6 +128,13 @@ def test_what_is_no_model(tmp_path):
             YAML.format(decoder="yolo", resize="stretch", more="").replace("[onnx]", "[saved_model]")
         )
         find_detector(str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize("class_id", [np.nan, 1e12, -np.inf])
+def test_classes_that_are_none_are_an_images_failure(tmp_path, class_id):
+    save(tmp_path, {**ROWS, "labels": np.float32([1, class_id, 2])})
+    with pytest.raises(InvalidDetections, match="numbers that are no class ids"):
+        find_detector(configured(tmp_path, "boxes_scores_labels"), options=DetectOptions(0)).load().detect(images()[:1])
 
 
 def test_scores_beyond_1_are_an_images_failure(tmp_path):

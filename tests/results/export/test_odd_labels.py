@@ -144,6 +144,29 @@ def test_odd_classes_are_read_back_by_the_tools(odd_names, tmp_path, capsys):
     assert {box.get("label") for box in root.iter("box")} == set(class_names(ODD_NAMES).values())
 
 
+def test_odd_classes_are_whole_and_differ_in_formats_of_json(odd_names, tmp_path):
+    names = list(class_names(ODD_NAMES).values())
+    for format in ("coco-results", "fiftyone", "geojson", "megadetector", "label-studio"):
+        assert run_export(odd_names, format, tmp_path / format, "--copy-images") == 0
+    results = json.loads(next((tmp_path / "coco-results").glob("*.json")).read_text())
+    assert [row["category_id"] for row in results] == list(ODD_NAMES)
+    labels = json.loads((tmp_path / "fiftyone" / "labels.json").read_text())
+    assert [labels["classes"][found["label"]] for found in labels["labels"]["a"]] == names
+    [features] = [json.loads(path.read_text())["features"] for path in (tmp_path / "geojson").rglob("*.geojson")]
+    assert [feature["properties"]["classification"]["name"] for feature in features] == names
+    camera_trap = json.loads((tmp_path / "megadetector" / "detections.json").read_text())
+    categories = camera_trap["detection_categories"]
+    assert [categories[found["category"]] for found in camera_trap["images"][0]["detections"]] == names
+    config = ElementTree.parse(tmp_path / "label-studio" / "label_config.xml").getroot()
+    assert [label.get("value") for label in config.iterfind("RectangleLabels/Label")] == names
+    [task] = json.loads((tmp_path / "label-studio" / "tasks.json").read_text())
+    assert [region["value"]["rectanglelabels"] for region in task["predictions"][0]["result"]] == [[n] for n in names]
+
+
+def test_a_name_that_a_suffix_would_make_is_given_once():
+    assert class_names({1: "a (3)", 2: "a", 3: "a"}) == {1: "a (3)", 2: "a", 3: "a (3) (3)"}
+
+
 def test_images_without_an_extension_get_one_and_signatures_stay_out_of_names(tmp_path):
     supervision = pytest.importorskip("supervision")
     file = io.BytesIO()
