@@ -1,43 +1,38 @@
-"""Reads one file over HTTP with libcurl, with retries and a deadline that nothing a server does can stretch.
+"""Reads files over HTTP with libcurl, with retries and a deadline that nothing a server does can stretch.
 
 libcurl keeps the time limits, the size limit and the bounds of headers, speaks through proxies, decodes bodies and
-keeps connections. Redirects are followed here, one request each, because every hop has to obey
-`ReadOptions.allow_schemes` and the limit of its own host (`host_limits.py`), and because credentials of a URL never
-leave their origin (scheme, host and port).
+keeps connections; all of its transfers run in one thread (`http/loop.py`). Redirects are followed here, one request
+each, because every hop has to obey `ReadOptions.allow_schemes` and the limit of its own host
+(`http/host_limits.py`), and because credentials of a URL never leave their origin (scheme, host and port).
 """
 
-import contextlib
-import functools
-import math
 import os
-import re
-import socket
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
-from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from .curl_handles import Handle, Handles
-from .errors import StorageError, check_own_resources, error_of_status
-from .files import FileVersion, file_version
-from .host_limits import HostBusyError, HostLimits, HostRestsError, Slot
+from .errors import StorageError, error_of_status
+from .files import FileVersion
+from .http.errors import error_of_curl, error_of_name
+from .http.host_limits import HostLimits, HostRestsError
+from .http.loop import HttpLoop
+from .http.transfer import Method, Transfer
+from .http.urls import parse_url
 from .libcurl import pycurl
 from .read_options import ReadOptions
 from .read_policy import check_scheme
-from .redaction import redact
 from .retry import Deadline
-from .size_limit import check_size, more_than
+from .size_limit import SMALL_BYTES, check_size, more_than
 
 MAX_REDIRECTS = 5
 _RETRY_AFTER = pycurl.RETRY_AFTER  # pyright: ignore[reportAttributeAccessIssue]  # newer than the stubs
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_TO_ESCAPE = re.compile(r"[^\x21-\x7e]+")
+_LOOK_AGAIN_S = 0.02  # at what waits for its host, or to be tried again
 
-# One each for the process: promises of hosts hold for all threads of it, and connections are shared.
-_host_limits = HostLimits()
-_handles = Handles()
+TakeRoom = Callable[[int, Callable[[], None]], None]
+"""Takes a number of bytes that are to be read, and what to call when there is room for them."""
 
 
 def get(
@@ -51,7 +46,7 @@ def get(
     Args:
       url: `http` or `https`. A user name and password in it are used for the server that it names, and shown nowhere.
       options: limits and retry policy.
-      on_attempt: called for every try that sends a request, the failed ones too.
+      on_attempt: called for every try that has sent a request, the failed ones too.
       on_version: called with what the answer's header says of the body.
 
     Raises:
@@ -60,295 +55,303 @@ def get(
         `unreachable` (everything else).
       ResourcesError: if this process has no file descriptors left.
     """
-    start = _parse(url)
-    answer = options.call(lambda deadline: _ask_once(start, options, deadline, on_attempt))
-    on_version(answer.version)
-    return answer.body
+    fetch = _wait_for(url, options, "GET")
+    for _ in range(fetch.attempts):
+        on_attempt()
+    body = fetch.body()
+    on_version(fetch.version)
+    return body
 
 
 def head(url: str, options: ReadOptions) -> FileVersion:
     """What a HEAD request says of the body that `get` would give. Raises as `get`."""
-    start, options = _parse(url), replace(options, max_bytes=sys.maxsize)
-    return options.call(lambda deadline: _ask_once(start, options, deadline, lambda: None, "HEAD")).version
+    fetch = _wait_for(url, replace(options, max_bytes=sys.maxsize), "HEAD")
+    fetch.body()
+    return fetch.version
+
+
+def _wait_for(url: str, options: ReadOptions, method: Method) -> "Fetch":
+    ended = threading.Event()
+    fetch = start(url, options, lambda fetch: ended.set(), method=method)
+    try:
+        ended.wait()
+    except BaseException:
+        fetch.cancel()
+        raise
+    return fetch
+
+
+def start(
+    url: str,
+    options: ReadOptions,
+    done: Callable[["Fetch"], None],
+    take_room: TakeRoom | None = None,
+    max_requests: int = sys.maxsize,
+    method: Method = "GET",
+) -> "Fetch":
+    """Begins to read what `get` reads, and returns at once.
+
+    Args:
+      url: as for `get`.
+      options: as for `get`.
+      done: called when it has ended; by the one thread that all transfers run in, so it must not take long.
+      take_room: called with a number of bytes before more than `SMALL_BYTES` are read: what the server declares, else
+        the limit. Reading goes on, and its deadline, when the function given with it is called, by any thread.
+      max_requests: at once, of this process.
+      method: of the requests.
+
+    Raises:
+      StorageError: if the URL is malformed.
+      ResourcesError: if this process has no file descriptors left.
+    """
+    client = _public if options.public_hosts_only else _direct
+    return client.start(Fetch(client, url, options, done, take_room, max_requests, method))
 
 
 def close_idle() -> None:
     """Closes the connections that nobody uses at the moment."""
-    _handles.close_idle()
+    for client in (_direct, _public):
+        client.loop.close_idle()
 
 
-@functools.lru_cache(1024)  # asked for when an image is submitted, and again when it is fetched
-def host_of(url: str) -> str:
-    """The host and port by which requests are counted."""
-    try:
-        return urlsplit(url).netloc.rpartition("@")[2].lower()
-    except ValueError:  # malformed: no host will be asked
-        return ""
+class Fetch:
+    """A file that is being read.
 
-
-def admit(host: str, options: ReadOptions) -> bool:
-    """Whether a request to a host may be made now; if so, it has been counted, and its `get` belongs into
-    `admitted`.
+    Attributes:
+      attempts: tries that have sent a request.
+      seconds: that reading it took, without waiting for its turn at its host.
+      version: what the answer's header says of the body.
     """
-    return _host_limits.admit(host, options.max_per_host, options.deadline_s)
+
+    def __init__(
+        self, client: "_Client", url: str, options: ReadOptions, done, take_room, max_requests: int, method: Method
+    ):
+        self._client = client
+        self.options = options
+        self.max_requests = max_requests
+        self.method: Method = method
+        self.take_room: TakeRoom | None = take_room
+        self.start = self.target = parse_url(url)
+        self.hop = self.retry = self.attempts = 0
+        self.not_before = 0.0
+        self.deadline: Deadline | None = None  # from its first request on
+        self.transfer: Transfer | None = None  # while one is under way
+        self.done: Callable[[Fetch], None] | None = done  # None when it has ended
+        self.seconds = 0.0
+        self.version = FileVersion()
+        self._body = b""
+        self._error: BaseException | None = None
+
+    def body(self) -> bytes:
+        """What was read, once `done` has been called. Raises what `get` raises."""
+        if self._error is not None:
+            raise self._error
+        return self._body
+
+    def cancel(self) -> None:
+        """Reads no further; `done` may have been called, else it won't be."""
+        self._client.loop.call(lambda: self._client.cancel(self))
+
+    def end(self, body: bytes, error: BaseException | None) -> None:
+        """To be called once, by whoever has read it."""
+        self._body, self._error = body, error
+        if self.deadline is not None:
+            self.seconds = self.deadline.seconds - self.deadline.remaining_s()
+        done, self.done, self.take_room = self.done, None, None  # they know who waits, and that one this
+        if done is not None:
+            done(self)
 
 
-def admitted(host: str) -> contextlib.AbstractContextManager[None]:
-    """The block with the `get` that `admit` has let in."""
-    return _host_limits.admitted(host)
+class _Client:
+    """What is asked for and under way. All but `start` runs in the loop's thread."""
 
+    def __init__(self, public_hosts_only: bool):
+        self.loop = HttpLoop(self._start_waiting, self._fail, public_hosts_only)
+        self._reset()
 
-@dataclass(frozen=True)
-class _Url:
-    """A URL in parts: `text` is what libcurl gets, without credentials and fragment."""
+    def _reset(self) -> None:
+        self._limits = HostLimits()
+        self._waiting: list[Fetch] = []  # for their first request, the next hop, or another try
+        self._active: set[Fetch] = set()
 
-    text: str
-    scheme: str
-    host: str  # with the port, as it is counted and shown
-    name: str  # without the port
-    origin: tuple[str, str, int]
-    credentials: tuple[str, str] | None
+    def forget(self) -> None:
+        """In a process that was forked: what is under way is the parent's."""
+        self.loop.forget()
+        self._reset()
 
+    def start(self, fetch: Fetch) -> Fetch:
+        self.loop.call(lambda: self._waiting.append(fetch), at_once=False)
+        return fetch
 
-@dataclass
-class _Answer:
-    status: int
-    body: bytes
-    retry_after_s: float
-    location: str | None
-    version: FileVersion
+    def cancel(self, fetch: Fetch) -> None:
+        fetch.done = None
+        if fetch in self._waiting:
+            self._waiting.remove(fetch)
+        if fetch.transfer is not None:
+            self.loop.cancel(fetch.transfer)
+            self._leave_host(fetch)
 
+    def _fail(self, error: BaseException) -> None:
+        for fetch in [*self._active, *self._waiting]:
+            done = fetch.done
+            self.cancel(fetch)
+            fetch.done = done
+            fetch.end(b"", error)
 
-def _ask_once(
-    start: _Url, options: ReadOptions, deadline: Deadline, on_attempt: Callable[[], None], method: str = "GET"
-) -> _Answer:
-    target = start
-    for hop in range(MAX_REDIRECTS + 1):
+    def _start_waiting(self) -> float | None:
+        """Starts what may start, the first first; passes over what has to wait for its host."""
+        if not self._waiting:
+            return None
+        now, full, left = time.monotonic(), set(), []
+        waiting, self._waiting = self._waiting, []
+        for place, fetch in enumerate(waiting):
+            if len(self._active) >= fetch.max_requests:
+                left += waiting[place:]
+                break
+            if fetch.not_before > now or fetch.target.host in full:
+                left.append(fetch)
+                continue
+            try:
+                if not self._start(fetch):
+                    full.add(fetch.target.host)
+                    left.append(fetch)
+            except Exception as error:
+                self._end_try(fetch, error)
+        self._waiting += left
+        return _LOOK_AGAIN_S if self._waiting else None
+
+    def _start(self, fetch: Fetch) -> bool:
+        """Makes the next request, if its host has room for it."""
+        target, options, deadline = fetch.target, fetch.options, fetch.deadline
+        remaining_s = options.deadline_s if deadline is None else deadline.remaining_s()
+        if deadline is not None and remaining_s <= 0:
+            raise deadline.error()
         check_scheme(target.scheme, options.allow_schemes)
-        if target.origin == start.origin:
-            target = replace(target, credentials=start.credentials)
-        with _slot(target, options, deadline) as slot:
-            if hop == 0:
-                on_attempt()
-            answer = _request(target, options, deadline, method)
-            if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-                slot.refused(answer.retry_after_s)
-        if answer.location is None:
-            if not 200 <= answer.status < 300:
-                text = f"HTTP status {_status_text(answer.status)}"
-                raise error_of_status(answer.status, text, answer.retry_after_s)
-            return answer
-        target = _parse(answer.location, redirected_by=target.name)
-    raise StorageError("unreachable", f"more than {MAX_REDIRECTS} redirects, the last one to {target.name}")
+        try:
+            if not self._limits.take(target.host, options.max_per_host, options.deadline_s, remaining_s):
+                return False
+        except HostRestsError as error:
+            raise StorageError("unreachable", f"{target.host} {error} (HTTP status 429 Too Many Requests)") from error
+        if deadline is None:
+            fetch.deadline = Deadline(options.deadline_s)
+        self._active.add(fetch)
+        self.loop.allow_connections(min(len(self._active), fetch.max_requests))
+        fetch.transfer = transfer = self.loop.take()
+        transfer.prepare(
+            target.text,
+            target.scheme,
+            options,
+            fetch.method,
+            lambda transfer, error: self._take_answer(fetch, transfer, error),
+            (lambda transfer: self._ask_for_room(fetch, transfer)) if fetch.take_room else None,
+        )
+        if target.credentials is not None:
+            transfer.curl.setopt(pycurl.USERNAME, target.credentials[0])
+            transfer.curl.setopt(pycurl.PASSWORD, target.credentials[1])
+        if fetch.hop == 0:
+            fetch.attempts += 1
+        self.loop.start(transfer, remaining_s)
+        return True
 
-
-@contextlib.contextmanager
-def _slot(target: _Url, options: ReadOptions, deadline: Deadline) -> Iterator[Slot]:
-    try:
-        with _host_limits.slot(target.host, options.max_per_host, options.deadline_s, deadline.remaining_s()) as slot:
-            yield slot
-    except HostRestsError as error:
-        raise StorageError("unreachable", f"{target.host} {error} (HTTP status 429 Too Many Requests)") from error
-    except HostBusyError as error:
-        raise deadline.error() from error
-
-
-def _request(url: _Url, options: ReadOptions, deadline: Deadline, method: str) -> _Answer:
-    """One GET or HEAD, redirects not followed."""
-    left_s = deadline.remaining_s()
-    if left_s <= 0:
-        raise deadline.error()
-    handle = _handles.take((url.scheme, url.host, options.public_hosts_only))
-    curl = handle.curl
-    body = _Body(options.max_bytes)
-    curl.setopt(pycurl.NOBODY if method == "HEAD" else pycurl.HTTPGET, 1)
-    curl.setopt(pycurl.URL, url.text)
-    curl.setopt(pycurl.USERAGENT, options.user_agent)
-    curl.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(left_s * 1000)))
-    curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(options.connect_timeout_s * 1000)))
-    curl.setopt(pycurl.LOW_SPEED_TIME, math.ceil(options.read_timeout_s))
-    curl.setopt(pycurl.MAXFILESIZE_LARGE, options.max_bytes)
-    curl.setopt(pycurl.HEADERFUNCTION, body.header)
-    curl.setopt(pycurl.WRITEFUNCTION, body.write)
-    if url.credentials is not None:
-        curl.setopt(pycurl.USERNAME, url.credentials[0])
-        curl.setopt(pycurl.PASSWORD, url.credentials[1])
-    try:
-        curl.perform()
-        answer = _answer(curl, body)
-    except pycurl.error as error:
-        curl_error = error
-    else:
-        if url.credentials is None:  # they stay in a handle
-            _handles.give_back(handle)
+    def _take_answer(self, fetch: Fetch, transfer: Transfer, curl_error: tuple[int, str] | None) -> None:
+        """A request has ended: with the body, an error, or a redirect."""
+        curl, body, location, error, refused_for_s = transfer.curl, b"", None, None, None
+        try:
+            if curl_error is not None:
+                self._check(*curl_error, fetch, transfer)
+            status = curl.getinfo(pycurl.RESPONSE_CODE)
+            if 200 <= status < 300:
+                body = transfer.body()
+                fetch.version = transfer.version()
+            elif not 300 <= status < 400 or (location := curl.getinfo(pycurl.REDIRECT_URL)) is None:
+                error = error_of_status(status, f"HTTP status {_status_text(status)}", curl.getinfo(_RETRY_AFTER))
+                refused_for_s = error.retry_after_s if status == HTTPStatus.TOO_MANY_REQUESTS else None
+        except Exception as raised:
+            error = raised
+        self._leave_host(fetch, refused_for_s)
+        if curl_error is None and fetch.target.credentials is None:  # they stay in a handle
+            self.loop.give_back(transfer)
         else:
             curl.close()
-        return answer
-    try:
-        if body.error is not None:
-            raise body.error
-        if body.is_too_large or curl_error.args[0] == pycurl.E_FILESIZE_EXCEEDED:
-            answer = _answer(curl, body)
-            if 200 <= answer.status < 300:
-                check_size(int(curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T)), options.max_bytes)
-                raise more_than(options.max_bytes)
-            return answer  # a long page about an error, which nobody wants
-        raise _error_of(curl_error, handle, url, options, deadline) from curl_error
-    finally:
-        curl.close()
+        if location is not None:
+            self._follow(fetch, location)
+        elif curl_error is not None and curl_error[0] == pycurl.E_COULDNT_RESOLVE_HOST:
+            threading.Thread(target=self._ask_resolver, args=(fetch,), name="labelbeam-resolver", daemon=True).start()
+        elif error is not None:
+            self._end_try(fetch, error)
+        else:
+            fetch.end(body, None)
+
+    def _check(self, code: int, text: str, fetch: Fetch, transfer: Transfer) -> None:
+        """Raises what libcurl's error stands for; returns if only the body of an error page was too large."""
+        assert fetch.deadline is not None
+        if transfer.is_too_large or code == pycurl.E_FILESIZE_EXCEEDED:
+            if 200 <= transfer.curl.getinfo(pycurl.RESPONSE_CODE) < 300:
+                check_size(int(transfer.curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T)), fetch.options.max_bytes)
+                raise more_than(fetch.options.max_bytes)
+            return
+        raise error_of_curl(
+            code, text, transfer.curl, transfer.only_refused, fetch.target, fetch.options, fetch.deadline
+        )
+
+    def _ask_resolver(self, fetch: Fetch) -> None:
+        """In a thread of its own: it may wait."""
+        error = error_of_name(fetch.target.name)
+        self.loop.call(lambda: self._end_try(fetch, error))
+
+    def _follow(self, fetch: Fetch, location: str) -> None:
+        try:
+            target = parse_url(location, redirected_by=fetch.target.name)
+        except StorageError as error:
+            return self._end_try(fetch, error)
+        if fetch.hop == MAX_REDIRECTS:
+            message = f"more than {MAX_REDIRECTS} redirects, the last one to {target.name}"
+            return self._end_try(fetch, StorageError("unreachable", message))
+        if target.origin == fetch.start.origin:
+            target = target._replace(credentials=fetch.start.credentials)
+        fetch.target = target
+        fetch.hop += 1
+        self._waiting.insert(0, fetch)
+
+    def _leave_host(self, fetch: Fetch, refused_for_s: float | None = None) -> None:
+        self._active.remove(fetch)
+        fetch.transfer = None
+        self._limits.give_back(fetch.target.host, fetch.options.deadline_s, refused_for_s)
+
+    def _end_try(self, fetch: Fetch, error: Exception) -> None:
+        """A try has failed: there will be another, or it was the last."""
+        if isinstance(error, StorageError) and fetch.deadline is not None and fetch.done is not None:
+            try:
+                pause_s = fetch.options.pause_s(error, fetch.retry, fetch.deadline)
+            except StorageError as last:
+                error = last
+            else:
+                fetch.retry += 1
+                fetch.hop, fetch.target = 0, fetch.start
+                fetch.not_before = time.monotonic() + pause_s
+                self._waiting.insert(0, fetch)
+                return
+        fetch.end(b"", error)
+
+    def _ask_for_room(self, fetch: Fetch, transfer: Transfer) -> None:
+        """A body isn't small, and stands still: waiting isn't reading."""
+        assert fetch.take_room is not None
+        began = time.monotonic()
+
+        def go_on() -> None:
+            if fetch.transfer is transfer and fetch.deadline is not None:
+                fetch.deadline.extend(time.monotonic() - began)
+                self.loop.resume(transfer, fetch.deadline.remaining_s())
+
+        declared = int(transfer.curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T))
+        num_bytes = declared if declared > SMALL_BYTES else fetch.options.max_bytes
+        fetch.take_room(num_bytes, lambda: self.loop.call(go_on))
 
 
-def _answer(curl: pycurl.Curl, body: "_Body") -> _Answer:
-    status = curl.getinfo(pycurl.RESPONSE_CODE)
-    location = curl.getinfo(pycurl.REDIRECT_URL) if 300 <= status < 400 else None
-    retry_after_s = curl.getinfo(_RETRY_AFTER) if status >= 400 else 0.0
-    return _Answer(status, body.take(), retry_after_s, location, body.version())
-
-
-class _Body:
-    """Takes what arrives, up to the limit. libcurl's own limit counts bytes before they are decoded; this one is for
-    bombs.
-    """
-
-    def __init__(self, max_bytes: int):
-        self._max_bytes = max_bytes
-        self._left = max_bytes
-        self._chunks: list[bytes] = []
-        self._is_wanted = True
-        self.is_too_large = False
-        self._headers: dict[str, str] = {}  # of the answer that is wanted
-        self.error: BaseException | None = None  # raised where libcurl would swallow it
-
-    def header(self, line: bytes) -> int | None:
-        """Is called for each line of a header: the declared size is announced before the body arrives."""
-        if line.startswith(b"HTTP/"):
-            self._is_wanted = line.partition(b" ")[2].startswith(b"2")
-        elif self._is_wanted:
-            name, _, value = line.decode("latin-1").partition(":")
-            self._headers[name.lower()] = value.strip()
-            if name.lower() == "content-length" and value.strip().isdigit():
-                try:
-                    check_size(int(value), self._max_bytes)
-                except BaseException as error:
-                    self.error = error
-                    return -1
-        return None
-
-    def version(self) -> FileVersion:
-        """What the header says of the body, as far as it can be understood."""
-        length, changed = self._headers.get("content-length", ""), None
-        with contextlib.suppress(ValueError, OverflowError):
-            changed = parsedate_to_datetime(self._headers.get("last-modified", "")).timestamp() * 1e6
-        num_bytes = int(length) if length.isdigit() and "content-encoding" not in self._headers else None
-        return file_version(num_bytes, changed, self._headers.get("etag"))
-
-    def write(self, chunk: bytes) -> int:
-        self._left -= len(chunk)
-        if self._left < 0:
-            self.is_too_large = True
-            return 0
-        self._chunks.append(chunk)
-        return len(chunk)
-
-    def take(self) -> bytes:
-        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-
-
-def _error_of(error: pycurl.error, handle: Handle, url: _Url, options: ReadOptions, deadline: Deadline) -> StorageError:
-    """What one of libcurl's errors stands for. Raises ResourcesError or MemoryError if it's about this process."""
-    code, text = error.args[0], redact(" ".join(str(error.args[-1]).split()))
-    where = url.host
-    match code:
-        case pycurl.E_URL_MALFORMAT | pycurl.E_UNSUPPORTED_PROTOCOL:
-            return StorageError("unreachable", "malformed URL")
-        case pycurl.E_OUT_OF_MEMORY:
-            _check_descriptors()  # libcurl says so, too, where it can't make a pipe
-            raise MemoryError(text) from error
-        case pycurl.E_OPERATION_TIMEDOUT:
-            return _timeout(text, where, options, deadline)
-        case pycurl.E_COULDNT_RESOLVE_HOST:
-            message = f"the name {url.name} can't be resolved"
-            return StorageError("unreachable", message, retryable=_may_resolve_later(url.name))
-        case pycurl.E_COULDNT_CONNECT:
-            if handle.only_refused:
-                message = f"{url.name} has no public address, and only public hosts may be read (--public-hosts-only)"
-                return StorageError("forbidden", message)
-            number = handle.curl.getinfo(pycurl.OS_ERRNO)
-            check_own_resources(number, error)
-            return StorageError(
-                "unreachable", f"no connection to {where}: {os.strerror(number) if number else text}", True
-            )
-        case pycurl.E_SSL_CONNECT_ERROR:
-            return StorageError("unreachable", f"no secure connection to {where}: {text}", retryable=True)
-        case pycurl.E_PEER_FAILED_VERIFICATION | pycurl.E_SSL_CERTPROBLEM:
-            return StorageError("unreachable", f"no secure connection to {where}: {text}")
-        case pycurl.E_PARTIAL_FILE:
-            return StorageError("truncated", f"{where} ended its answer early: {text}", retryable=True)
-        case pycurl.E_BAD_CONTENT_ENCODING | pycurl.E_WRITE_ERROR:
-            return StorageError("truncated", f"{where} sent a body that breaks its own Content-Encoding")
-        case pycurl.E_GOT_NOTHING | pycurl.E_RECV_ERROR | pycurl.E_SEND_ERROR | pycurl.E_FTP_WEIRD_SERVER_REPLY:
-            return StorageError("unreachable", f"the connection to {where} broke: {text}", retryable=True)
-        case _:
-            return StorageError("unreachable", f"{where}: {text}")
-
-
-def _check_descriptors() -> None:
-    """Raises ResourcesError if this process can't open another file."""
-    try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
-    except OSError as error:
-        check_own_resources(error.errno, error)
-
-
-def _timeout(text: str, where: str, options: ReadOptions, deadline: Deadline) -> StorageError:
-    if deadline.remaining_s() <= 0.001:  # libcurl counts in milliseconds
-        return deadline.error()
-    if "too slow" in text:
-        message = f"{where} sent nothing for {math.ceil(options.read_timeout_s)} s"
-    else:
-        message = f"{where} did not accept a connection within {options.connect_timeout_s:g} s"
-    return StorageError("timeout", message, retryable=True)
-
-
-def _may_resolve_later(name: str) -> bool:
-    """Whether the resolver itself had trouble, which libcurl doesn't tell from a name that doesn't exist."""
-    try:
-        socket.getaddrinfo(name, None)
-    except socket.gaierror as error:
-        return error.errno == socket.EAI_AGAIN
-    except (OSError, UnicodeError):
-        return False
-    return True
-
-
-def _parse(url: str, redirected_by: str | None = None) -> _Url:
-    by = f"redirected by {redirected_by} to " if redirected_by else ""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-        name = (parts.hostname or "").encode("ascii" if parts.netloc.isascii() else "idna").decode()
-    except ValueError as error:
-        raise StorageError("unreachable", f"{by}a malformed URL" if by else "malformed URL") from error
-    scheme = parts.scheme.lower()
-    if by and scheme not in _DEFAULT_PORTS:
-        # The scheme `file` would hand a server the files of the workers.
-        raise StorageError("forbidden", f"{by}something other than http(s): {scheme or 'no scheme'}")
-    if not name or not parts.netloc:
-        raise StorageError("unreachable", f"{by}a URL without a host" if by else "not a URL with a host")
-    bracketed = f"[{name}]" if ":" in name else name
-    host = bracketed if port is None else f"{bracketed}:{port}"
-    path = _TO_ESCAPE.sub(lambda match: quote(match[0], errors="surrogatepass"), parts.path or "/")
-    query = _TO_ESCAPE.sub(lambda match: quote(match[0], errors="surrogatepass"), parts.query)
-    text = SplitResult(scheme, host, path, query, "").geturl()
-    return _Url(text, scheme, host, name, (scheme, name, port or _DEFAULT_PORTS.get(scheme, 0)), _credentials(parts))
-
-
-def _credentials(parts: SplitResult) -> tuple[str, str] | None:
-    user_info, at, _ = parts.netloc.rpartition("@")
-    if not at:
-        return None
-    user, _, password = user_info.partition(":")
-    return unquote(user), unquote(password)
+# A connection that was made without looking at its address is none for `public_hosts_only`.
+_direct, _public = _Client(public_hosts_only=False), _Client(public_hosts_only=True)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: (_direct.forget(), _public.forget()))
 
 
 def _status_text(status: int) -> str:

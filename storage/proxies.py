@@ -10,7 +10,7 @@ import urllib.request
 import urllib3
 from urllib3.util import Url, make_headers, parse_url
 
-from .curl_handles import proxies
+from .http.transfer import proxies
 
 
 def proxy_for(url: Url) -> str | None:

@@ -22,6 +22,10 @@ class Deadline:
     def remaining_s(self) -> float:
         return self._end - time.monotonic()
 
+    def extend(self, seconds: float) -> None:
+        """Time that was spent waiting isn't counted."""
+        self._end += seconds
+
     def error(self) -> StorageError:
         return StorageError("timeout", f"not read within the deadline of {self.seconds:g} s")
 
@@ -71,18 +75,32 @@ class RetryPolicy:
                 return request(deadline)
             except StorageError as failure:
                 error = failure
-            if not error.retryable:
-                raise error
-            if deadline.remaining_s() <= 0:
-                raise deadline.error() if error.kind == "timeout" else error
-            longest_s = min(self.backoff_s * 2 ** min(retry, 16), self.max_backoff_s)
-            pause_s = max(error.retry_after_s, random.uniform(0, longest_s))
-            if retry == self.retries or pause_s >= deadline.remaining_s():
-                raise error
+            pause_s = self.pause_s(error, retry, deadline)
             if retry == 0 and on_first_failure:
                 on_first_failure(error, deadline)
             time.sleep(pause_s)
         raise AssertionError("unreachable")
+
+    def pause_s(self, error: StorageError, retry: int, deadline: Deadline) -> float:
+        """Seconds to wait before the next try.
+
+        Args:
+          error: of the last try.
+          retry: how often it has been tried again before.
+          deadline: of the whole.
+
+        Raises:
+          StorageError: if there is to be none: what `call` raises.
+        """
+        if not error.retryable:
+            raise error
+        if deadline.remaining_s() <= 0:
+            raise deadline.error() if error.kind == "timeout" else error
+        longest_s = min(self.backoff_s * 2 ** min(retry, 16), self.max_backoff_s)
+        pause_s = max(error.retry_after_s, random.uniform(0, longest_s))
+        if retry == self.retries or pause_s >= deadline.remaining_s():
+            raise error
+        return pause_s
 
 
 def check_positive(options: object, *names: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from .errors import StorageError
 
+SMALL_BYTES = 2 << 20  # up to here, the number of files that are read at once bounds the memory well enough
+
 _of_thread = threading.local()
 
 

@@ -26,14 +26,14 @@ class ExecutionOptions(ReadOptions):
       batch_size: images in a call of the model, at most; `auto` leaves it to the engine, up to 16.
       share_model: one loaded detector for all processes of a machine, instead of one each.
       model_copies: with `share_model`, so many loaded detectors a machine, which take turns.
-      read_threads: files read at once, those included that wait for a retry. A host keeps no more of them busy than
-        `max_per_host` and its waiting ones, so that others go on while one is slow.
+      read_threads: files read at once: by threads from disks and stores, by one thread for all over HTTP, where
+        `max_per_host` bounds those of one host and what waits to be tried again isn't counted.
       decode_threads: images decoded at once; None for the number of processors that this process may use.
       prefetch_images: images that are read, decoded or waiting for the model at once.
       prefetch_decoded: decoded images that wait or are being made: enough for the model's next batch, and few enough
         that their memory is used again soon.
       prefetch_bytes: bytes of decoded pixels that wait or are being made; a larger image passes alone.
-      prefetch_encoded_bytes: bytes of files that are read or waiting to be decoded, small ones (4 MiB) aside; a larger
+      prefetch_encoded_bytes: bytes of files that are read or waiting to be decoded, small ones (2 MiB) aside; a larger
         file passes alone.
       model_timeout_s: seconds after which a call of the model that hasn't answered ends the worker process; the next
         start runs its images alone. None for never.

@@ -20,16 +20,16 @@ from ..detectors.device_share import processors
 from ..storage import http_client
 from ..storage.errors import ResourcesError, check_own_resources
 from ..storage.files import max_open_files
+from ..storage.http_client import Fetch, TakeRoom
 from ..storage.redaction import redact
 from ..storage.size_limit import announcing
-from ..storage.uris import is_http
 from . import coders  # noqa: F401  registers them
 from .decode.decoding import DecodedImage, OpenedImage, open_image
 from .elements import FailedImage, FetchedImage, FetchOutcome, ImageError, ImageFacts, ImageReference
 from .execution_options import ExecutionOptions
 from .fetch.options import DecodeOptions, ReadOptions
 from .fetch.prefetch import Prefetch, Reserve
-from .fetch.read_bytes import read_bytes
+from .fetch.read_bytes import read_bytes, start_reading
 from .workers.driver_link import DriverLink
 from .workers.in_flight import InFlight, in_flight_of
 from .workers.malloc import keep_large_blocks
@@ -123,8 +123,7 @@ class _FetchDoFn(beam.DoFn):
             max_made=max(1, int(options.prefetch_decoded * share)),
             at_once=options.handed_on_at_once,
             read_s=options.deadline_s * _GIVE_UP_FACTOR,
-            host_key_of=_host_of,
-            may_start=self._may_start,
+            start=lambda placed, arrived, take_room: self._fetcher.start(placed[0], arrived, take_room),
         )
 
     def start_bundle(self):
@@ -154,15 +153,10 @@ class _FetchDoFn(beam.DoFn):
             self._ahead.close()
         http_client.close_idle()
 
-    def _may_start(self, host: str | None) -> bool:
-        return host is None or http_client.admit(host, self._options)
-
-    def _fetch(self, placed: _Placed, reserve: Reserve) -> WindowedValue:
+    def _fetch(self, placed: _Placed, reserve: Reserve, fetch: Fetch | None = None) -> WindowedValue:
         reference, timestamp, window = placed
-        host = _host_of(placed)
-        with http_client.admitted(host) if host is not None else contextlib.nullcontext():
-            with announcing(reserve.encoded):
-                image = self._fetcher.fetch(reference, reserve)
+        with announcing(reserve.encoded):
+            image = self._fetcher.fetch(reference, reserve, fetch)
         return WindowedValue(image, timestamp, (window,))
 
     def _give_up(self, placed: _Placed) -> WindowedValue:
@@ -193,35 +187,49 @@ class ImageFetcher:
         self._decode = decode
         self._read = read
         self._in_flight = in_flight or in_flight_of(None)
+        self._reads_at_once = min(options.read_threads, _reads_at_once())
         self._warned_of: set[type] = set()
 
+    def start(self, reference: ImageReference, arrived: Callable[[Fetch], None], take_room: TakeRoom) -> Fetch | None:
+        """Begins to read an image if no thread is needed for that; `arrived` is called when it has ended."""
+        if self._read is not read_bytes or self._in_flight.quarantined(reference.image_id):
+            return None
+        return start_reading(reference, self._options, self._reads_at_once, arrived, take_room)
+
     def fetch(
-        self, reference: ImageReference, reserve: Callable[[int], None] = lambda num_bytes: None
+        self,
+        reference: ImageReference,
+        reserve: Callable[[int], None] = lambda num_bytes: None,
+        fetch: Fetch | None = None,
     ) -> FetchedImage | FailedImage:
         """Reads and decodes an image, or says why it can't be done; raises nothing about the image.
 
         Args:
           reference: the image.
           reserve: called with the bytes that the decoded image will take, when they are known; may wait.
+          fetch: what `start` has begun, when it has ended.
         """
         facts = ImageFacts()
         image_id = reference.image_id
         if quarantine := self._in_flight.quarantined(image_id):
             return FailedImage(reference, facts, quarantine.kind, quarantine.message)
         try:
-            data = self._read_bytes(reference, facts)
+            data = self._read_bytes(reference, facts, fetch)
             image = self._decode_bytes(data, image_id, facts, reserve)
         except ImageError as error:
             return FailedImage(reference, facts, error.kind, error.message)
         return FetchedImage(reference, facts, image.pixels, self._in_flight.runs_alone(image_id), image.area)
 
-    def _read_bytes(self, reference: ImageReference, facts: ImageFacts) -> bytes:
+    def _read_bytes(self, reference: ImageReference, facts: ImageFacts, fetch: Fetch | None) -> bytes:
         started = time.monotonic()
         try:
             with self._as_image_errors("reading"):
-                data = self._read(reference, self._options, facts)
+                if fetch is None:
+                    data = self._read(reference, self._options, facts)
+                else:
+                    data = read_bytes(reference, self._options, facts, fetch)
         finally:
-            facts.fetch_ms = _ms_since(started)
+            facts.fetch_ms = _ms_since(started) + (fetch.seconds * 1000 if fetch else 0.0)
         facts.num_bytes = len(data)
         facts.sha256 = hashlib.sha256(data).hexdigest()
         return data
@@ -278,12 +286,6 @@ class ImageFetcher:
 def _reads_at_once() -> int:
     """As many as there may be open files for: a connection takes up to four, those to find its host included."""
     return max(1, (max_open_files() - _FILES_OF_OTHERS) // 4)
-
-
-def _host_of(placed: _Placed) -> str | None:
-    """The http(s) host that an image is read from; None for all others."""
-    reference = placed[0]
-    return http_client.host_of(reference.uri) if reference.location is None and is_http(reference.uri) else None
 
 
 def _ms_since(started: float) -> float:

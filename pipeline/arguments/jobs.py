@@ -215,7 +215,7 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     add("prefetch_bytes", "of decoded pixels that wait for the model", type=positive, metavar="N")
     add(
         "prefetch_encoded_bytes",
-        "of files above 4 MiB that are read or wait to be decoded; a larger one is read alone",
+        "of files above 2 MiB that are read or wait to be decoded; a larger one is read alone",
         type=positive,
         metavar="N",
     )

@@ -3,6 +3,7 @@ tests/transforms/fetch.
 """
 
 import errno
+import queue
 import resource
 import threading
 import time
@@ -11,11 +12,11 @@ import pytest
 from labelbeam.storage import http_client
 from labelbeam.storage.errors import ResourcesError, StorageError
 from labelbeam.storage.read_options import ReadOptions
-from labelbeam.storage.size_limit import announcing
 
 from tests.fakes.http_server import MisbehavingServer
 
 MAX_BYTES = 1_000_000
+WAIT_S = 30
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +43,32 @@ def test_what_never_ends_takes_neither_memory_nor_more_time_than_there_is(server
     assert peak_kib() - before < 20_000
 
 
-def test_the_declared_size_is_announced_before_the_body_arrives(server):
-    announced = []
-    server.files["large.jpg"] = bytes(100_000)
-    with announcing(announced.append):
-        assert len(http_client.get(server.url("/files/large.jpg"), ReadOptions())) == 100_000
-        with pytest.raises(StorageError):
-            http_client.get(server.url("/files/missing.jpg"), ReadOptions())
-    assert announced == [100_000]
+@pytest.mark.parametrize("route, asked", [("files", 5_000_000), ("gzip", MAX_BYTES * 10)])
+def test_a_body_that_is_not_small_waits_for_room_and_its_deadline_too(server, route, asked):
+    server.files["large.jpg"] = bytes(range(250)) * 20_000
+    requests, ended = queue.Queue(), threading.Event()
+    fetch = http_client.start(
+        server.url(f"/{route}/large.jpg"),
+        ReadOptions(max_bytes=MAX_BYTES * 10, deadline_s=1.5),
+        lambda fetch: ended.set(),
+        lambda num_bytes, go_on: requests.put((num_bytes, go_on)),
+    )
+    num_bytes, go_on = requests.get(timeout=WAIT_S)
+    assert not ended.wait(1.6)
+    go_on()
+    assert ended.wait(WAIT_S)
+    assert fetch.body() == server.files["large.jpg"] and requests.empty()
+    assert num_bytes == asked, "what is declared; the limit, where it says nothing of what is unpacked"
 
-    def refuse(num_bytes):
-        raise KeyboardInterrupt
 
-    with announcing(refuse), pytest.raises(KeyboardInterrupt):
-        http_client.get(server.url("/files/large.jpg"), ReadOptions())
+def test_what_is_cancelled_does_not_end_and_leaves_its_host_to_others(server):
+    ended, options = [], ReadOptions(max_per_host=1)
+    hanging = http_client.start(server.url("/hang"), options, ended.append)
+    waiting = http_client.start(server.url("/files/a.jpg?waiting"), options, ended.append)
+    waiting.cancel()
+    hanging.cancel()
+    assert http_client.get(server.url("/files/a.jpg"), options) == b"image"
+    assert not ended and not server.count("/files/a.jpg?waiting")
 
 
 def test_a_bomb_is_stopped_at_the_limit(server):

@@ -4,7 +4,8 @@ import socket
 import time
 
 import pytest
-from labelbeam.storage import curl_handles, http_client, read_policy
+from labelbeam.storage import http_client, read_policy
+from labelbeam.storage.http import transfer
 from labelbeam.storage.read_policy import is_public
 from labelbeam.storage.redaction import redact, without_credentials
 from labelbeam.transforms.elements import ImageError, ImageFacts, ImageReference, MemberLocation
@@ -26,12 +27,12 @@ def server():
 def environment(monkeypatch):
     """No connection of an earlier test is used again, and no proxy of this machine; what a test sets is read anew."""
     http_client.close_idle()
-    curl_handles.proxies.cache_clear()
+    transfer.proxies.cache_clear()
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     yield
-    curl_handles.proxies.cache_clear()
+    transfer.proxies.cache_clear()
 
 
 def read(uri, location=None, **options):
@@ -165,7 +166,7 @@ class TestProxies:
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
         assert read(server.url("/files/a.jpg")).kind == "unreachable"
         http_client.close_idle()
-        curl_handles.proxies.cache_clear()
+        transfer.proxies.cache_clear()
         monkeypatch.setenv("no_proxy", "127.0.0.1,example.org")
         assert read(server.url("/files/a.jpg")) == BODY
 

@@ -1,8 +1,9 @@
 """Prefetch: work done in threads ahead of the one who takes its results, bounded in count and in bytes.
 
 The consumer (a DoFn whose outputs run through the model before it gets control back) finds results ready, and the
-threads never run away from it. A piece of work whose first part, reading, hangs is given up, and another thread
-takes the place of the one that hangs: Python can't interrupt a thread.
+threads never run away from it. Reading may happen elsewhere (HTTP has one thread for all its transfers); the threads
+then only make results of what has arrived. A piece of work whose first part, reading, hangs in a thread is given up,
+and another takes the place of the one that hangs: Python can't interrupt a thread.
 
 Not `concurrent.futures`: its executors are stuck with a thread that hangs, and wait for it when the process ends.
 """
@@ -11,9 +12,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
+
+from ...storage.http_client import Fetch, TakeRoom
+from ...storage.size_limit import SMALL_BYTES
+from .encoded_budget import EncodedBudget
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,9 +35,8 @@ class Reserve(Protocol):
 
 
 _MAX_LOST_THREADS_FACTOR = 4
-_SMALL_BYTES = 4 << 20  # up to here, the number of threads bounds what is read well enough
 _GIVEN_UP = object()
-_LOOK_AGAIN_S = 0.02  # for items that may not start yet, or that nobody starts: nobody tells when it is time
+_LOOK_AGAIN_S = 0.02  # for items that nobody starts: nobody tells when reads begin to hang
 _USUAL_OF_LAST = 0.1  # weight of the last item in what items usually take
 
 
@@ -47,13 +51,13 @@ class _GivenUp(BaseException):
 @dataclass(eq=False)
 class _Job(Generic[T]):
     item: T
-    host_key: Hashable
+    elsewhere: Fetch | None = None  # what reads it, where no thread does
+    arrived: Any = None  # what has been read there
     read_by: float = 0.0  # moment at which its reading is given up
     given_up: bool = False
     started_at: float = 0.0
     making_since: float | None = None  # None before it has room, and for items that reserve none
     num_bytes: int = 0  # of the budget, from `reserve` until the result is taken
-    num_bytes_encoded: int = 0  # of their budget, from `reserve.encoded` until the work ends
     result: Any = None
     error: BaseException | None = None
 
@@ -64,8 +68,6 @@ class Prefetch(Generic[T, R]):
     `work` first reads, then calls `reserve(num_bytes)` once at most, when it knows how much memory its result takes,
     and then makes it. `submit`, `results` and `close` are called from one thread.
 
-    Items that may not start yet are passed over for later ones, so threads never wait for them.
-
     There may be far more threads than processors, for reads that wait. Where they don't wait, no more threads are
     awake than keep the producers busy: others would only take processors, locks and caches from them and from the
     consumer (`benchmarks/jobs/pipeline_overhead.py`).
@@ -73,7 +75,7 @@ class Prefetch(Generic[T, R]):
     Args:
       work: makes a result of an item. What it raises is raised to the consumer of results.
       give_up: makes the result of an item whose reading has taken longer than `read_s`.
-      threads: items worked on at once.
+      threads: items that threads read at once.
       producers: items that are past `reserve` and not done yet, at once; None for any number.
       max_bytes: bytes reserved at once. One item that needs more passes when it is alone.
       max_encoded_bytes: bytes read and not yet made a result of, at once, small pieces aside; one larger piece passes
@@ -81,14 +83,13 @@ class Prefetch(Generic[T, R]):
       max_made: results that reserved room, made or being made, and not taken; None for any number.
       at_once: results that the consumer waits for before it takes the first of them, so that it's woken once for all.
       read_s: seconds from when a thread starts on an item until it calls `reserve` or ends.
-      host_key_of: what an item has in common with others that may have to wait at the same time, as the host it is
-        read from.
-      may_start: whether an item of a host key may be started now; if it says so, one is. Must not wait.
+      start: begins to read an item elsewhere, calls its second argument with what has arrived, from any thread, and
+        `work` gets that as its third; returns None for an item that a thread has to read.
     """
 
     def __init__(
         self,
-        work: Callable[[T, Reserve], R],
+        work: Callable[..., R],
         give_up: Callable[[T], R],
         *,
         threads: int,
@@ -98,17 +99,15 @@ class Prefetch(Generic[T, R]):
         producers: int | None = None,
         max_made: int | None = None,
         at_once: int = 1,
-        host_key_of: Callable[[T], Hashable] = lambda item: None,
-        may_start: Callable[[Any], bool] = lambda host_key: True,
+        start: Callable[[T, Callable[[Any], None], TakeRoom], Fetch | None] | None = None,
     ):
         self._work = work
-        self._host_key_of = host_key_of
-        self._may_start = may_start
+        self._start = start
         self._give_up = give_up
         self._max_threads = threads
         self._max_producers = producers or threads
         self._max_bytes = max_bytes
-        self._max_encoded_bytes = max_encoded_bytes
+        self._encoded = EncodedBudget(max_encoded_bytes)
         self._max_made = max_made or sys.maxsize
         self._at_once = at_once
         self._read_s = read_s
@@ -120,9 +119,8 @@ class Prefetch(Generic[T, R]):
         # First come, first served: a large image is not overtaken for ever. Each waits by itself: none is woken in
         # vain.
         self._reserving: deque[tuple[_Job, threading.Condition]] = deque()
-        self._encoded_freed = threading.Condition(lock)
-        self._waiting_to_read: deque[_Job] = deque()  # for room for their bytes
-        self._encoded_bytes = 0
+        self._elsewhere: set[_Job] = set()
+        self._arrived: deque[_Job] = deque()
         self._ready: deque[_Job] = deque()
         self._outstanding = 0
         self._to_hand_on = 0  # results that the consumer waited for together and hasn't taken yet
@@ -133,6 +131,7 @@ class Prefetch(Generic[T, R]):
         self._usual_read_s = self._usual_make_s = None
         self._threads = 0
         self._idle_threads = 0
+        self._reading_threads = 0  # at work on items that they read themselves
         self._looking_again = False  # whether an idle thread looks, every now and then, for items that nobody starts
         self._started = 0
         self._lost_threads = 0
@@ -140,9 +139,19 @@ class Prefetch(Generic[T, R]):
 
     def submit(self, item: T) -> None:
         """Queues an item; never waits."""
-        with self._job_waiting:
-            self._outstanding += 1
-            self._jobs.append(_Job(item, self._host_key_of(item)))
+        job = _Job(item)
+        self._outstanding += 1
+        if self._start is not None:
+            with self._lock:
+                self._elsewhere.add(job)
+            job.elsewhere = self._start(
+                item, lambda what: self._arrive(job, what), lambda *room: self._encoded.ask(job, *room)
+            )
+            if job.elsewhere is not None:
+                return
+        with self._lock:
+            self._elsewhere.discard(job)
+            self._jobs.append(job)
             self._staff()
 
     def results(self, leave: int = 0) -> Iterator[R]:
@@ -167,11 +176,15 @@ class Prefetch(Generic[T, R]):
         with self._job_waiting:
             self._closed = True
             self._jobs.clear()
+            self._arrived.clear()
             self._ready.clear()
             self._job_waiting.notify_all()
-            self._encoded_freed.notify_all()
             for _, admitted in self._reserving:
                 admitted.notify()
+            elsewhere = [job.elsewhere for job in self._elsewhere if job.elsewhere is not None]
+        self._encoded.close()
+        for reading in elsewhere:
+            reading.cancel()
 
     def _next(self, leave: int) -> _Job | None:
         with self._result_ready:
@@ -216,6 +229,7 @@ class Prefetch(Generic[T, R]):
             job.result = self._give_up(job.item)
             self._ready.append(job)
             self._threads -= 1
+            self._reading_threads -= 1
             self._lost_threads += 1
             self._staff()
         if self._lost_threads > _MAX_LOST_THREADS_FACTOR * self._max_threads:
@@ -224,15 +238,32 @@ class Prefetch(Generic[T, R]):
                 "disk or a store doesn't answer. See that it does, and run the job again"
             )
 
+    def _arrive(self, job: _Job, what: Any) -> None:
+        with self._lock:
+            self._elsewhere.discard(job)
+            if not self._closed:
+                job.arrived = what
+                self._arrived.append(job)
+                if len(self._arrived) == 1:  # whoever takes it sees to the others
+                    self._staff()
+
     def _staff(self) -> None:
-        """Wakes or starts a thread for what is queued if too few are awake, or else, if none does so yet, to look
-        again."""
-        if self._jobs and not self._closed and (self._awake() < self._threads_wanted() or not self._looking_again):
-            if self._idle_threads > self._looking_again:
-                self._job_waiting.notify()
-            elif self._threads < self._max_threads:
-                self._threads += 1
-                threading.Thread(target=self._run, name="labelbeam-fetch", daemon=True).start()
+        """Wakes or starts a thread for what has arrived or is queued if too few are awake, or else, if none does so
+        yet, to look again."""
+        if self._closed or not (self._arrived or self._jobs):
+            return
+        can_make = bool(self._arrived) and self._threads_making() < self._max_producers
+        if not can_make and (not self._jobs or (self._awake() >= self._threads_wanted() and self._looking_again)):
+            return
+        if self._idle_threads > (0 if can_make else self._looking_again):
+            self._job_waiting.notify()
+        elif can_make or self._threads < self._max_threads:
+            self._threads += 1
+            threading.Thread(target=self._run, name="labelbeam-fetch", daemon=True).start()
+
+    def _threads_making(self) -> int:
+        """Threads that make results of what has arrived, or are about to look for it."""
+        return self._awake() - self._reading_threads
 
     def _awake(self) -> int:
         return self._threads - self._idle_threads
@@ -246,14 +277,13 @@ class Prefetch(Generic[T, R]):
     def _run(self) -> None:
         while (job := self._take_job()) is not None:
             try:
-                job_result, error = self._work(job.item, _Reservation(self, job)), None
+                arrived = () if job.arrived is None else (job.arrived,)
+                job_result, error = self._work(job.item, _Reservation(self, job), *arrived), None
             except BaseException as raised:  # raised again in `results`, or dropped with the rest
                 job_result, error = None, raised
+            self._encoded.free(job)
             with self._result_ready:
                 self._reading.pop(job, None)
-                if job.num_bytes_encoded:
-                    self._encoded_bytes -= job.num_bytes_encoded
-                    self._encoded_freed.notify_all()
                 if job.making_since is not None:
                     self._usual_make_s = _usual(self._usual_make_s, time.monotonic() - job.making_since)
                     self._producers -= 1
@@ -261,38 +291,34 @@ class Prefetch(Generic[T, R]):
                 if job.given_up:
                     self._lost_threads -= 1
                     return
+                self._reading_threads -= job.arrived is None
                 if self._closed:
                     return
+                job.arrived = None
                 job.result, job.error = job_result, error
                 self._ready.append(job)
                 self._tell_consumer()
-            del job, job_result, error  # an idle thread must not keep an image alive
+            del job, job_result, error, arrived  # an idle thread must not keep an image alive
 
     def _take_job(self) -> _Job | None:
         with self._job_waiting:
             nobody_starts = False
             while not self._closed:
-                if nobody_starts or self._awake() <= self._threads_wanted():
-                    job = self._next_to_start()
-                    if job is not None:
-                        job.started_at = time.monotonic()
-                        job.read_by = job.started_at + self._read_s
-                        self._reading[job] = None
-                        self._started += 1
-                        self._staff()
-                        return job
+                if self._arrived and self._threads_making() <= self._max_producers:
+                    job = self._arrived.popleft()
+                    self._staff()
+                    return job
+                if self._jobs and (nobody_starts or self._awake() <= self._threads_wanted()):
+                    job = self._jobs.popleft()
+                    job.started_at = time.monotonic()
+                    job.read_by = job.started_at + self._read_s
+                    self._reading[job] = None
+                    self._reading_threads += 1
+                    self._started += 1
+                    self._staff()
+                    return job
                 nobody_starts = self._wait_for_jobs()
             return None
-
-    def _next_to_start(self) -> _Job | None:
-        full = set()
-        for place, job in enumerate(self._jobs):
-            if job.host_key not in full:
-                if self._may_start(job.host_key):
-                    del self._jobs[place]
-                    return job
-                full.add(job.host_key)
-        return None
 
     def _wait_for_jobs(self) -> bool:
         """Waits until there may be something to start; True if there was all the while, and no thread started
@@ -308,39 +334,32 @@ class Prefetch(Generic[T, R]):
         return look_again and self._started == started
 
     def _reserve_encoded(self, job: _Job, num_bytes: int) -> None:
-        if num_bytes <= _SMALL_BYTES or job.num_bytes_encoded:
+        if num_bytes <= SMALL_BYTES:
             return
-        with self._encoded_freed:
+        has_room = threading.Event()
+        with self._lock:
             seconds_left = job.read_by - time.monotonic()
             if self._reading.pop(job, _GIVEN_UP) is _GIVEN_UP:
                 raise _GivenUp
-            self._waiting_to_read.append(job)
-            while not self._closed and not self._may_read(job, num_bytes):
-                self._encoded_freed.wait()
+        self._encoded.ask(job, num_bytes, has_room.set)
+        has_room.wait()
+        with self._lock:
             if self._closed:
                 raise _GivenUp
-            self._waiting_to_read.popleft()
-            self._encoded_bytes += num_bytes
-            job.num_bytes_encoded = num_bytes
             job.read_by = time.monotonic() + seconds_left  # waiting isn't reading
             self._reading[job] = None
-            self._encoded_freed.notify_all()
-
-    def _may_read(self, job: _Job, num_bytes: int) -> bool:
-        has_room = not self._encoded_bytes or self._encoded_bytes + num_bytes <= self._max_encoded_bytes
-        return self._waiting_to_read[0] is job and has_room
 
     def _reserve(self, job: _Job, num_bytes: int) -> None:
         with self._job_waiting:
             self._reading.pop(job, None)
-            self._usual_read_s = _usual(self._usual_read_s, time.monotonic() - job.started_at)
+            if job.arrived is None:
+                self._usual_read_s = _usual(self._usual_read_s, time.monotonic() - job.started_at)
             if job.given_up or self._closed:
                 raise _GivenUp
             job.num_bytes = num_bytes
             admitted = threading.Condition(self._lock)
             self._reserving.append((job, admitted))
             self._admit()
-            self._staff()  # what has been read may have made room for one that couldn't start
             if job.making_since is None:
                 self._tell_consumer()
             while job.making_since is None and not self._closed:

@@ -10,14 +10,16 @@ inside a container       `containers.read_member`
 import os
 import stat
 import time
+from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
 from ...storage import http_client, object_stores
 from ...storage.errors import ResourcesError, StorageError
 from ...storage.files import FileVersion, file_version
+from ...storage.http_client import Fetch, TakeRoom
 from ...storage.read_policy import check_scheme
 from ...storage.size_limit import check_size, join_chunks
-from ...storage.uris import is_in_store, scheme_of
+from ...storage.uris import is_http, is_in_store, scheme_of
 from ..elements import ImageError, ImageFacts, ImageReference, MemberLocation
 from .image_errors import image_error
 from .options import ReadOptions
@@ -26,13 +28,32 @@ _CHUNK_BYTES = 1 << 20
 _WAITS_FOR_RESOURCES_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
-def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFacts) -> bytes:
+def start_reading(
+    reference: ImageReference,
+    options: ReadOptions,
+    max_requests: int,
+    done: Callable[[Fetch], None],
+    take_room: TakeRoom | None = None,
+) -> Fetch | None:
+    """Begins to read an image over HTTP; None for any other, and for one that can't even be begun: `read_bytes` reads
+    those, or says why it can't be done. Arguments are those of `http_client.start`.
+    """
+    if reference.problem or reference.location is not None or not is_http(reference.uri):
+        return None
+    try:
+        return http_client.start(reference.uri, options, done, take_room, max_requests)
+    except (StorageError, ResourcesError):
+        return None
+
+
+def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFacts, fetch: Fetch | None = None) -> bytes:
     """All bytes of an image's file.
 
     Args:
       reference: where the image is.
       options: limits and retry policy.
       facts: its `attempts` is counted up for every try, the failed ones too; `version` is set.
+      fetch: of `start_reading`, when it has ended.
 
     Raises:
       ImageError: `bad_input` for a reference with a problem, `not_found`, `forbidden` (by the storage, or by
@@ -45,15 +66,16 @@ def read_bytes(reference: ImageReference, options: ReadOptions, facts: ImageFact
         raise ImageError("bad_input", reference.problem)
     for wait_s in _WAITS_FOR_RESOURCES_S:
         try:
-            return _read(reference, options, facts)
+            return _read(reference, options, facts, fetch)
         except (ResourcesError, MemoryError):
+            fetch = None
             http_client.close_idle()
             time.sleep(wait_s)  # others end meanwhile, and close their files
-    return _read(reference, options, facts)
+    return _read(reference, options, facts, None)
 
 
-def _read(reference: ImageReference, options: ReadOptions, facts: ImageFacts) -> bytes:
-    attempts = 0
+def _read(reference: ImageReference, options: ReadOptions, facts: ImageFacts, fetch: Fetch | None) -> bytes:
+    attempts = 0 if fetch is None else fetch.attempts
 
     def count_attempt() -> None:
         nonlocal attempts
@@ -63,7 +85,10 @@ def _read(reference: ImageReference, options: ReadOptions, facts: ImageFacts) ->
         facts.version = version
 
     try:
-        return _read_uri(reference, options, count_attempt, set_version)
+        if fetch is None:
+            return _read_uri(reference, options, count_attempt, set_version)
+        facts.version = fetch.version
+        return fetch.body()
     except (ImageError, MemoryError, ResourcesError):
         raise
     except Exception as error:  # each filesystem's client has classes of its own; most carry the HTTP status

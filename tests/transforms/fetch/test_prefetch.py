@@ -248,35 +248,6 @@ def test_close_ends_all_threads_whatever_they_wait_for():
     wait_until(lambda: threading.active_count() <= before)
 
 
-def test_items_that_may_not_start_are_passed_over_and_started_when_they_may():
-    opened, asked = threading.Event(), []
-
-    def may_start(host_key):
-        asked.append(host_key)
-        return host_key == "open" or opened.is_set()
-
-    ahead = Prefetch(
-        lambda item, reserve: item,
-        None,
-        threads=2,
-        max_bytes=1,
-        read_s=60,
-        host_key_of=lambda item: item[0],
-        may_start=may_start,
-    )
-    for number in range(20):
-        ahead.submit(("shut", number))
-    for number in range(20):
-        ahead.submit(("open", number))
-    results = ahead.results()
-    assert [next(results)[0] for _ in range(20)] == ["open"] * 20
-    asked_before, _ = len(asked), time.sleep(0.3)
-    assert len(asked) - asked_before < 60, "one thread looks again, and asks once for all of a host key"
-    opened.set()
-    assert sorted(results) == [("shut", number) for number in range(20)]
-    ahead.close()
-
-
 class TestProducers:
     def test_no_more_than_allowed_make_at_once_however_many_read(self):
         making, most_making, reading = 0, 0, threading.Barrier(8)

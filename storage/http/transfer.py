@@ -1,0 +1,143 @@
+"""A libcurl handle and what its transfers have in common: limits, proxies, which addresses are connected to."""
+
+import functools
+import math
+import socket
+import ssl
+import urllib.request
+from collections.abc import Callable
+from typing import Literal
+
+from .. import read_policy
+from ..files import FileVersion, file_version
+from ..libcurl import pycurl
+from ..read_options import ReadOptions
+from ..size_limit import SMALL_BYTES
+
+_MAX_IDLE_S = 60
+
+Method = Literal["GET", "HEAD"]
+
+
+class Transfer:
+    """A libcurl handle with the answer that it takes in; used for one request after the other.
+
+    Attributes:
+      curl: the handle. Its connection belongs to the loop.
+      chunks: of the body, decoded.
+      headers: lines of the answer's headers, those of answers before it too (100 Continue).
+      is_too_large: whether there was more than `max_bytes`, which ends the transfer.
+      only_refused: whether every address that it wanted to connect to was refused, for not being public.
+      done: called with the transfer and libcurl's error, or None, in the loop's thread.
+      wants_room: called, once, when a body turns out not to be small. It stands still until `HttpLoop.resume`.
+    """
+
+    def __init__(self, public_hosts_only: bool, paused: list["Transfer"]):
+        self._paused = paused
+        self._configured: tuple[ReadOptions, str] | None = None
+        self._method: Method = "GET"
+        self._public_hosts_only = public_hosts_only
+        self.only_refused = False
+        self.curl = curl = pycurl.Curl()
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        curl.setopt(pycurl.MAXAGE_CONN, _MAX_IDLE_S)
+        curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
+        # Decoded if a server encodes it although it was asked not to: sha256 is to be that of the file.
+        curl.setopt(pycurl.ACCEPT_ENCODING, "")
+        curl.setopt(pycurl.HTTPHEADER, ["Accept: image/*,*/*;q=0.5", "Accept-Encoding: identity"])
+        curl.setopt(pycurl.WRITEFUNCTION, self._write)
+        self.headers: list[bytes] = []
+        curl.setopt(pycurl.HEADERFUNCTION, self.headers.append)
+        curl.setopt(pycurl.OPT_FILETIME, 1)
+        if authorities := ssl.get_default_verify_paths().cafile:  # `SSL_CERT_FILE`, or the system's
+            curl.setopt(pycurl.CAINFO, authorities)
+        if public_hosts_only:
+            curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open_public_socket)
+
+    def prepare(
+        self,
+        url: str,
+        scheme: str,
+        options: ReadOptions,
+        method: Method,
+        done: Callable[["Transfer", tuple[int, str] | None], None],
+        wants_room: Callable[["Transfer"], None] | None,
+    ) -> None:
+        """Sets it up for a request, redirects not followed."""
+        curl = self.curl
+        if self._configured is None or self._configured[0] is not options or self._configured[1] != scheme:
+            self._configured = options, scheme
+            curl.setopt(pycurl.USERAGENT, options.user_agent)
+            curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(options.connect_timeout_s * 1000)))
+            curl.setopt(pycurl.LOW_SPEED_TIME, math.ceil(options.read_timeout_s))
+            curl.setopt(pycurl.MAXFILESIZE_LARGE, options.max_bytes)
+            proxy = "" if self._public_hosts_only else proxies().get(scheme) or proxies().get("all") or ""
+            curl.setopt(pycurl.PROXY, proxy)
+            curl.setopt(pycurl.NOPROXY, proxies().get("no") or "")
+        if self._method != method:
+            self._method = method
+            curl.setopt(pycurl.NOBODY if method == "HEAD" else pycurl.HTTPGET, 1)
+        curl.setopt(pycurl.URL, url)
+        self.headers.clear()
+        self.chunks: list[bytes] = []
+        self._left = options.max_bytes
+        self._left_of_small = SMALL_BYTES if wants_room else options.max_bytes
+        self.is_too_large = self.only_refused = False
+        self.done, self.wants_room = done, wants_room
+
+    def forget(self) -> None:
+        self.chunks = []
+        self.done, self.wants_room = _nobody, None
+
+    def body(self) -> bytes:
+        return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+
+    def version(self) -> FileVersion:
+        """What the headers say of the body, as far as it can be understood."""
+        tag, is_encoded = "", False
+        for line in self.headers:
+            if line.startswith(b"HTTP/"):
+                tag, is_encoded = "", False
+            elif line[:5].lower() == b"etag:":
+                tag = line[5:].decode("latin-1")
+            elif line[:17].lower() == b"content-encoding:":
+                is_encoded = True
+        length = int(self.curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T))
+        modified_s = self.curl.getinfo(pycurl.INFO_FILETIME)
+        return file_version(length if length >= 0 and not is_encoded else None, modified_s * 1e6, tag)
+
+    def _write(self, chunk: bytes) -> int | None:
+        """Takes what arrives, up to the limit. libcurl's own limit counts bytes before they are decoded; this one is
+        for bombs.
+        """
+        if len(chunk) > self._left:
+            self.is_too_large = True
+            return 0
+        if len(chunk) > self._left_of_small:
+            self._left_of_small = self._left
+            self._paused.append(self)
+            return pycurl.WRITEFUNC_PAUSE  # the chunk comes again
+        self._left -= len(chunk)
+        self._left_of_small -= len(chunk)
+        self.chunks.append(chunk)
+        return None
+
+    def _open_public_socket(self, purpose: int, address) -> socket.socket | int:
+        """libcurl asks here for each socket that it connects, with the address that it will connect to."""
+        self.only_refused = not read_policy.is_public(address.addr[0])
+        if self.only_refused:
+            return pycurl.SOCKET_BAD
+        return socket.socket(address.family, address.socktype, address.protocol)
+
+
+def _nobody(transfer: Transfer, error: tuple[int, str] | None) -> None:
+    """Waits for a transfer that isn't under way."""
+
+
+@functools.cache
+def proxies() -> dict[str, str]:
+    """Proxies by scheme, and `no`: as the environment names them, in lower or upper case, when the process first
+    asks.
+    """
+    return urllib.request.getproxies_environment()
