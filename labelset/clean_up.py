@@ -1,7 +1,7 @@
 """Deletes what doesn't count any more: of an output folder's files, only those with names of exactly our form.
 
 - Files of parts that the log doesn't name, of jobs that have closed or were taken over.
-- Lists of parts that an earlier close left, and heartbeats of jobs that have ended.
+- Lists of parts that an earlier close left; heartbeats of jobs that have ended, and what asked their workers to stop.
 - Temporary files of such jobs.
 
 Files are listed first and the log is read afterwards: so what is found in the log later than a file was listed
@@ -19,7 +19,7 @@ from .log import LOG_FOLDER, find_jobs, is_current, read_log, snapshots
 from .parts import delete_parts, job_of, list_parts
 from .schemas import TABLES
 
-_HEARTBEAT = re.compile(r"heartbeat-(.+)\.json")
+_OF_JOB = re.compile(r"(?:heartbeat-|stop-)(.+?)(?:\.json)?")
 _TEMPORARY = r"\.{name}\.[0-9a-f]{{8}}" + re.escape(files.TEMPORARY_SUFFIX)
 _STEM_FILE = r"part-.+-c?[0-9a-f]{12}\.parquet"
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 def clean_up(output: str) -> int:
     """Deletes what doesn't count any more; returns how many parts and temporary files that were."""
     listed = list_parts(output)
-    beats = _matching(join(output, LOG_FOLDER), _HEARTBEAT.pattern)
+    beats = _matching(join(output, LOG_FOLDER), _OF_JOB.pattern)
     old_snapshots = snapshots(output)
     temporary = _temporary_files(output) if is_local(output) else []
     state = read_log(output)

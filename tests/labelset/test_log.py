@@ -228,6 +228,7 @@ def test_a_clean_up_deletes_only_what_is_ours_and_does_not_count(out, tmp_path):
         f"masks_png/0a/.{'0' * 32}-7.png.0123abcd.tmp",
         "_jobs/.20260101T000000-abcdef.json.0123abcd.tmp",
         "_log/.00000001.json.0123abcd.tmp",
+        "_log/stop-j1",
     ]
     others = [
         "images/.draft.odt.tmp",
@@ -238,6 +239,7 @@ def test_a_clean_up_deletes_only_what_is_ours_and_does_not_count(out, tmp_path):
         "masks_png/0a/.mask.png.0123abcd.tmp",
         "_log/notes.json",
         "_log/.00000009.json.0123abcd.tmp",
+        "_log/stop-another-job",
     ]
     for name in ours + others:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
