@@ -123,5 +123,5 @@ setup(
         ],
         "yaml": ["apache-beam[yaml]>=2.77,<3"],
     },
-    entry_points={"console_scripts": ["labelbeam = labelbeam.pipeline.cli:main"]},
+    entry_points={"console_scripts": ["labelbeam = labelbeam.pipeline.cli:run_command"]},
 )

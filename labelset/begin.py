@@ -11,7 +11,7 @@ from .counting import find_damage
 from .heartbeat import Heartbeat, watch
 from .label_set_file import LabelSet, check_label_set, write_label_set
 from .log import BEGIN, CLOSE, JobLostError, LogState, append, find_entry, last_number, read_log
-from .parts import DamagedPartError, Part, count_part, job_of, list_parts, read_part, written_parts
+from .parts import DamagedPartError, Part, count_part, damaged, job_of, list_parts, read_part, written_parts
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def begin_job(
         try:
             if not mend:
                 for damage in find_damage(output, state.parts, listed):
-                    raise DamagedPartError(damage.path, damage.why, output)
+                    raise damaged(damage.path, damage.why, output)
             kept, adopted = taken_over(output, state, listed)
         except DamagedPartError:
             if last_number(output) != state.number:  # another job has closed since, and deleted what doesn't count

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .log import last_number, read_log
-from .parts import DamagedPartError, Part, list_parts, part_path, written_parts
+from .parts import Part, damaged, list_parts, part_path, written_parts
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def counting_parts(output: str, with_open_job: bool = False) -> dict[str, dict[s
         listed = list_parts(output)
         found = find_damage(output, state.parts, listed)
         if found and (last_try or last_number(output) == state.number):  # else a job has closed since, and deleted them
-            raise DamagedPartError(found[0].path, found[0].why, output)
+            raise damaged(found[0].path, found[0].why, output)
         if not found:
             break
     if state.number < 0:

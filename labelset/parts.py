@@ -34,18 +34,24 @@ class DamagedPartError(UsageError):
     Attributes:
       path: of the file.
       why: what is wrong with it.
-      output: the output folder.
     """
 
-    def __init__(self, path: str, why: str, output: str):
-        super().__init__(path, why, output)  # so that it can be pickled
-        self.path, self.why, self.output = path, why, output
+    def __init__(self, message: str, path: str, why: str):
+        super().__init__(message, path, why)  # so that it can be pickled, and Beam can add to the message
+        self.path, self.why = path, why
 
     def __str__(self) -> str:
-        return (
-            f"{self.path}: damaged ({self.why}). `labelbeam repair {self.output}` takes its part out; the next "
-            "`labelbeam label` labels the part's images again"
-        )
+        return self.args[0]
+
+
+def damaged(path: str, why: str, output: str) -> DamagedPartError:
+    """The error for a part's file that can't be used."""
+    return DamagedPartError(
+        f"{path}: damaged ({why}). `labelbeam repair {output}` takes its part out; the next `labelbeam label` labels "
+        "the part's images again",
+        path,
+        why,
+    )
 
 
 @dataclass(frozen=True)
@@ -255,12 +261,12 @@ def _opened(path: str) -> Iterator:
         raise ResourcesError(errno.ENOMEM, f"{path}: this process has no memory left to read it ({error})") from error
     except (FileNotFoundError, IsADirectoryError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
         why = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
-        raise DamagedPartError(path, why, path.rsplit("/", 2)[0]) from error
+        raise damaged(path, why, path.rsplit("/", 2)[0]) from error
     except OSError as error:
         if type(error) is not OSError or error.errno is not None:  # of the filesystem; pyarrow's own have no number
             error.filename = error.filename or path
             raise
-        raise DamagedPartError(path, " ".join(str(error).split()), path.rsplit("/", 2)[0]) from error
+        raise damaged(path, " ".join(str(error).split()), path.rsplit("/", 2)[0]) from error
 
 
 def _present(file, columns: Sequence[str] | None) -> list[str] | None:

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import atexit
 import importlib
 import logging
 import os
@@ -35,7 +36,7 @@ from .commands import (
     weights,
 )
 from .running.exit_codes import ExitCode
-from .streams import discard, open_missing_streams
+from .streams import discard, end_at_once, open_missing_streams
 
 COMMANDS = (
     label,
@@ -184,5 +185,17 @@ def _sentence(error: Exception) -> str:
     return text if len(text) <= 500 else f"{text[:499]}…"
 
 
+def run_command() -> int:
+    """`main` as a process of its own.
+
+    What was registered to be done at its end is done. Then it ends at once: C++ libraries whose threads are still
+    starting when their memory is taken down would end it with SIGABRT, whatever the command's exit code is.
+    """
+    codes: list[int] = []
+    atexit.register(lambda: end_at_once(codes[0]) if codes else None)  # before all others, so it runs last
+    codes.append(main())
+    return codes[0]
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command())

@@ -19,6 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from ..labelset.begin import OpenJob, begin_job
 from ..labelset.close import close_early, closed_as
+from ..labelset.counting import counting_parts
 from ..labelset.heartbeat import DEAD_AFTER_S, Heartbeat, at_work, beating
 from ..labelset.job_records import describe_unreadable, find_stumps, utc_now, write_record
 from ..labelset.log import JobLostError
@@ -108,6 +109,8 @@ def list_todo(
 ) -> ToDo:
     """What a job is to label, less what is labelled already: of the job that has begun, or in an output folder."""
     spec = job.spec
+    if isinstance(labelled, str):
+        counting_parts(labelled)  # a damaged part is named before there's a pipeline
     todo = (
         pipeline
         | ListImages(spec.inputs, spec.listing, versions=spec.relabel_changed)

@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import sys
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 
 def open_missing_streams() -> None:
@@ -39,3 +39,11 @@ def discard(stream) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
+
+
+def end_at_once(code: int) -> NoReturn:
+    """Ends the process; what was printed and can be written is."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -208,13 +208,13 @@ def read_mask_file(output: str, mask_ref: str) -> np.ndarray:
         with Image.open(io.BytesIO(files.read(path)), formats=["PNG"]) as file:
             return np.asarray(file, bool)
     except FileNotFoundError as error:
-        raise parts.DamagedPartError(path, "no such file", output) from error
+        raise parts.damaged(path, "no such file", output) from error
     except (UnidentifiedImageError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise parts.DamagedPartError(path, "no PNG image", output) from error
+        raise parts.damaged(path, "no PNG image", output) from error
     except OSError as error:
         if error.errno is not None:  # of the filesystem; Pillow's own have no number
             raise
-        raise parts.DamagedPartError(path, str(error), output) from error
+        raise parts.damaged(path, str(error), output) from error
 
 
 def _check_table(table: str) -> None:

@@ -55,3 +55,15 @@ def test_a_command_that_is_not_understood_exits_with_2(arguments, named, capsys)
     with pytest.raises(SystemExit) as raised:
         main(arguments)
     assert raised.value.code == 2 and named in capsys.readouterr().err
+
+
+def test_what_libraries_do_as_python_ends_changes_no_exit_code(tmp_path):
+    """As those do whose threads are still starting then: they end the process with SIGABRT."""
+    script = (
+        "import atexit, os, sys\n"
+        "atexit.register(os.abort)\n"  # which Python does after what is registered later
+        "from labelbeam.pipeline.cli import run_command\n"
+        "sys.exit(run_command())"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "status", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 2 and "not the output folder of a label set" in done.stderr
