@@ -17,7 +17,7 @@ from http import HTTPStatus
 from .errors import StorageError, error_of_status
 from .files import FileVersion
 from .http.errors import error_of_curl, error_of_name
-from .http.host_limits import HostLimits, HostRestsError
+from .http.host_limits import HostLimits, ThrottledError
 from .http.loop import HttpLoop
 from .http.transfer import Method, Transfer
 from .http.urls import parse_url
@@ -230,7 +230,7 @@ class _Client:
         try:
             if not self._limits.take(target.host, options.max_per_host, options.deadline_s, remaining_s):
                 return False
-        except HostRestsError as error:
+        except ThrottledError as error:
             raise StorageError("unreachable", f"{target.host} {error} (HTTP status 429 Too Many Requests)") from error
         if deadline is None:
             fetch.deadline = Deadline(options.deadline_s)

@@ -1,4 +1,5 @@
-"""How much of a process is spent on one host: requests at once, and rests for hosts that answer 429 Too Many Requests.
+"""How much of a process is spent on one host: requests at once, and when it backs off from one that
+answers 429 Too Many Requests.
 
 Promised for each host (name and port):
 
@@ -7,8 +8,8 @@ Promised for each host (name and port):
 - after each 429 half as many, one at least, until one of them is answered otherwise;
 - after a second 429 in a row, none at all for as long as its `Retry-After` says. A single one doesn't stop a host:
   servers that are merely busy answer so now and then, and its image waits in any case;
-- a host that has answered nothing but 429 for as long as an image may take is asked once per rest; all other images
-  of it fail meanwhile, so that nothing waits for ever.
+- a host that has answered nothing but 429 for as long as an image may take is asked once each time that it has backed
+  off; all other images of it fail meanwhile, so that nothing waits for ever.
 
 Waits for nothing and locks nothing: it belongs to the thread that makes the requests.
 """
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 _MAX_REMEMBERED_HOSTS = 10_000
 
 
-class HostRestsError(Exception):
+class ThrottledError(Exception):
     """A host wants to be left alone for longer than there is time."""
 
     def __init__(self, seconds: float):
@@ -30,9 +31,9 @@ class HostRestsError(Exception):
 @dataclass(slots=True)
 class _Host:
     active: int = 0
-    refusals: int = 0  # answers 429 in a row
-    refusing_since: float = 0.0
-    rests_until: float = 0.0
+    throttlings: int = 0  # answers 429 in a row
+    throttled_since: float = 0.0
+    backs_off_until: float = 0.0
 
 
 class HostLimits:
@@ -58,48 +59,52 @@ class HostLimits:
         Args:
           name: of the host, with its port.
           max_requests: at once.
-          deadline_s: seconds that any image may take: no rest is longer.
+          deadline_s: seconds that any image may take: it backs off no longer.
           remaining_s: seconds that this image has left.
 
         Raises:
-          HostRestsError: if the host's rest is longer than the time left, or it has been refusing everything.
+          ThrottledError: if it backs off for longer than the time left, or the host has answered nothing but 429.
         """
         host = self._hosts.get(name)
         if host is None:
             if len(self._hosts) >= self._max_remembered:  # all of them answered 429 last
-                self._hosts = {name: host for name, host in self._hosts.items() if host.active or self._rest_s(host)}
+                self._hosts = {
+                    name: host for name, host in self._hosts.items() if host.active or self._backs_off_s(host)
+                }
             host = self._hosts[name] = _Host()
-        if rest_s := self._rest_s(host):
-            if rest_s >= remaining_s or (host.refusals and host.rests_until - host.refusing_since >= deadline_s):
-                raise HostRestsError(rest_s)
+        if left_s := self._backs_off_s(host):
+            if left_s >= remaining_s or (
+                host.throttlings and host.backs_off_until - host.throttled_since >= deadline_s
+            ):
+                raise ThrottledError(left_s)
             return False
-        if host.active >= max(1, max_requests >> host.refusals):
+        if host.active >= max(1, max_requests >> host.throttlings):
             return False
         host.active += 1
         return True
 
-    def give_back(self, name: str, deadline_s: float, refused_for_s: float | None = None) -> None:
+    def give_back(self, name: str, deadline_s: float, throttled_for_s: float | None = None) -> None:
         """A request has ended.
 
         Args:
           name: of the host, with its port.
           deadline_s: seconds that any image may take.
-          refused_for_s: None for any end but 429; else what its `Retry-After` says, 0 without one.
+          throttled_for_s: None for any end but 429; else what its `Retry-After` says, 0 without one.
         """
         host = self._hosts[name]
         host.active -= 1
-        if refused_for_s is None:
-            host.refusals = 0  # a rest that others were asked for goes on
-            if not (host.active or self._rest_s(host)):
+        if throttled_for_s is None:
+            host.throttlings = 0  # what others were told goes on
+            if not (host.active or self._backs_off_s(host)):
                 del self._hosts[name]
             return
         now = self._clock()
-        host.refusals += 1
-        if host.refusals == 1:
-            host.refusing_since = now
+        host.throttlings += 1
+        if host.throttlings == 1:
+            host.throttled_since = now
         else:
             # No longer than an image may take: a server that says "tomorrow" in error is asked again in this job.
-            host.rests_until = max(host.rests_until, now + min(refused_for_s, deadline_s))
+            host.backs_off_until = max(host.backs_off_until, now + min(throttled_for_s, deadline_s))
 
-    def _rest_s(self, host: _Host) -> float:
-        return max(0.0, host.rests_until - self._clock()) if host.rests_until else 0.0
+    def _backs_off_s(self, host: _Host) -> float:
+        return max(0.0, host.backs_off_until - self._clock()) if host.backs_off_until else 0.0

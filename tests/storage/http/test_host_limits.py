@@ -1,5 +1,5 @@
 import pytest
-from labelbeam.storage.http.host_limits import HostLimits, HostRestsError
+from labelbeam.storage.http.host_limits import HostLimits, ThrottledError
 
 
 class LimitsWithClock(HostLimits):
@@ -62,7 +62,7 @@ def test_at_least_one_request_however_many_429_there_were(limits):
     assert room(limits, 2) == 1
 
 
-def test_two_429_in_a_row_and_the_host_rests(limits):
+def test_two_429_in_a_row_and_none_is_made_for_a_while(limits):
     answer(limits, 5, None, 5)
     answer(limits, 7)
     assert not take(limits) and may_start(limits, "other")
@@ -72,25 +72,25 @@ def test_two_429_in_a_row_and_the_host_rests(limits):
     assert take(limits)
 
 
-def test_who_has_less_time_than_the_host_rests_is_told_at_once(limits):
+def test_who_has_less_time_than_that_is_told_at_once(limits):
     answer(limits, 20, 20)
-    with pytest.raises(HostRestsError, match="20 s"):
+    with pytest.raises(ThrottledError, match="20 s"):
         take(limits, remaining_s=19)
 
 
-def test_a_host_that_refuses_everything_for_long_enough_fails_images_and_is_asked_again(limits):
-    answer(limits, 40, 40)  # rests until 40
+def test_a_host_that_answers_nothing_but_429_for_long_enough_fails_images_and_is_asked_again(limits):
+    answer(limits, 40, 40)  # until 40
     assert not take(limits)
     limits.now += 41
-    answer(limits, 40)  # refuses since 0, rests until 81
-    with pytest.raises(HostRestsError):  # at once, not to wait for ever
+    answer(limits, 40)  # 429 since 0, until 81
+    with pytest.raises(ThrottledError):  # at once, not to wait for ever
         take(limits)
     limits.now += 41
     answer(limits, None)
     assert room(limits, 2) == 2
 
 
-def test_no_rest_is_longer_than_an_image_may_take(limits):
+def test_backing_off_takes_no_longer_than_an_image_may(limits):
     answer(limits, 86400, 86400)
     limits.now += 61
     assert take(limits)
