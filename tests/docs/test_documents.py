@@ -8,10 +8,26 @@ from pathlib import Path
 
 import pytest
 from labelbeam.pipeline.cli import build_parser
+from labelbeam.pipeline.running.beam_flags import beam_flags
+
+from docs.site.command_reference import command_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 _COMMAND = re.compile(r"^(?:\s*[$>] )?\s*(?:\.venv/bin/)?labelbeam ((?:.*\\\n)*.*)$", re.MULTILINE)
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]+(?![\w…])")
+# Of pip, docker, Beam's own programs, the Object Detection API, and scripts of ours.
+OF_OTHERS = {
+    "--constraint",
+    "--build-arg",
+    "--gpus",
+    "--service_port",
+    "--worker_pool",
+    "--input_type",
+    "--out",
+    "--seeds",
+}
+OF_OTHERS |= {"--jinja_variables", "--yaml_pipeline_file"}
 _CODE = re.compile(r"^```\w*\n(.*?)^```|((?:^    .*\n|^\n)+)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -43,6 +59,14 @@ def test_every_command_can_be_parsed(document, capsys):
             assert stopped.code == 0, f"labelbeam {shlex.join(command)}: {capsys.readouterr().err}"
         else:
             assert not rest or command[0] in ("label", "stage", "estimate"), f"labelbeam {command}: unknown {rest}"
+
+
+def test_options_that_are_named_exist():
+    known = {*_OPTION.findall(command_reference()), *beam_flags(), *OF_OTHERS}
+    named = {
+        document.name: set(_OPTION.findall(document.read_text())) for document in [*DOCUMENTS, ROOT / "CHANGELOG.md"]
+    }
+    assert {name: options - known for name, options in named.items() if options - known} == {}
 
 
 def test_commands_are_found_in_documents():
