@@ -135,7 +135,7 @@ def _check_all(arguments: Sequence[str], known: Mapping[str, Flag], suggestions:
 
 def _check(flag: str, known: Mapping[str, Flag], suggestions: Collection[str], message: str) -> None:
     if flag not in known:
-        near = difflib.get_close_matches(flag, suggestions, n=1)
+        near = difflib.get_close_matches(flag, suggestions, n=1, cutoff=0.75)
         raise UsageError(f"unknown option {flag}{f', did you mean {near[0]}?' if near else '.'} {message}")
 
 
