@@ -255,7 +255,7 @@ class _Client:
 
     def _take_answer(self, fetch: Fetch, transfer: Transfer, curl_error: tuple[int, str] | None) -> None:
         """A request has ended: with the body, an error, or a redirect."""
-        curl, body, location, error, refused_for_s = transfer.curl, b"", None, None, None
+        curl, body, location, error, throttled_for_s = transfer.curl, b"", None, None, None
         try:
             if curl_error is not None:
                 self._check(*curl_error, fetch, transfer)
@@ -265,10 +265,10 @@ class _Client:
                 fetch.version = transfer.version()
             elif not 300 <= status < 400 or (location := curl.getinfo(pycurl.REDIRECT_URL)) is None:
                 error = error_of_status(status, f"HTTP status {_status_text(status)}", curl.getinfo(_RETRY_AFTER))
-                refused_for_s = error.retry_after_s if status == HTTPStatus.TOO_MANY_REQUESTS else None
+                throttled_for_s = error.retry_after_s if status == HTTPStatus.TOO_MANY_REQUESTS else None
         except Exception as raised:
             error = raised
-        self._leave_host(fetch, refused_for_s)
+        self._leave_host(fetch, throttled_for_s)
         if curl_error is None and fetch.target.credentials is None:  # they stay in a handle
             self.loop.give_back(transfer)
         else:
@@ -313,10 +313,10 @@ class _Client:
         fetch.hop += 1
         self._waiting.insert(0, fetch)
 
-    def _leave_host(self, fetch: Fetch, refused_for_s: float | None = None) -> None:
+    def _leave_host(self, fetch: Fetch, throttled_for_s: float | None = None) -> None:
         self._active.remove(fetch)
         fetch.transfer = None
-        self._limits.give_back(fetch.target.host, fetch.options.deadline_s, refused_for_s)
+        self._limits.give_back(fetch.target.host, fetch.options.deadline_s, throttled_for_s)
 
     def _end_try(self, fetch: Fetch, error: Exception) -> None:
         """A try has failed: there will be another, or it was the last."""

@@ -1,6 +1,6 @@
 """Objects of S3, Google Cloud Storage and Azure, through obstore (Rust's object_store): read, written, listed, deleted.
 
-What is retryable is tried again by the caller's `RetryPolicy`; what can't is said at once. Two kinds of callers: `get`
+What is retryable is tried again by the caller's `RetryPolicy`; what isn't is said at once. Two kinds of callers: `get`
 reads an image and raises `StorageError`; all others are for what a job can't go on without (tables, logs, listings,
 weights), follow `STORE_POLICY` and
 raise `UsageError` for what the user has to mend, `OSError` for a store that doesn't answer.

@@ -168,7 +168,7 @@ NOT_SAID = {
     "host key": r"lanes?",
     "execution options": r"pace",
     "box prompts": r"given[ _]boxes",
-    "retryable, retry policy, backs off": r"patien(?:ce|t)|host_?rests?|rests_until|rest_s",
+    "retryable, retry policy, backs off": r"patien(?:ce|t)",
     "matched": r"partners?",
     "engine keras": r"native",
 }

@@ -19,15 +19,15 @@ def take(limits, name="host", max_requests=2, deadline_s=60.0, remaining_s=60.0)
     return limits.take(name, max_requests, deadline_s, remaining_s)
 
 
-def give_back(limits, name="host", refused_for_s=None):
-    limits.give_back(name, 60.0, refused_for_s)
+def give_back(limits, name="host", throttled_for_s=None):
+    limits.give_back(name, 60.0, throttled_for_s)
 
 
 def answer(limits, *retry_after_s):
     """Requests one after the other; None for an image, seconds for a 429."""
     for seconds in retry_after_s:
         assert take(limits)
-        give_back(limits, refused_for_s=seconds)
+        give_back(limits, throttled_for_s=seconds)
 
 
 def may_start(limits, name="host", max_requests=2):
@@ -103,5 +103,5 @@ def test_hosts_are_forgotten():
     assert not len(limits)
     for number in range(50):
         assert take(limits, f"host-{number}")
-        give_back(limits, f"host-{number}", refused_for_s=1)
+        give_back(limits, f"host-{number}", throttled_for_s=1)
     assert len(limits) <= 10
