@@ -54,8 +54,12 @@ class Another(Good):
         return [box for _ in images]
 
 class Thief(Good):
+    calls = 0
     def detect(self, images):
-        time.sleep(0.3)
+        Thief.calls += 1
+        give_up = time.monotonic() + 10
+        while Thief.calls >= 4 and not glob.glob("incomplete/images/part-*") and time.monotonic() < give_up:
+            time.sleep(0.05)
         for path in glob.glob("incomplete/images/part-*"):
             os.remove(path)
         return super().detect(images)
@@ -129,19 +133,17 @@ def commands(server, good, bad):
 
     lists = ["given/list.csv", "given/list.jsonl", "given/list.parquet"]
     yield label("out", *lists, "--carry", "origin", *stores)
-    yield label("out", *lists, "--carry", "origin", "--retry-failed", *stores)
     yield label("other", *lists, "--carry", "origin", *stores, detector="Another")
     yield label("direct", *good, listed)
     yield label("incomplete", "given/list.csv", "--part-images", "2", "--batch-size", "1", *stores, detector="Thief")
     yield label("failed", "given/list.csv", *stores, detector="Broken")
     yield label("strict", "given/list.csv", "--strict-inputs", *stores)
-    yield label("nowhere", server.url("/status/403?sig=s3cret-60").replace("://", "://u:s3cret-61@") + "&x=.txt")
+    yield label("nowhere", server.url("/status/403.txt?sig=s3cret-60").replace("://", "://u:s3cret-61@"))
     yield label("nothing", "s3://me:s3cret-62@bucket/folder/?token=s3cret-63", *stores)
     yield label("s3://me:s3cret-64@bucket/out?token=s3cret-65", "given/list.csv", *stores)
     yield label("weights", "given/list.csv", "--weights", "http://me:s3cret-66@127.0.0.1:1/m.tgz?sig=s3cret-67")
     yield [*label("options", "given/list.csv"), "--storage-option", "s3cret-68"]
     yield [*label("dry", *lists, *stores), "--dry-run"]
-    yield ["estimate", "given/list.csv", "--detector", "detectors:Good", "--sample", "3", *common]
     yield ["repair", "out", "--verbose"]
     for output in ("out", "incomplete"):
         yield ["status", output, "--verbose"]
@@ -193,7 +195,7 @@ def test_no_credential_is_left_behind(tmp_path, server):
 def check_that_all_was_tried(work: Path, printed: str):
     """Makes sure that the jobs ended as they should, and the commands did their work."""
     codes = [int(line.removeprefix("code ")) for line in printed.splitlines() if line.startswith("code ")]
-    assert codes[:7] == [0, 1, 0, 0, 1, 1, 1] and set(codes) == {0, 1, 2}, codes
+    assert codes[:7] == [0, 0, 0, 1, 1, 1, 2] and set(codes) == {0, 1, 2}, codes
     records = {path.parts[-3]: json.loads(path.read_text()) for path in sorted(work.glob("*/_jobs/*.json"))}
     assert len(records["incomplete"]["missing"]) >= 2
     assert "no model at https://host/model?…" in records["failed"]["error"]
