@@ -1,6 +1,8 @@
 """`labelbeam label` beyond the job: --dry-run, lists on standard input, --max-failed and other exit codes."""
 
+import ast
 import io
+import subprocess
 import sys
 
 import pytest
@@ -20,6 +22,14 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(label, image_folder,
 
 def test_a_dry_run_refuses_what_the_job_would(label, image_folder):
     assert label(image_folder, options=["--dry-run", "--keep", "no_such_output"])[0] == 2
+
+
+def test_the_summary_s_line_that_reads_the_tables_works(label, image_folder):
+    _, printed, labels = label(image_folder)
+    [line] = [line.partition("read them")[2] for line in printed.splitlines() if "read them" in line]
+    done = subprocess.run(["env", "-i", "sh", "-c", line], capture_output=True, text=True)
+    rows = [ast.literal_eval(row) for row in done.stdout.splitlines()]
+    assert done.returncode == 0 and rows == labels.table("detections").slice(0, 5).to_pylist(), done.stderr
 
 
 def test_a_list_on_standard_input(fake_detector, image_folder, tmp_path, monkeypatch, capsys):
