@@ -123,6 +123,11 @@ class Fetch:
       version: what the answer's header says of the body.
     """
 
+    __slots__ = (
+        "_body", "_client", "_error", "attempts", "deadline", "done", "hop", "max_requests", "method", "not_before",
+        "options", "retry", "seconds", "start", "take_room", "target", "transfer", "version",
+    )  # fmt: skip
+
     def __init__(
         self, client: "_Client", url: str, options: ReadOptions, done, take_room, max_requests: int, method: Method
     ):
@@ -224,7 +229,7 @@ class _Client:
         """Makes the next request, if its host has room for it."""
         target, options, deadline = fetch.target, fetch.options, fetch.deadline
         remaining_s = options.deadline_s if deadline is None else deadline.remaining_s()
-        if deadline is not None and remaining_s <= 0:
+        if deadline is not None and remaining_s <= 0.001:  # libcurl counts in milliseconds
             raise deadline.error()
         check_scheme(target.scheme, options.allow_schemes)
         try:
@@ -242,8 +247,9 @@ class _Client:
             target.scheme,
             options,
             fetch.method,
-            lambda transfer, error: self._take_answer(fetch, transfer, error),
-            (lambda transfer: self._ask_for_room(fetch, transfer)) if fetch.take_room else None,
+            fetch,
+            self._take_answer,
+            self._ask_for_room if fetch.take_room else None,
         )
         if target.credentials is not None:
             transfer.curl.setopt(pycurl.USERNAME, target.credentials[0])
@@ -253,8 +259,9 @@ class _Client:
         self.loop.start(transfer, remaining_s)
         return True
 
-    def _take_answer(self, fetch: Fetch, transfer: Transfer, curl_error: tuple[int, str] | None) -> None:
+    def _take_answer(self, transfer: Transfer, curl_error: tuple[int, str] | None) -> None:
         """A request has ended: with the body, an error, or a redirect."""
+        fetch: Fetch = transfer.owner
         curl, body, location, error, throttled_for_s = transfer.curl, b"", None, None, None
         try:
             if curl_error is not None:
@@ -333,8 +340,9 @@ class _Client:
                 return
         fetch.end(b"", error)
 
-    def _ask_for_room(self, fetch: Fetch, transfer: Transfer) -> None:
+    def _ask_for_room(self, transfer: Transfer) -> None:
         """A body isn't small, and stands still: waiting isn't reading."""
+        fetch: Fetch = transfer.owner
         assert fetch.take_room is not None
         began = time.monotonic()
 

@@ -8,7 +8,6 @@ import atexit
 import collections
 import contextlib
 import logging
-import math
 import select
 import socket
 import threading
@@ -111,15 +110,14 @@ class HttpLoop:
 
     def start(self, transfer: Transfer, timeout_s: float) -> None:
         """Begins a transfer that has been prepared."""
-        transfer.curl.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(timeout_s * 1000)))
+        transfer.set_timeout(timeout_s)
         self._transfers[transfer.curl] = transfer
         self._multi.add_handle(transfer.curl)
 
     def resume(self, transfer: Transfer, timeout_s: float) -> None:
         """Goes on with a transfer that has room now."""
         if transfer.curl in self._transfers:
-            spent_ms = transfer.curl.getinfo(pycurl.TOTAL_TIME) * 1000
-            transfer.curl.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(spent_ms + timeout_s * 1000)))
+            transfer.set_timeout(transfer.curl.getinfo(pycurl.TOTAL_TIME) + timeout_s)
             transfer.curl.pause(pycurl.PAUSE_CONT)
 
     def cancel(self, transfer: Transfer) -> None:
@@ -232,7 +230,7 @@ class HttpLoop:
         paused, self._paused[:] = list(self._paused), ()
         for transfer in paused:
             if transfer.curl in self._transfers and transfer.wants_room:
-                transfer.curl.setopt(pycurl.TIMEOUT_MS, 0)  # waiting isn't reading
+                transfer.set_timeout(0.0)  # waiting isn't reading
                 transfer.wants_room(transfer)
 
     def _finish(self) -> None:

@@ -6,7 +6,7 @@ import socket
 import ssl
 import urllib.request
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from .. import read_policy
 from ..files import FileVersion, file_version
@@ -28,6 +28,7 @@ class Transfer:
       headers: lines of the answer's headers, those of answers before it too (100 Continue).
       is_too_large: whether there was more than `max_bytes`, which ends the transfer.
       only_refused: whether every address that it wanted to connect to was refused, for not being public.
+      owner: whose request it is.
       done: called with the transfer and libcurl's error, or None, in the loop's thread.
       wants_room: called, once, when a body turns out not to be small. It stands still until `HttpLoop.resume`.
     """
@@ -36,8 +37,10 @@ class Transfer:
         self._paused = paused
         self._configured: tuple[ReadOptions, str] | None = None
         self._method: Method = "GET"
+        self._timeout_s = 0.0
         self._public_hosts_only = public_hosts_only
         self.only_refused = False
+        self.owner: Any = None
         self.curl = curl = pycurl.Curl()
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
@@ -61,6 +64,7 @@ class Transfer:
         scheme: str,
         options: ReadOptions,
         method: Method,
+        owner: Any,
         done: Callable[["Transfer", tuple[int, str] | None], None],
         wants_room: Callable[["Transfer"], None] | None,
     ) -> None:
@@ -84,11 +88,17 @@ class Transfer:
         self._left = options.max_bytes
         self._left_of_small = SMALL_BYTES if wants_room else options.max_bytes
         self.is_too_large = self.only_refused = False
-        self.done, self.wants_room = done, wants_room
+        self.owner, self.done, self.wants_room = owner, done, wants_room
+
+    def set_timeout(self, seconds: float) -> None:
+        """Of the whole transfer since it began; 0 for none."""
+        if seconds != self._timeout_s:
+            self._timeout_s = seconds
+            self.curl.setopt(pycurl.TIMEOUT_MS, math.ceil(seconds * 1000))
 
     def forget(self) -> None:
         self.chunks = []
-        self.done, self.wants_room = _nobody, None
+        self.owner = None
 
     def body(self) -> bytes:
         return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
@@ -129,10 +139,6 @@ class Transfer:
         if self.only_refused:
             return pycurl.SOCKET_BAD
         return socket.socket(address.family, address.socktype, address.protocol)
-
-
-def _nobody(transfer: Transfer, error: tuple[int, str] | None) -> None:
-    """Waits for a transfer that isn't under way."""
 
 
 @functools.cache
