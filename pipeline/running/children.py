@@ -28,12 +28,12 @@ def in_own_sessions() -> Iterator[None]:
     """While the context lasts, what Beam starts isn't reached by signals for this process's group."""
     modules = local_job_service, subprocess_server
     for module in modules:
-        module.subprocess = _subprocess
+        module.subprocess = _subprocess  # pyright: ignore[reportAttributeAccessIssue]  # its import of the name
     try:
         yield
     finally:
         for module in modules:
-            module.subprocess = subprocess
+            module.subprocess = subprocess  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def kill_children() -> None:
