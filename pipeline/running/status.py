@@ -12,10 +12,12 @@ from ...labelset.label_set_file import find_label_set, read_label_set_file
 from ...labelset.log import LogState, read_log
 from ...labelset.parts import DamagedPartError, Part, iter_part, list_parts
 from ...results.text import duration
+from ...storage.errors import shorten
 from ...storage.redaction import redact
 from .progress import describe_rate
 
 MAX_EXAMPLES = 3  # a kind of failure
+_ERROR_LETTERS = 400  # of why a job failed: a path, and what to do about it
 _NEEDED = ["status", "error_kind", "error_message", "uri", "num_detections"]
 
 
@@ -140,7 +142,7 @@ def _describe_job(job: dict[str, Any], open_job: dict[str, Any] | None) -> str:
             f" ({job['written'] / max(seconds, 1e-3):.1f} images/s)"
         )
     if "error" in job:
-        text += f": {(job['error'].splitlines() or [''])[0][:120]}"
+        text += f": {shorten((job['error'].splitlines() or [''])[0], _ERROR_LETTERS)}"
     return text
 
 

@@ -306,5 +306,5 @@ def test_annotations_that_are_none_are_refused(tmp_path, content, named):
 def test_without_hotcoco_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "hotcoco", None)
     write_part(tmp_path / "out", [found("/a.jpg")], labels=LABELS)
-    with pytest.raises(UsageError, match=r"pip install 'labelbeam\[evaluate\]'"):
+    with pytest.raises(UsageError, match="pip install 'hotcoco"):
         evaluate(str(tmp_path / "out"), annotate(tmp_path / "i.json", ["a.jpg"]))

@@ -59,9 +59,9 @@ def test_credentials_are_used_and_not_written(label, server, tmp_path):
     row = rows(labels)[server.url("/private/a.jpg")]
     assert row["status"] == "ok" and row["image_id"] == image_id(good)
     assert set(labels.frame("detections")["uri"]) == {row["uri"]}
-    row = rows(labels)[server.url("/status/404?token=s3cret")]
+    row = rows(labels)[server.url("/status/404?token=REDACTED")]
     assert row["error_message"] == "HTTP status 404 Not Found"
-    assert "pa%20ss" not in printed
+    assert "pa%20ss" not in printed and "s3cret" not in printed
     _, printed, _ = label(tmp_path / "list.txt")
     assert "Nothing to do" in printed
 

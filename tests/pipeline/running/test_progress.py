@@ -45,10 +45,10 @@ def test_without_a_folder_nothing_is_told(tmp_path):
 
 def test_lines():
     assert describe(Counts(listed=1000, labelled=190, failed=10, passed_over=200), 100, 2.0) == (
-        "labelbeam: 200 of 800 images (25%), 5 min 0 s left, 2.0 images/s, 10 failed, 1 min 40 s so far"
+        "labelbeam: 200 of 800 images (25%), 5 min left, 2.0 images/s, 10 failed, 1 min 40 s so far"
     )
     assert describe(Counts(labelled=36000), 3600, 10.0) == (
-        "labelbeam: 36,000 images, 10.0 images/s, 0 failed, 1 h 0 min so far"
+        "labelbeam: 36,000 images, 10.0 images/s, 0 failed, 1 h so far"
     )
     assert describe(Counts(listed=5), 1, None) == "labelbeam: 0 of 5 images (0%), 0 failed, 1 s so far"
     assert "12.5 s an image" in describe(Counts(listed=50, labelled=5), 60, 0.08)

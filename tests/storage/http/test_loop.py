@@ -71,6 +71,7 @@ def test_a_process_ends_at_once_whatever_hangs(server):
 
 def test_an_interrupt_is_noticed_while_a_file_is_read(server):
     script = """
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         try:
             http_client.get(sys.argv[1], ReadOptions())
