@@ -201,16 +201,18 @@ def test_mask_rcnn(name, mask_rcnn, record_property):
         ("num_detections", 0),
         ("rpn_box_encodings", 2e-4),
         ("rpn_objectness_predictions_with_background", 2e-4),
-        ("proposal_boxes_normalized", 5e-6),
-        ("final_anchors", 5e-6),
-        ("proposal_boxes", 5e-3),
     ):
         check(record_property, f"end to end {key}", outputs[key], expected[key], tolerance)
+    # Of proposals whose objectness is equal but for rounding, either may come first: each is compared with its like.
+    found, wanted = (np.asarray(o["proposal_boxes_normalized"])[0] for o in (outputs, expected))
+    distance = np.abs(wanted[:, np.newaxis] - found).max(axis=2)
+    like, alike = distance.argmin(axis=1), distance.min(axis=1) <= 5e-6
+    record_property("proposals without their like", int((~alike).sum()))
+    for key, tolerance in (("final_anchors", 5e-6), ("proposal_boxes", 5e-3)):
+        here, there = np.asarray(outputs[key])[0][like][alike], expected[key][0][alike]
+        check(record_property, f"end to end {key}", here, there, tolerance)
     # Where a proposal ends at the border, its last bit decides if the crop's last row is zero: such rows may differ.
-    alike = (
-        samples_inside(outputs["proposal_boxes_normalized"][0])
-        == samples_inside(expected["proposal_boxes_normalized"][0])
-    ).all(axis=1)
+    alike &= (samples_inside(found[like]) == samples_inside(wanted)).all(axis=1)
     record_property("proposals whose crop's border differs", int((~alike).sum()))
     assert alike.mean() >= 0.97
     for key, tolerance in (
@@ -219,7 +221,8 @@ def test_mask_rcnn(name, mask_rcnn, record_property):
         ("raw_detection_scores", 5e-5),
         ("raw_detection_boxes", 1e-5),
     ):
-        here, there = (np.asarray(o[key]).reshape(300, -1)[alike] for o in (outputs, expected))
+        here = np.asarray(outputs[key]).reshape(300, -1)[like][alike]
+        there = np.asarray(expected[key]).reshape(300, -1)[alike]
         check(record_property, f"end to end {key}", here, there, tolerance)
     for key, named, tolerance in (
         ("rpn_features_to_crop", "block17_20_ac", 3e-4),
@@ -244,6 +247,7 @@ def test_mask_rcnn(name, mask_rcnn, record_property):
             np.stack([np.asarray(found[key])[0, k] for k in index])
             for found, index in zip((outputs, expected), zip(*pairs, strict=True), strict=True)
         )
+        there = like[there.astype(int)] if key == "detection_anchor_indices" else there
         check(record_property, f"end to end {key}", here, there, tolerance)
 
 

@@ -52,6 +52,7 @@ def start(image_folder, out, detector, *options, images_in_part=20):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # whatever nohup had the tests ignore
     )
 
 
