@@ -22,7 +22,6 @@ from ..redaction import redact
 from .transfer import Transfer
 
 _MAX_IDLE = 64  # connections, or as many as there may be requests
-_MAX_IDLE_S = 60
 _FEW_CONNECTIONS_S = 15
 _END_S = 5.0
 _LOOK_AGAIN_S = 0.005

@@ -13,7 +13,7 @@ from labelbeam.pipeline.cli import main
 from labelbeam.results.reader import open_label_set
 
 from tests.fakes.folders_of_parts import put_part
-from tests.fakes.store_servers import moto_server
+from tests.fakes.store_servers import moto_server, s3_filesystem
 
 DATA = Path(__file__).parents[1] / "data" / "label_set_v1"
 TABLES = ("images", "detections")
@@ -186,12 +186,7 @@ def test_a_label_set_in_a_store(tmp_path, capsys):
     for module in ("moto.server", "pyiceberg", "deltalake"):
         pytest.importorskip(module)
     with moto_server() as port:
-        keys = {"access_key": "a", "secret_key": "b", "region": "us-east-1"}
-        store = pyarrow.fs.S3FileSystem(
-            **keys, scheme="http", endpoint_override=f"127.0.0.1:{port}", allow_bucket_creation=True
-        )
-        store.create_dir("bucket")
-        pyarrow.fs.copy_files(str(DATA), "bucket/out", destination_filesystem=store)
+        pyarrow.fs.copy_files(str(DATA), "bucket/out", destination_filesystem=s3_filesystem(port, "bucket"))
         endpoint = f"http://127.0.0.1:{port}"
         ours = {"endpoint": endpoint, "access_key_id": "a", "secret_access_key": "b", "region": "us-east-1"}
         command = ["register", "s3://bucket/out", *(f"--storage-option=aws_{key}={ours[key]}" for key in ours)]
