@@ -25,9 +25,9 @@ format: $(VENV)/.installed-test
 # In two processes: those that start others leave little for more. TESTS='tests/storage -x' for some of them.
 TESTS ?=
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist worksteal $(TESTS)
 
-# Minutes long; those that need the stand-ins of the published detectors say so when they're skipped.
+# Those that take longer; those that need the stand-ins of the published detectors say so when they're skipped.
 test-heavy: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m heavy -n 2 --dist loadfile --durations 30 $(TESTS)
 

@@ -56,6 +56,7 @@ def test_one_pause_or_death_anywhere(monkeypatch):
         play(monkeypatch, [("first", steps)])
 
 
+@pytest.mark.heavy
 def test_orders_drawn_at_random(monkeypatch):
     for schedule in at_random(30):
         play(monkeypatch, schedule)
@@ -71,7 +72,7 @@ def test_jobs_that_label_again_what_has_a_row(monkeypatch):
 def test_two_pauses_anywhere_and_many_orders(monkeypatch):
     orders = steps = 0
     one_pause = ([("first", n), ("second", 999), ("first", 999)] for n in range(1, MAX_STEPS))
-    for schedule in itertools.chain(one_pause, two_pauses(every=4), at_random(1500, seed=1)):
+    for schedule in itertools.chain(one_pause, two_pauses(every=4), at_random(500, seed=1)):
         steps += play(monkeypatch, schedule)
         orders += 1
     print({"orders": orders, "steps": steps})
@@ -148,6 +149,7 @@ def takes_over_what_repeats(patch):
         takes_over_what_repeats,
     ],
 )
+@pytest.mark.heavy
 def test_mutations_of_the_code_are_caught(monkeypatch, mutation):
     with pytest.raises(Violation), monkeypatch.context() as patch:
         mutation(patch)

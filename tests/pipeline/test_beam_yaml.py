@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGES = sorted((ROOT / "pipeline" / "demo_images").glob("*.jpg"))[:3]
 
 
+@pytest.mark.heavy
 def test_the_example_labels_a_list(tmp_path, monkeypatch):
     (tmp_path / "uris.csv").write_text("uri\n" + "".join(f"{path}\n" for path in [*IMAGES, tmp_path / "absent.jpg"]))
     monkeypatch.chdir(ROOT)

@@ -182,6 +182,7 @@ def test_nothing_to_register(tmp_path, capsys):
     assert str(tmp_path) in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 def test_a_label_set_in_a_store(tmp_path, capsys):
     for module in ("moto.server", "pyiceberg", "deltalake"):
         pytest.importorskip(module)

@@ -125,7 +125,7 @@ def test_images_are_sampled_at_random_and_those_in_which_nothing_was_found(gener
     chosen = collect_report_data(open_label_set(str(generated))).chosen
     images = ds.dataset(generated / "images").to_table().to_pandas().set_index("image_id").num_detections
     sample, empty = ([i.image_id for i in chosen if i.group == group] for group in (RANDOM, NOTHING))
-    assert len(set(sample)) == 12 and images[sample].notna().all() and images[sample].nunique() > 3
+    assert len(set(sample)) == 12 and images[sample].notna().all() and images[sample].nunique() > 1
     assert len(set(empty)) == 6 and (images[empty] == 0).all()
 
 
@@ -245,6 +245,7 @@ def test_folders_without_labels_are_said(tmp_path, capsys):
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.heavy
 def test_the_page_stays_small_when_everything_is_large(tmp_path):
     output = generate_label_set(tmp_path, 60, num_classes=3000, mean_detections=90)
     page = report(output)

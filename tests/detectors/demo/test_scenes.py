@@ -115,6 +115,7 @@ def test_written_scenes(tmp_path):
     assert not (tmp_path / "again" / "instances.json").exists()
 
 
+@pytest.mark.heavy
 def test_large_scenes_follow_from_their_seed_and_keep_masks_as_patches():
     scene, again = (draw_large_scene(3, size_hw=(700, 1000)) for _ in range(2))
     np.testing.assert_array_equal(scene.image, again.image)

@@ -28,6 +28,7 @@ def test_centernet_layer_by_layer(centernet):
         assert greatest_difference(found, centernet.golden[f"coffee/{name}"]) <= CENTERNET_TOLERANCES[name], name
 
 
+@pytest.mark.heavy
 def test_centernet_detections_of_images_that_share_a_batch(centernet):
     inputs = [centernet.network.preprocess(photo(name)) for name in PHOTOS["centernet"]]
     batch = map(np.stack, zip(*inputs, strict=True))

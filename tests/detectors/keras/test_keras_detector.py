@@ -70,6 +70,7 @@ def with_network(monkeypatch, wrap):
     monkeypatch.setattr(detector_module, "compiled", lambda *args: wrap(compiled(*args)))
 
 
+@pytest.mark.heavy
 def test_a_batch_that_runs_out_of_memory_goes_again_in_halves(centernet_file, found, monkeypatch):
     sizes = []
 

@@ -30,11 +30,13 @@ def run(program: str, **environment: str) -> str:
     return done.stderr
 
 
+@pytest.mark.heavy
 def test_without_pkg_resources_and_nobody_else_sees_the_substitute():
     stderr = run(f"{WITHOUT_PKG_RESOURCES}{IMPORT}\nassert 'pkg_resources' not in sys.modules")
     assert "pkg_resources" not in stderr  # no word of deprecation either
 
 
+@pytest.mark.heavy
 def test_the_real_pkg_resources_stays():
     pytest.importorskip("pkg_resources")
     run(f"import pkg_resources, sys\n{IMPORT}\nassert sys.modules['pkg_resources'] is pkg_resources")

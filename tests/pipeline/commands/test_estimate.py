@@ -40,6 +40,7 @@ class TestWhatIsCounted:
         assert "6 images to label; listing takes" in printed and "worker hours" in printed
         assert {path.name for path in tmp_path.iterdir()} == {"images", "estimate.json"}, "nothing is left behind"
 
+    @pytest.mark.heavy
     def test_what_is_labelled_already_is_left_out_and_stays_as_it_is(self, run, label, image_folder, tmp_path):
         code, printed, labels = label(image_folder, options=["--limit", "4"])
         assert code == 0, printed
@@ -55,6 +56,7 @@ class TestWhatIsCounted:
         assert code == 0 and found["failures"] == {"not_an_image": 1}
         assert "1 of those timed (1 not_an_image)" in printed
 
+    @pytest.mark.heavy
     def test_the_sample_is_as_large_as_asked_for_and_random_by_its_seed(self, run, tmp_path):
         for number in range(40):
             save_image(tmp_path / "many" / f"{number}.jpg", number, (20 + number, 20))
@@ -68,6 +70,7 @@ class TestWhatIsCounted:
 
         assert total(1) == total(1) != total(2)
 
+    @pytest.mark.heavy
     def test_a_fast_detector_gets_more_images(self, run, tmp_path, monkeypatch):
         monkeypatch.setattr(estimate, "MIN_SAMPLE_S", 1000.0)
         for number in range(40):

@@ -73,6 +73,7 @@ def test_staged_in_s3_it_labels_alike_and_is_fetched_once(bucket, stage, label, 
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == written
 
 
+@pytest.mark.heavy
 def test_staged_on_a_network_disk_it_labels_alike(stage, label, image_folder, fake_detector, tmp_path):
     code, printed, staged = stage(tmp_path / "disk", fake_detector)
     assert code == 0 and f"--shared-folders {tmp_path}/disk" in printed

@@ -82,6 +82,7 @@ def test_an_image_listed_twice_is_labelled_once(label, image_folder, tmp_path):
     assert labels.records()[0]["listed"] == 6
 
 
+@pytest.mark.heavy
 def test_limit_takes_the_same_images_and_a_larger_limit_adds_to_them(label, image_folder):
     _, _, labels = label(image_folder, options=["--limit", "2"])
     first = set(labels.frame("images")["uri"])
@@ -132,6 +133,7 @@ def test_keep_writes_further_outputs(label, image_folder):
     assert code == 2 and "--keep features" in printed and "anchors" in printed
 
 
+@pytest.mark.heavy
 def test_masks_as_files_hold_what_the_table_would(label, image_folder):
     _, _, rle = label(image_folder)
     _, _, png = label(image_folder, options=["--mask-format", "png"], output="png")

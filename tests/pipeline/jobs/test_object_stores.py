@@ -211,6 +211,7 @@ class TestServerKilled:
         assert all(row in store.rows("images") for row in before)
 
 
+@pytest.mark.heavy
 def test_gcs_from_images_to_tables(moto, fake_detector, capsys, monkeypatch):
     """moto behind a proxy stands in: gs:// is read and written through an XML API like that of S3."""
     port = free_port()
@@ -222,6 +223,7 @@ def test_gcs_from_images_to_tables(moto, fake_detector, capsys, monkeypatch):
 
 
 @pytest.mark.skipif(azurite_binary() is None, reason=NO_AZURITE)
+@pytest.mark.heavy
 def test_azure_from_images_to_tables(tmp_path, fake_detector, capsys):
     with azurite(tmp_path) as url:
         make_azurite_container(url, BUCKET)

@@ -49,6 +49,7 @@ def odd_folder(tmp_path):
     return folder
 
 
+@pytest.mark.heavy
 def test_images_with_odd_names_are_labelled_once_and_found_again(odd_folder, label, tmp_path, capsys):
     number = len(NAMES) + len(CONTAINERS) * len(MEMBERS)
     code, printed, labels = label(odd_folder, detector=DETECTOR)

@@ -5,6 +5,7 @@ import io
 import os
 import tarfile
 
+import pytest
 from PIL import Image
 
 from tests.fakes.http_server import MisbehavingServer
@@ -45,6 +46,7 @@ def test_replaced_files_are_labelled_again_on_request(label, image_folder):
     assert code == 0 and "Nothing to do: all 6 images are labelled already" in printed
 
 
+@pytest.mark.heavy
 def test_a_file_that_is_broken_now_has_a_failed_row_and_no_labels(label, image_folder):
     label(image_folder)
     (image_folder / "2.jpg").write_bytes(b"no image")
@@ -84,6 +86,7 @@ def put_tar(path, names):
             archive.addfile(member, io.BytesIO(buffer.getvalue()))
 
 
+@pytest.mark.heavy
 def test_a_replaced_container_s_images_are_all_labelled_again(label, tmp_path):
     put_tar(tmp_path / "a.tar", ["x.jpg", "y.jpg"])
     put_tar(tmp_path / "b.tar", ["x.jpg"])

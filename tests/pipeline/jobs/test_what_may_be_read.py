@@ -49,6 +49,7 @@ def test_a_list_on_a_server_never_names_local_files(label, server, tmp_path):
     assert not labels.folder.exists()
 
 
+@pytest.mark.heavy
 def test_credentials_are_used_and_not_written(label, server, tmp_path):
     good = server.url("/private/a.jpg").replace("://", "://user:pa%20ss@")
     bad = server.url("/status/404?token=s3cret").replace("://", "://user:pa%20ss@")

@@ -27,6 +27,7 @@ def sleeping_server():
     return process
 
 
+@pytest.mark.heavy
 def test_a_signal_for_the_whole_group_does_not_reach_what_beam_has_started():
     driver = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert driver.stdout is not None and int(driver.stdout.readline())

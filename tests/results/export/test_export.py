@@ -194,6 +194,7 @@ def test_names_are_harmless_and_never_given_twice():
             assert len(stems) == 5
 
 
+@pytest.mark.heavy
 def test_memory_does_not_grow_with_the_number_of_parts(tmp_path):
     def peak(parts):
         output = tmp_path / f"out{parts}"

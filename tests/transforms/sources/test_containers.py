@@ -102,6 +102,7 @@ def test_a_record_without_an_image_is_listed_and_fails_alone(tmp_path):
     assert error.value.kind == "not_found"
 
 
+@pytest.mark.heavy
 def test_listing_tfrecords_does_not_import_tensorflow(tmp_path):
     path = write_tfrecord(tmp_path / "x.tfrecord", [{"image/encoded": b"jpeg", "image/source_id": b"7"}])
     script = (

@@ -135,6 +135,7 @@ def test_entries_before_the_damage_come_first(tmp_path):
         next(found)
 
 
+@pytest.mark.heavy
 def test_a_long_list_is_read_as_a_stream():
     class Endless(io.RawIOBase):
         num_bytes = 0

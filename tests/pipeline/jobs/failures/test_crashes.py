@@ -127,6 +127,7 @@ def test_a_model_that_never_answers(job):
     assert "no answer for 2 s in the model" in job.assert_all_labelled_but_one("inference")
 
 
+@pytest.mark.heavy
 def test_a_fault_in_a_decoder(job):
     (job.images / f"{FATAL}.png").write_bytes(b"FATAL" * 10)
     starts = job.start_until_done("none")

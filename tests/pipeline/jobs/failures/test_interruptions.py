@@ -231,6 +231,7 @@ def flip_a_bit(path):
 
 
 @pytest.mark.parametrize("table, damage", [("detections", os.unlink), ("images", flip_a_bit)])
+@pytest.mark.heavy
 def test_a_damaged_file_is_named_by_every_command_and_repaired(label, image_folder, capsys, table, damage):
     _, _, labels = label(image_folder, options=["--part-images", "3"])
     [path, _] = labels.parts(table)
@@ -310,6 +311,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.heavy
 def test_a_disk_that_is_really_full(label, many_images, small_disk):
     """Parts fit until the disk is full; what has fitted stays whole, and goes on when there is room."""
     ballast = small_disk / "ballast"
