@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from ..elements import ImageError
 from ..fetch.options import DecodeOptions
-from . import jpeg, png, sizes, tiff
+from . import jpeg, png, sizes, tiff, webp
 from .exif import ExifFacts, exif_facts
 from .identify import identify
 from .image_area import WHOLE, ImageArea
@@ -91,7 +91,7 @@ class OpenedImage:
           ImageError: as `decode`.
           MemoryError: if there is no room for the array.
         """
-        image = identify(self.data) if self.image is None else self.image
+        image = _identify(self.data)[0] if self.image is None else self.image
         stored_orientation = tiff.orientation(image)
         pixels = None
         if isinstance(image, JpegImageFile) and self.area is None:
@@ -119,16 +119,27 @@ class OpenedImage:
         try:
             with as_image_errors(what):
                 image.load()
-        except ImageError:
-            mended = jpeg.with_end(image, self.data) if isinstance(image, JpegImageFile) else png.pixels_only(self.data)
-            if mended is None:
-                raise
-            decoded_size, image = image.size, identify(mended)
-            with as_image_errors(what):
+        except ImageError as error:
+            image = self._load_mended(image, error)
+        _check_size(image.format, image.size, self.options)  # icons: that of the image inside
+        return image
+
+    def _load_mended(self, image: Image.Image, error: ImageError) -> Image.Image:
+        mended = jpeg.with_end(image, self.data) if isinstance(image, JpegImageFile) else None
+        mended = mended or _pixels_only(self.data)
+        if mended is None:
+            raise error
+        decoded_size = image.size
+        try:
+            image = identify(mended)
+            with as_image_errors(""):
                 if isinstance(image, JpegImageFile):
                     image.draft(None, decoded_size)
+                elif isinstance(image, TiffImageFile):
+                    tiff.make_room(image)
                 image.load()
-        _check_size(image.format, image.size, self.options)  # icons: that of the image inside
+        except ImageError:
+            raise error from None
         return image
 
 
@@ -143,7 +154,7 @@ def open_image(data: bytes, options: DecodeOptions) -> OpenedImage:
     if (size := sizes.size_before_opening(data)) is not None:
         _check_size("WEBP" if data.startswith(b"RIFF") else "ICO", size, options)
         return OpenedImage(data, options, size, image=None)
-    image = _identify(data)
+    image, data = _identify(data)
     size = sizes.size_inside(data) or image.size
     _check_size(image.format, size, options)
     if isinstance(image, TiffImageFile):
@@ -157,14 +168,26 @@ def open_image(data: bytes, options: DecodeOptions) -> OpenedImage:
     return OpenedImage(data, options, size, image, area)
 
 
-def _identify(data: bytes) -> Image.Image:
-    """`identify`, for a PNG with damaged metadata without them."""
+def _identify(data: bytes) -> tuple[Image.Image, bytes]:
+    """`identify`, for a file with damaged metadata without them; and the bytes of which that holds."""
     try:
-        return identify(data)
-    except ImageError:
-        if (mended := png.pixels_only(data)) is None:
+        return identify(data), data
+    except ImageError as error:
+        if (mended := _pixels_only(data)) is None:
             raise
-        return identify(mended)
+        try:
+            return identify(mended), mended
+        except ImageError:
+            raise error from None
+
+
+def _pixels_only(data: bytes) -> bytes | None:
+    """The file without what lies beside its pixels, which may be damaged and says nothing of them; None if there is
+    nothing of the kind, or the format isn't one of these."""
+    for pixels_only in (png.pixels_only, jpeg.pixels_only, webp.pixels_only, tiff.pixels_only):
+        if (mended := pixels_only(data)) is not None:
+            return mended
+    return None
 
 
 def _check_size(file_format: str | None, size: tuple[int, int], options: DecodeOptions) -> None:

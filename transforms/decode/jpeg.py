@@ -1,4 +1,5 @@
-"""JPEGs: decoded by libjpeg-turbo without Pillow's copies, at a part of their size, and without their end marker."""
+"""JPEGs: decoded by libjpeg-turbo without Pillow's copies, at a part of their size, without their end marker, and
+without damaged metadata."""
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
@@ -14,6 +15,8 @@ except ImportError:  # no wheel for this platform: Pillow decodes JPEGs to the s
 
 _REDUCTIONS = (8, 4, 2)  # that libjpeg-turbo has fast code for, and Pillow offers
 _END = b"\xff\xd9"
+_APP0, _APP1, _APP14, _APP15, _COMMENT, _SCAN = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE, 0xDA
+_LEAST_LENGTH = {_APP0: 16, _APP14: 14}  # of JFIF's and Adobe's, which say what the colours are; libjpeg skips shorter
 
 
 def reduce(image: JpegImageFile, model_input: ModelInput, turn: Turn) -> ImageArea | None:
@@ -62,6 +65,28 @@ def with_end(image: JpegImageFile, data: bytes) -> bytes | None:
     except ValueError:
         return None
     return data + _END
+
+
+def pixels_only(data: bytes) -> bytes | None:
+    """A JPEG without the segments that neither the pixels nor their orientation need; None if it is that already, or
+    no JPEG."""
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    kept, place = [data[:2]], 2
+    while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
+        marker = data[place + 1]
+        if marker == 0xFF:  # a byte that fills
+            place += 1
+            continue
+        if marker == _SCAN:
+            break
+        length = int.from_bytes(data[place + 2 : place + 4], "big")
+        is_beside = _APP0 <= marker <= _APP15 and marker not in (_APP0, _APP1, _APP14)
+        if not (is_beside or marker == _COMMENT or length < _LEAST_LENGTH.get(marker, 0)):
+            kept.append(data[place : place + 2 + length])
+        place += 2 + length
+    mended = b"".join([*kept, data[place:]])
+    return None if mended == data else mended
 
 
 def _has_end(data: bytes) -> bool:

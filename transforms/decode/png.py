@@ -7,8 +7,9 @@ from typing import NamedTuple
 from ..elements import ImageError
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_OF_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
-_KEPT = _OF_PIXELS | {b"eXIf"}  # which says how the image is turned
+_OF_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
+_ORIENTATION = b"eXIf"
+_END = b"\0\0\0\0IEND\xaeB`\x82"  # says nothing of the pixels
 
 
 class _Chunk(NamedTuple):
@@ -33,14 +34,17 @@ def check_pixels(data: bytes) -> None:
 
 
 def pixels_only(data: bytes) -> bytes | None:
-    """A PNG file without the chunks that neither the pixels nor their orientation need; None if it has no others."""
+    """A PNG file of the chunks that are there whole and that the pixels or their orientation need; None if it is that
+    already, or no PNG file."""
     if not data.startswith(_SIGNATURE):
         return None
-    chunks = list(_chunks(data))
-    kept = [chunk for chunk in chunks if chunk.name in _KEPT and (chunk.name in _OF_PIXELS or chunk.has_right_crc)]
-    if len(kept) == len(chunks):
-        return None
-    return b"".join([_SIGNATURE, *(chunk.whole for chunk in kept)])
+    kept = [
+        chunk.whole
+        for chunk in _chunks(data)
+        if chunk.name in _OF_PIXELS or (chunk.name == _ORIENTATION and chunk.has_right_crc)
+    ]
+    mended = b"".join([_SIGNATURE, *kept, _END])
+    return None if mended == data else mended
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:

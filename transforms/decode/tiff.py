@@ -1,7 +1,8 @@
-"""TIFF's own tags: how an image is turned, whether it is a thumbnail, and memory for its pixels."""
+"""TIFF's own tags: how an image is turned, whether it is a thumbnail, what its pixels need; and memory for these."""
 
 import contextlib
 import io
+import struct
 from typing import Any
 
 from PIL import ExifTags, Image
@@ -12,6 +13,11 @@ from .pillow_errors import DECODER_ERRORS, as_image_errors
 
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 255, 330, 50706
 _MAX_SUB_IFDS = 16
+_OF_PIXELS = frozenset(  # TIFF 6.0, its supplements, LERC; and what is asked here
+    [_SUBFILE_TYPE, _OLD_SUBFILE_TYPE, *range(256, 260), 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317]
+    + [320, *range(322, 326), _SUB_IFDS, 332, *range(336, 342), 347, *range(512, 522), *range(529, 533), 50674]
+    + [_DNG_VERSION]
+)
 _IS_REDUCED, _IS_REDUCED_IN_OLD = 1, 2  # TIFF 6.0: "a reduced-resolution version of another image in this file"
 
 
@@ -48,6 +54,27 @@ def _is_smaller_than_inside(image: TiffImageFile, data: bytes) -> bool:
 def orientation(image: Image.Image) -> int:
     """The orientation that Pillow is going to apply by itself when it loads the image: TIFF's own tag."""
     return _number(image, ExifTags.Base.Orientation, 1) if isinstance(image, TiffImageFile) else 1
+
+
+def pixels_only(data: bytes) -> bytes | None:
+    """A TIFF file whose first directory has the tags that the pixels or their orientation need; None if it is that
+    already, or no TIFF file.
+
+    Pillow stops reading a directory at a value that lies beyond the end of the file.
+    """
+    byte_order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    if byte_order is None or len(data) < 8:
+        return None
+    (start,) = struct.unpack_from(f"{byte_order}I", data, 4)
+    (count,) = struct.unpack(f"{byte_order}H", data[start : start + 2].ljust(2, b"\0"))
+    entries = [data[place : place + 12] for place in range(start + 2, start + 2 + 12 * count, 12)]
+    if not all(len(entry) == 12 for entry in entries):
+        return None
+    kept = [entry for entry in entries if struct.unpack_from(f"{byte_order}H", entry)[0] in _OF_PIXELS]
+    if len(kept) == count:
+        return None
+    directory = struct.pack(f"{byte_order}H", len(kept)) + b"".join(kept) + bytes(4)
+    return data[:start] + directory + data[start + len(directory) :]
 
 
 def make_room(image: TiffImageFile) -> None:

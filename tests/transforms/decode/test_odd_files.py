@@ -4,7 +4,6 @@ import random
 import struct
 import time
 import warnings
-import zlib
 
 import numpy as np
 import pytest
@@ -212,44 +211,6 @@ def test_damaged_files_give_a_image_or_an_image_error():
                 assert error.kind in ("not_an_image", "unsupported", "truncated", "too_large")
             else:
                 assert pixels.dtype == np.uint8 and pixels.shape[2] == 3
-
-
-def with_chunk(data, name, body, wrong_crc=False):
-    """A PNG with another chunk behind its header."""
-    crc = zlib.crc32(name + body) ^ wrong_crc
-    return data[:33] + struct.pack(">I", len(body)) + name + body + struct.pack(">I", crc) + data[33:]
-
-
-class TestDamageBesideThePixels:
-    PNG = saved(UPRIGHT, "PNG")
-
-    @pytest.mark.parametrize("name", [b"iCCP", b"pHYs", b"tIME", b"iTXt", b"eXIf", b"prVt"])
-    def test_wrong_checksums_of_metadata(self, name):
-        assert np.array_equal(decode(with_chunk(self.PNG, name, b"\0" * 9, wrong_crc=True), OPTIONS), UPRIGHT)
-
-    @pytest.mark.parametrize(
-        "name, head", [(b"zTXt", b"key\0\0"), (b"iTXt", b"key\0\1\0\0\0"), (b"iCCP", b"profile\0\0")]
-    )
-    def test_metadata_that_unpack_to_megabytes(self, name, head):
-        large = head + zlib.compress(bytes(3_000_000))
-        assert np.array_equal(decode(with_chunk(self.PNG, name, large), OPTIONS), UPRIGHT)
-        end = self.PNG.index(b"IEND") - 4
-        behind = self.PNG[:33] + with_chunk(bytes(33), name, large)[33:]
-        assert np.array_equal(decode(behind[:33] + self.PNG[33:end] + behind[33:] + self.PNG[end:], OPTIONS), UPRIGHT)
-
-    def test_the_orientation_is_kept(self):
-        exif = Image.Exif()
-        exif[0x0112] = 3
-        data = with_chunk(saved(UPRIGHT[::-1, ::-1], "PNG", exif=exif), b"tIME", b"\0" * 7, wrong_crc=True)
-        assert np.array_equal(decode(data, OPTIONS), UPRIGHT)
-
-    @pytest.mark.parametrize("name", [b"IHDR", b"IDAT"])
-    def test_a_wrong_checksum_of_the_pixels(self, name):
-        data = bytearray(self.PNG)
-        at = data.index(name)
-        data[at + 4 + struct.unpack(">I", data[at - 4 : at])[0]] ^= 255
-        assert kind_of(bytes(data)) == "truncated"
-        assert name.decode() in message_of(bytes(data))
 
 
 class TestJpegWithoutItsEnd:
