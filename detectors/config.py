@@ -53,6 +53,7 @@ class DetectorConfig:
       resize: how: `stretch` (aspect ratio not kept) or `letterbox` (kept, padded); goes with `input_size_hw`.
       masks: whether the detector gives instance masks.
       box_format: of a SavedModel's boxes.
+      usual_min_score: from which score on its detections are usually worth keeping, from the least to the most.
       labels: class id -> class name; the file may name one of `configs/labels` instead, or the path of a file that
         `labels.parse_labels` reads.
       reference: published accuracy.
@@ -73,6 +74,7 @@ class DetectorConfig:
     resize: Literal["stretch", "letterbox"] | None = None
     reference: Reference | None = None
     box_format: BoxFormat = "yxyx_normalised"
+    usual_min_score: tuple[float, float] | None = None
     keras_network: str | None = None
     weights_sha256: str | None = None
     mirrors: tuple[WeightsSource, ...] = ()
@@ -108,6 +110,13 @@ class DetectorConfig:
             raise ConfigError(
                 f"detector {self.name}: the keys input_size_hw and resize go together; give both, or neither"
             )
+        if self.usual_min_score is not None:
+            low, high = self.usual_min_score
+            if not 0 <= low <= high <= 1:
+                raise ConfigError(
+                    f"detector {self.name}: usual_min_score: expected two scores from 0 to 1, the lower one first, got "
+                    f"{[low, high]}"
+                )
         if self.input_size_hw is not None and min(self.input_size_hw) < 1:
             raise ConfigError(
                 f"detector {self.name}: input_size_hw: expected numbers of pixels, got {list(self.input_size_hw)}"

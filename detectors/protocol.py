@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 MAX_EDGE = 1e6  # images that a box may be away: its pixels are still numbers of float32
+NUM_COUNTED = 100  # detections of an image that `num_dropped` counts: many models fill up with what scores next to 0
 _MASK_ROUNDING = 1e-3
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # by which a score may be above 1
 
@@ -29,6 +30,8 @@ class Detections:
       scores: float32 `[N]` in [0, 1], descending.
       masks: float32 `[N, h, w]` in [0, 1] relative to the box, or None from a detector without masks.
       mask_boxes_yxyx: the boxes to which masks are relative, as `boxes_yxyx`; None if they are those.
+      num_dropped: how many of the model's best `NUM_COUNTED` score less than `DetectOptions.min_score`; counted by
+        engines.
       extras: further outputs of the model that were asked for, by the model's own names, without a batch axis.
 
     Raises:
@@ -47,6 +50,7 @@ class Detections:
     masks: np.ndarray | None = None
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
     mask_boxes_yxyx: np.ndarray | None = None
+    num_dropped: int = 0
 
     def __post_init__(self):
         n = len(self.scores)
@@ -85,6 +89,11 @@ def _check(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: type) ->
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InvalidDetections(f"{name}: holds NaN or infinity")
+
+
+def num_dropped(scores: np.ndarray, min_score: float) -> int:
+    """`Detections.num_dropped` of all scores that a model gave for an image."""
+    return max(0, min(len(scores), NUM_COUNTED) - int(np.count_nonzero(scores >= min_score)))
 
 
 def as_class_ids(classes: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..storage.errors import ConfigError, UsageError
-from .protocol import Detections, DetectOptions, Detector
+from .protocol import Detections, DetectOptions, Detector, num_dropped
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -108,11 +108,14 @@ class PythonDetector:
         # Best first: the count of those above the threshold is where to cut.
         kept = min(int(np.count_nonzero(found.scores >= self._options.min_score)), self._options.max_detections)
         masks = found.masks[:kept] if found.masks is not None and self._options.masks else None
+        mask_boxes = None if masks is None or found.mask_boxes_yxyx is None else found.mask_boxes_yxyx[:kept]
         return replace(
             found,
             boxes_yxyx=found.boxes_yxyx[:kept],
             class_ids=found.class_ids[:kept],
             scores=found.scores[:kept],
             masks=masks,
+            mask_boxes_yxyx=mask_boxes,
             extras={},
+            num_dropped=num_dropped(found.scores, self._options.min_score),
         )

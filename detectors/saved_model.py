@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ..storage.errors import WeightsError
 from .box_format import BoxFormat, normalised_yxyx
-from .protocol import Detections, DetectOptions, InvalidDetections, as_class_ids
+from .protocol import Detections, DetectOptions, InvalidDetections, as_class_ids, num_dropped
 from .signature import MASKS_OUTPUT, RANKS, REQUIRED_OUTPUTS, SIGNATURE, InputKind, check_outputs, read_signature
 
 # While one call is in its serial parts, another one computes. More gain nothing, and each keeps an image's activations
@@ -207,4 +207,5 @@ def detections_of_outputs(
         masks=masks,
         extras={name: outputs[name] for name in options.keep},
         mask_boxes_yxyx=mask_boxes,
+        num_dropped=num_dropped(scores[:valid], options.min_score),
     )

@@ -24,6 +24,10 @@ class ZooModel:
     keypoint_ap: float | None = None
 
 
+# By the first word of an architecture: from which score on its detections are usually worth keeping.
+_USUAL_MIN_SCORES = {"CenterNet": (0.2, 0.4), "EfficientDet": (0.3, 0.5), "SSD": (0.3, 0.5), "Faster": (0.4, 0.7)}
+
+
 @functools.cache
 def zoo_models() -> dict[str, ZooModel]:
     """By name."""
@@ -35,6 +39,7 @@ def zoo_config(name: str) -> dict[str, Any]:
     """What a YAML file of this model would say: keys of `DetectorConfig`, JSON types."""
     model = zoo_models()[name]
     keypoints = "" if model.keypoint_ap is None else ", and keypoints with --keep detection_keypoints"
+    family = model.architecture.replace("-", " ").replace(",", " ").split()[0]
     config: dict[str, Any] = {
         "name": name,
         "description": f"{model.architecture}: boxes of 90 COCO classes{keypoints}",
@@ -43,6 +48,7 @@ def zoo_config(name: str) -> dict[str, Any]:
         "engines": ["saved_model"],
         "masks": False,
         "labels": "coco",
+        "usual_min_score": list(_USUAL_MIN_SCORES[family]),
         "reference": {"dataset": "COCO 2017", "box_ap": model.ap, "source": "TF2 model zoo", "speed_ms": model.ms},
         "licence": "Apache-2.0",
         "source": _PAGE,

@@ -107,6 +107,8 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
             raise
         if len(found) != len(images):
             raise InvalidDetections(f"the detector gave {len(found)} results for {len(images)} images")
+        Metrics.counter(METRICS_NAMESPACE, "detections_kept").inc(sum(map(len, found)))
+        Metrics.counter(METRICS_NAMESPACE, "detections_dropped").inc(sum(one.num_dropped for one in found))
         return [
             LabelledImage(image.reference, image.facts, _in_image(detections, image.area))
             for detections, image in zip(found, images, strict=True)

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ...storage.errors import UsageError
-from ..protocol import MAX_BOXES, Detections, DetectOptions
+from ..protocol import MAX_BOXES, Detections, DetectOptions, num_dropped
 from .batch_size import BatchSize
 from .compiled import compiled, compiles_each_shape, is_out_of_memory
 from .networks import build_network, check_outputs
@@ -140,8 +140,11 @@ class KerasDetector:
 
     def _kept(self, arrays: dict[str, np.ndarray], i: int) -> np.ndarray:
         """Rows of image i's detections that are wanted; the first ones, since they come by score."""
-        valid = arrays["detection_scores"][i, : int(arrays["num_detections"][i])]
-        return np.arange(min(np.count_nonzero(valid >= self._options.min_score), self._options.max_detections))
+        num_wanted = np.count_nonzero(self._valid_scores(arrays, i) >= self._options.min_score)
+        return np.arange(min(num_wanted, self._options.max_detections))
+
+    def _valid_scores(self, arrays: dict[str, np.ndarray], i: int) -> np.ndarray:
+        return arrays["detection_scores"][i, : int(arrays["num_detections"][i])]
 
     def _masks_of(self, croppable, arrays: dict[str, np.ndarray], kept: list[np.ndarray]) -> list[np.ndarray]:
         """Masks of the kept detections of all images, in calls of few fixed sizes."""
@@ -164,6 +167,7 @@ class KerasDetector:
             scores=arrays["detection_scores"][i][kept],
             masks=masks,
             extras={name: image_share(name, arrays[name], i, batch_size) for name in self._options.keep},
+            num_dropped=num_dropped(self._valid_scores(arrays, i), self._options.min_score),
         )
 
 

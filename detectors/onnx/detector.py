@@ -9,7 +9,7 @@ import numpy as np
 
 from ...storage.errors import UsageError
 from ..config import DetectorConfig
-from ..protocol import Detections, DetectOptions, InvalidDetections, as_class_ids
+from ..protocol import Detections, DetectOptions, InvalidDetections, as_class_ids, num_dropped
 from .decoders import DECODERS, Decoded, suppressed
 from .model import open_model
 from .preprocess import Placement, prepared
@@ -103,6 +103,7 @@ class OnnxDetector:
             as_class_ids(found.classes[rows] + self._onnx.first_id),
             np.clip(found.scores[rows], 0, 1).astype(np.float32),
             extras={name: outputs[name] for name in self._options.keep},
+            num_dropped=num_dropped(found.scores, self._options.min_score),
         )
 
 

@@ -64,6 +64,7 @@ class _ImageDetections:
         self._max_detections = max_detections
         self._found: list[Detections] = []
         self._cut: list[np.ndarray] = []
+        self._num_dropped = 0
 
     def add(self, window: Window, size_hw: tuple[int, int], detections: Detections) -> None:
         """Adds what was found in a window of the image.
@@ -78,6 +79,7 @@ class _ImageDetections:
         near = np.concatenate([inside[:, :2], ends[2:] - inside[:, 2:]], axis=1) < EDGE_SHARE
         self._found.append(replace(detections, boxes_yxyx=(inside * size + origin) / self._size))
         self._cut.append((near & inner).any(axis=1))
+        self._num_dropped += detections.num_dropped
         if sum(map(len, self._found)) > ROWS_AT_ONCE * self._max_detections:
             self._keep(self._rows()[: ROWS_AT_ONCE * self._max_detections // 2])
 
@@ -86,7 +88,7 @@ class _ImageDetections:
         if len(self._found) == 1 and len(self._found[0]) <= self._max_detections:
             return self._found[0]
         self._keep(self._rows()[: self._max_detections])
-        return self._found[0]
+        return replace(self._found[0], num_dropped=self._num_dropped)
 
     def _rows(self) -> np.ndarray:
         boxes, class_ids, scores = (

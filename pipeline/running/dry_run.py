@@ -9,6 +9,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from ...transforms.skip_labelled import ListedCounts
 from ..job import Job, list_todo
+from .summary import usual_scores
 from .temporary import keep_in, temporary_folder
 
 
@@ -31,7 +32,7 @@ def describe_dry_run(job: Job, options: PipelineOptions) -> str:
         f"{masks}{', input {}×{}'.format(*size) if size else ''}",
         f"  weights     {detector.weights}, fingerprint {detector.fingerprint[:16]}",
         f"  keeps       detections with a score of {detector.options.min_score:g} or more, at most "
-        f"{detector.options.max_detections} an image",
+        f"{detector.options.max_detections} an image{usual_scores(detector.config)}",
         f"  runner      {options.view_as(StandardOptions).runner}",
         f"  would write {spec.output}/{{{','.join(job.label_config.tables)}}}/part-*.parquet",
     ]

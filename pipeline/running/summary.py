@@ -3,11 +3,15 @@
 import sys
 from shlex import quote
 
+from ...detectors.config import DetectorConfig
 from ...storage.errors import shorten
 from ...transforms.list_images import PASSED_OVER_WORDS
 from ...transforms.skip_labelled import IMAGES_CHANGED, VERSIONS_UNKNOWN
 from ..job import Job, JobResult
 from .progress import describe_rate
+
+_MOSTLY = 0.99  # of what the detector gave: a threshold that drops more may not be meant
+_ENOUGH = 100  # detections to say so
 
 
 def summarize(job: Job, result: JobResult) -> str:
@@ -46,6 +50,8 @@ def summarize(job: Job, result: JobResult) -> str:
             )
         masks = f", {rows['masks']:,} masks" if "masks" in rows else ""
         lines.append(f"  detections  {rows.get('detections', 0):,}{masks}")
+        if remark := _remark_on_min_score(job, result):
+            lines.append(f"  note        {remark}")
         if result.metrics.get("model_loads"):
             lines.append(
                 f"  detector    {job.label_config.detector.config.name}, loaded {result.metrics['model_loads']}× in "
@@ -69,3 +75,27 @@ def summarize(job: Job, result: JobResult) -> str:
         f"'{job.spec.output}/detections').slice(0, 5).to_pylist(), sep='\\n')\""
     )
     return "\n".join(lines)
+
+
+def _remark_on_min_score(job: Job, result: JobResult) -> str | None:
+    """If `--min-score` dropped nearly all of what the detector gave, or nothing of it."""
+    detector = job.label_config.detector
+    kept, dropped = (result.metrics.get(f"detections_{what}", 0) for what in ("kept", "dropped"))
+    given, option = kept + dropped, f"--min-score {detector.options.min_score:g}"
+    if given < _ENOUGH or detector.options.min_score == 0:
+        return None
+    if dropped > _MOSTLY * given:
+        what = f"dropped {dropped:,} of the {given:,} detections that the detector gave; is it too high"
+    elif not dropped:
+        what = f"dropped nothing of the {given:,} detections that the detector gave; is it too low"
+    else:
+        return None
+    return f"{option} {what}{usual_scores(detector.config)}?"
+
+
+def usual_scores(config: DetectorConfig) -> str:
+    """What a configuration says of usual thresholds, in parentheses; empty if it says nothing."""
+    if config.usual_min_score is None:
+        return ""
+    low, high = config.usual_min_score
+    return f" (with {config.name}, {low:g} to {high:g} is usual)"

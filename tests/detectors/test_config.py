@@ -44,6 +44,7 @@ def test_every_configuration_that_ships_can_be_read():
     assert {"demo", "centernet_resnet50v2_512x512", "efficientdet_d0"} <= set(detector_names())
     for name in detector_names():
         assert load_config(name).name == name
+        assert load_config(name).usual_min_score is not None
 
 
 def test_a_model_of_the_zoo():
@@ -89,6 +90,7 @@ def test_own_file_with_a_relative_folder_of_weights(tmp_path):
             "box_ap: expected a number, got 'high'",
         ),
         ("limits: none", "limits: [", "not valid YAML"),
+        ("limits: none", "usual_min_score: [0.4, 0.2]", "usual_min_score: expected two scores from 0 to 1, the lower"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, old, new, named):

@@ -24,6 +24,9 @@ def test_only_what_is_wanted_is_taken():
     image[20:, :30] = 200
     [found] = spec.load().detect([image])
     assert found.boxes_yxyx.tolist() == [[0.5, 0.0, 1.0, 0.5]] and found.masks is None
+    assert found.num_dropped == 0, "the second is left out by max_detections"
+    [best] = find_detector(f"{CLASSES}:Brightest", options=DetectOptions(min_score=0.5)).load().detect([image])
+    assert len(best) == 1 and best.num_dropped == 1
     [both] = find_detector(f"{CLASSES}:Brightest", options=DetectOptions(min_score=0.2)).load().detect([image])
     assert len(both) == 2 and both.masks.shape == (2, 8, 8)
 

@@ -51,6 +51,13 @@ def test_only_what_is_asked_for_comes_back(one_a_call):
     assert detections.extras["detection_multiclass_scores"].shape == (5, 3)
 
 
+def test_what_the_threshold_drops_is_counted():
+    given = outputs(num_detections=np.float32(4))
+    for min_score, dropped in ((0, 0), (0.5, 2), (1, 4)):
+        found = detections_of_outputs(given, DetectOptions(min_score, max_detections=1))
+        assert found.num_dropped == dropped
+
+
 def test_min_score_keeps_equal_scores(one_a_call):
     options = DetectOptions(min_score=float(np.float32(0.95) - np.float32(0.2)))
     [detections] = SavedModelDetector(one_a_call, options).detect(batch((8, 8)))

@@ -58,3 +58,13 @@ class Wrong:
 
 
 class_names = "not a class"
+
+
+class Hundred:
+    """Finds a hundred boxes in every image, with scores of 0.995, 0.985, … 0.005."""
+
+    batches = True
+
+    def detect(self, images):
+        scores = np.arange(0.995, 0, -0.01).astype(np.float32)
+        return [Detections(np.zeros((100, 4), np.float32), np.ones(100, np.int32), scores) for _ in images]

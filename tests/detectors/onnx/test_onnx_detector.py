@@ -54,6 +54,7 @@ def test_alone_and_in_batches(tmp_path, batch):
         scores = [s + added for s in (0.5, 0.3, 0.1) if s + added >= 0.2]
         np.testing.assert_allclose(found.scores, scores, atol=1e-5)
         assert found.class_ids.tolist() == [2, 1, 3][: len(scores)]
+        assert found.num_dropped == 3 - len(scores)
         np.testing.assert_allclose(found.boxes_yxyx, BOXES[: len(scores), [1, 0, 3, 2]] / 64, atol=1e-6)
     assert not [error for _, error in check(detector) if error]
 

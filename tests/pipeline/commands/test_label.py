@@ -2,8 +2,10 @@
 
 import ast
 import io
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from labelbeam.pipeline.cli import main
@@ -30,6 +32,35 @@ def test_the_summary_s_line_that_reads_the_tables_works(label, image_folder):
     done = subprocess.run(["env", "-i", "sh", "-c", line], capture_output=True, text=True)
     rows = [ast.literal_eval(row) for row in done.stdout.splitlines()]
     assert done.returncode == 0 and rows == labels.table("detections").slice(0, 5).to_pylist(), done.stderr
+
+
+@pytest.mark.parametrize(
+    "min_score, note",
+    [
+        ("0.99", None),  # 1 of 100 is 99 %
+        ("0.999", "--min-score 0.999 dropped 600 of the 600 detections that the detector gave; is it too high?"),
+        ("0.3", None),
+        ("0.001", "--min-score 0.001 dropped nothing of the 600 detections that the detector gave; is it too low?"),
+        ("0", None),  # meant
+    ],
+)
+def test_a_threshold_that_drops_nearly_all_or_nothing_is_noted(label, image_folder, min_score, note):
+    options = ["--min-score", min_score, "--max-detections", "7"] if note is None else ["--min-score", min_score]
+    code, printed, _ = label(image_folder, detector="tests.fakes.classes:Hundred", options=options)
+    assert code == 0, printed
+    notes = [line.partition("note")[2].strip() for line in printed.splitlines() if line.startswith("  note")]
+    assert notes == ([note] if note else [])
+
+
+def test_the_usual_scores_are_told(label, image_folder, fake_detector, tmp_path):
+    (tmp_path / "usual.yaml").write_text(Path(fake_detector).read_text() + "usual_min_score: [0.2, 0.4]\n")
+    _, printed, _ = label(image_folder, detector=str(tmp_path / "usual.yaml"), options=["--dry-run"])
+    assert "a score of 0.3 or more, at most 100 an image (with fake, 0.2 to 0.4 is usual)" in printed
+    for i in range(6, 40):
+        shutil.copy(image_folder / "0.jpg", image_folder / f"{i}.jpg")
+    options = ["--min-score", "0.96", "--mask-format", "none"]
+    _, printed, _ = label(image_folder, detector=str(tmp_path / "usual.yaml"), options=options)
+    assert "dropped 200 of the 200 detections that the detector gave; is it too high (with fake, 0.2 to 0.4" in printed
 
 
 def test_a_list_on_standard_input(fake_detector, image_folder, tmp_path, monkeypatch, capsys):
