@@ -74,7 +74,7 @@ SCRIPTS = (
     Script("jobs.beams_own_way", ("--free",), variant="free"),
     Script("jobs.multi_process", ("{saved_models}/centernet",), needs="saved_models"),
     Script("reading.fetching", wants=("img2dataset", ("--img2dataset-python", "{img2dataset}"))),
-    Script("reading.s3_reads"),
+    Script("reading.store_reads"),
     Script("reading.http_faults"),
     Script("labels.reading_at_scale"),
     Script("jobs.listing_at_scale"),

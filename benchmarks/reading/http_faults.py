@@ -4,8 +4,11 @@
 
 Runs FetchImages in a pipeline without a detector, with its own defaults but for the deadline, against a real server
 in another process; checks that each image ends as it must, and exits with 1 if one doesn't. Peer: the job without
-faults. The ratio holds for this list, in which few servers hang: one that does keeps a connection of the sixteen that
-its host may have until the deadline, and a list of nothing else would measure just that.
+faults, by processor time and by wall time. Wall time is mostly waits that are promised: for what hangs until its
+deadline, as long as `Retry-After` asks for, pauses before the last images' retries. A faster client doesn't shorten
+them, so that their ratio grows with its speed; processor time tells what faults cost it. Both hold for this list, in
+which few servers hang: one that does keeps a connection of the sixteen that its host may have until the deadline, and a
+list of nothing else would measure just that.
 """
 
 import io
@@ -57,9 +60,11 @@ GOOD = "/files/a.jpg"
 
 @dataclass(frozen=True)
 class Run:
-    """What one job took, in seconds, and how its images ended: (route, status or error kind, attempts) -> images."""
+    """What one job took, in seconds by the clock and of a processor, and how its images ended: (route, status or error
+    kind, attempts) -> images."""
 
     seconds: float
+    processor_s: float
     ends: Counter
 
 
@@ -107,7 +112,7 @@ def fetch(url: str, paths: list[str]) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         ends = os.path.join(folder, "ends")
         references = [ImageReference(f"{url}{path}?n={number}") for number, path in enumerate(paths)]
-        started = time.monotonic()
+        started, used_s = time.monotonic(), time.process_time()
         with beam.Pipeline(runner="FnApiRunner") as pipeline:
             _ = (
                 pipeline
@@ -116,9 +121,9 @@ def fetch(url: str, paths: list[str]) -> Run:
                 | beam.Map(_end_of, url)
                 | beam.io.WriteToText(ends, shard_name_template="")
             )
-        seconds = time.monotonic() - started
+        seconds, used_s = time.monotonic() - started, time.process_time() - used_s
         with open(ends) as lines:
-            return Run(seconds, Counter(tuple(line.split()) for line in lines))
+            return Run(seconds, used_s, Counter(tuple(line.split()) for line in lines))
 
 
 def _end_of(image: FetchOutcome, url: str) -> str:
@@ -149,15 +154,19 @@ def main() -> None:
     args = parser.parse_args()
     images = args.images or (QUICK_IMAGES if args.quick else IMAGES)
     clean, faulty = measure(images)
-    print("| job | seconds | images/s |\n|---|---|---|")
+    print("| job | seconds | images/s | ms of a processor an image |\n|---|---|---|---|")
     for name, run in (("without faults", clean), ("5 % faults", faulty)):
-        print(f"| {name} | {run.seconds:.1f} | {images / run.seconds:.0f} |")
-    print(f"\nWall time with faults, against without: {faulty.seconds / clean.seconds:.2f}×\n")
+        per_image_ms = run.processor_s / images * 1e3
+        print(f"| {name} | {run.seconds:.1f} | {images / run.seconds:.0f} | {per_image_ms:.2f} |")
+    print(
+        f"\nWith faults, against without: processor time {faulty.processor_s / clean.processor_s:.2f}×, wall time "
+        f"{faulty.seconds / clean.seconds:.2f}×\n"
+    )
+    what, peer, goal = f"{images:,} images over HTTP, 5 % faults", "without faults", round(1 / 1.2, 2)
     publish(
         [
-            Figure(
-                f"{images:,} images over HTTP, 5 % faults", "without faults", "s", faulty.seconds, clean.seconds, False
-            )
+            Figure(f"{what}: processor time", peer, "s", faulty.processor_s, clean.processor_s, False, goal=goal),
+            Figure(f"{what}: wall time", peer, "s", faulty.seconds, clean.seconds, False),
         ],
         args.json,
     )
