@@ -235,8 +235,8 @@ def _inspect_onnx(config: DetectorConfig, path: str, options: DetectOptions, wha
     from .onnx.detector import OnnxDetector
     from .onnx.model import fingerprint
 
-    OnnxDetector(path, config, options)
-    return _Found(fingerprint(path), has_masks=False)
+    detector = OnnxDetector(path, config, options)
+    return _Found(fingerprint(path), detector.has_masks)
 
 
 def _inspect_keras(config: DetectorConfig, path: str, options: DetectOptions, what: str) -> _Found:

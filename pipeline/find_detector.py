@@ -89,11 +89,12 @@ def _onnx_config(name: str, uri: str) -> DetectorConfig:
     options = guessed_options(model)
     if options is None:
         raise ConfigError(
-            f"detector {uri}: what its outputs {', '.join(model.outputs)} mean can't be told; write a YAML file with "
+            f"detector {uri}: what its outputs {model.described_outputs} mean can't be told; write a YAML file with "
             "`weights`, `labels` and `onnx: {decoder: …}` (docs/own-detector.md)"
         )
+    masks = options.decoder == "yolo" and model.has_prototypes
     return DetectorConfig(
-        name, uri, ("onnx",), masks=False, labels=names_inside(model), input_size_hw=model.input_hw,
+        name, uri, ("onnx",), masks=masks, labels=names_inside(model), input_size_hw=model.input_hw,
         resize=None if model.input_hw is None else "letterbox", onnx=options,
     )  # fmt: skip
 

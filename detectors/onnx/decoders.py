@@ -13,11 +13,18 @@ from .options import OnnxOptions
 
 
 class Decoded(NamedTuple):
-    """Boxes float `[N, 4]`, (xmin, ymin, xmax, ymax) in pixels of the input; scores `[N]`; classes `[N]`, from 0."""
+    """Boxes float `[N, 4]`, (xmin, ymin, xmax, ymax) in pixels of the input; scores `[N]`; classes `[N]`, from 0; of
+    models with prototypes of masks, their coefficients `[N, M]`."""
 
     boxes_xyxy: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
+    coefficients: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> "Decoded":
+        """These rows alone."""
+        coefficients = None if self.coefficients is None else self.coefficients[rows]
+        return Decoded(self.boxes_xyxy[rows], self.scores[rows], self.classes[rows], coefficients)
 
 
 def boxes_scores_labels(outputs: Mapping[str, np.ndarray], input_hw: tuple[int, int], options: OnnxOptions) -> Decoded:
@@ -65,10 +72,12 @@ def detr(outputs: Mapping[str, np.ndarray], input_hw: tuple[int, int], options: 
 def yolo(outputs: Mapping[str, np.ndarray], input_hw: tuple[int, int], options: OnnxOptions) -> Decoded:
     """Predictions `[N, 4 + C]`, or `[4 + C, N]` as Ultralytics exports them: centre x and y, width, height in pixels,
     then a score a class; with `objectness`, one more column before the classes, by which they are multiplied.
+    Segmentation models have `prototypes`, `[M, h, w]`, and the last M columns are coefficients (`masks.box_masks`).
 
     Boxes of a class that overlap are suppressed here, since these models leave that to others.
     """
     tables = [a for a in outputs.values() if a.ndim == 2]
+    maps = prototypes(outputs)
     if len(tables) != 1:
         raise InvalidDetections(
             "expected one output of predictions [N, 4 + classes], got "
@@ -76,11 +85,21 @@ def yolo(outputs: Mapping[str, np.ndarray], input_hw: tuple[int, int], options: 
         )
     rows = tables[0] if tables[0].shape[0] > tables[0].shape[1] else tables[0].T
     first = 5 if options.objectness else 4
-    if rows.shape[1] <= first:
-        raise InvalidDetections(f"expected predictions of {first} columns and one a class, got {list(tables[0].shape)}")
-    shares = rows[:, first:] * rows[:, 4:5] if options.objectness else rows[:, first:]
+    end = rows.shape[1] - (0 if maps is None else len(maps))
+    if end <= first:
+        more = "" if maps is None else f" and {len(maps)} coefficients of prototypes"
+        raise InvalidDetections(
+            f"expected predictions of {first} columns and one a class{more}, got {list(tables[0].shape)}"
+        )
+    shares = rows[:, first:end] * rows[:, 4:5] if options.objectness else rows[:, first:end]
     classes = shares.argmax(axis=1)
-    return Decoded(_corners(rows[:, :4], (1, 1)), shares.max(axis=1), classes)
+    coefficients = None if maps is None else rows[:, end:]
+    return Decoded(_corners(rows[:, :4], (1, 1)), shares.max(axis=1), classes, coefficients)
+
+
+def prototypes(outputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """The output `[M, h, w]` of a segmentation model; None if there's none."""
+    return next((array for array in outputs.values() if array.ndim == 3), None)
 
 
 def suppressed(found: Decoded, iou: float) -> np.ndarray:

@@ -7,10 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from ...storage.errors import UsageError
+from ...storage.errors import UsageError, WeightsError
 from ..config import DetectorConfig
 from ..protocol import Detections, DetectOptions, InvalidDetections, as_class_ids, num_dropped
-from .decoders import DECODERS, Decoded, suppressed
+from .decoders import DECODERS, Decoded, prototypes, suppressed
+from .masks import box_masks
 from .model import open_model
 from .preprocess import Placement, prepared
 
@@ -57,6 +58,12 @@ class OnnxDetector:
                 raise UsageError(
                     f"--keep {name}: the model has no such output; it has {', '.join(self._model.outputs)}"
                 )
+        self._has_masks = onnx.decoder == "yolo" and self._model.has_prototypes
+        if config.masks and options.masks and not self._has_masks:
+            raise WeightsError(
+                f"weights {file}: the configuration promises masks, which decoder yolo makes of prototypes, an output "
+                f"[N, M, h, w]; the model gives {self._model.described_outputs}. Write `masks: false`"
+            )
         self._input_hw, self._onnx, self._options = size, onnx, options
         self._resize: Literal["stretch", "letterbox"] = config.resize or "letterbox"
         self._batch_size = max_batch_size if self._model.free_batch else 1
@@ -65,6 +72,11 @@ class OnnxDetector:
     @property
     def batches(self) -> bool:
         return self._model.free_batch
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the model gives masks."""
+        return self._has_masks
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """See `Detector.detect`. Later images are prepared while the model has the first."""
@@ -96,15 +108,23 @@ class OnnxDetector:
         rows = rows[np.argsort(-found.scores[rows], kind="stable")]
         if self._onnx.decoder == "yolo":
             rows = rows[:CANDIDATES]
-            rows = rows[suppressed(Decoded(*(column[rows] for column in found)), self._onnx.nms_iou)]
-        rows = rows[: self._options.max_detections]
+            rows = rows[suppressed(found.take(rows), self._onnx.nms_iou)]
+        kept = found.take(rows[: self._options.max_detections])
+        boxes = placement.to_image(kept.boxes_xyxy, size_hw)
         return Detections(
-            placement.to_image(found.boxes_xyxy[rows], size_hw),
-            as_class_ids(found.classes[rows] + self._onnx.first_id),
-            np.clip(found.scores[rows], 0, 1).astype(np.float32),
+            boxes,
+            as_class_ids(kept.classes + self._onnx.first_id),
+            np.clip(kept.scores, 0, 1).astype(np.float32),
+            self._masks(outputs, kept, placement.to_input(boxes, size_hw)),
             extras={name: outputs[name] for name in self._options.keep},
             num_dropped=num_dropped(found.scores, self._options.min_score),
         )
+
+    def _masks(self, outputs: dict[str, np.ndarray], kept: Decoded, boxes_xyxy: np.ndarray) -> np.ndarray | None:
+        maps = prototypes(outputs) if self._has_masks and self._options.masks else None
+        if maps is None or kept.coefficients is None:
+            return None
+        return box_masks(maps, kept.coefficients, boxes_xyxy, self._input_hw)
 
 
 def _check_scores(scores: np.ndarray) -> None:

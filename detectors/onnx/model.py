@@ -23,6 +23,8 @@ class OnnxModel:
       input_hw: (height, width) that the input must have; None if any.
       free_batch: whether one call takes several images.
       outputs: names, in their order.
+      described_outputs: names and shapes, for messages.
+      has_prototypes: whether an output has four axes, as prototypes of masks have.
       metadata: the file's own key-value pairs.
     """
 
@@ -31,6 +33,8 @@ class OnnxModel:
     input_hw: tuple[int, int] | None
     free_batch: bool
     outputs: tuple[str, ...]
+    described_outputs: str
+    has_prototypes: bool
     metadata: dict[str, str]
 
 
@@ -77,14 +81,16 @@ def open_model(file: str, layout: str = "nchw", providers: tuple[str, ...] = (),
         have = "; ".join(f"{i.name}: {i.type} {i.shape}" for i in inputs)
         shape = "[N, 3, H, W]" if layout == "nchw" else "[N, H, W, 3]"
         raise WeightsError(f"weights {file}: expected one input, float {shape}; the model takes {have}")
-    shape = inputs[0].shape
+    shape, outputs = inputs[0].shape, session.get_outputs()
     sides = tuple(shape[2:] if layout == "nchw" else shape[1:3])
     return OnnxModel(
         session,
         inputs[0].name,
         sides if all(isinstance(side, int) for side in sides) else None,
         not isinstance(shape[0], int),
-        tuple(output.name for output in session.get_outputs()),
+        tuple(output.name for output in outputs),
+        ", ".join(f"{output.name} [{', '.join(map(str, output.shape or ()))}]" for output in outputs),
+        any(len(output.shape or ()) == 4 for output in outputs),
         dict(session.get_modelmeta().custom_metadata_map),
     )
 
@@ -103,9 +109,8 @@ def fingerprint(file: str) -> str:
 def guessed_options(model: OnnxModel) -> OnnxOptions | None:
     """What the outputs mean, where names and metadata leave no doubt; else None."""
     names = " ".join(model.outputs).lower()
-    if {"names", "stride", "task"} <= set(model.metadata) and model.metadata[
-        "task"
-    ] == "detect":  # Ultralytics' exports
+    ultralytics = {"names", "stride", "task"} <= set(model.metadata)
+    if ultralytics and model.metadata["task"] == ("segment" if model.has_prototypes else "detect"):
         return OnnxOptions("yolo")
     if "logits" in names and "boxes" in names:
         return OnnxOptions("detr")

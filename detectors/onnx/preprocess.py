@@ -23,6 +23,13 @@ class Placement(NamedTuple):
         y = (boxes_xyxy[:, 1::2] - self.top) / (self.scale_y * height)
         return np.clip(np.stack([y[:, 0], x[:, 0], y[:, 1], x[:, 1]], axis=1), 0, 1).astype(np.float32)
 
+    def to_input(self, boxes_yxyx: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+        """The inverse of `to_image`, but for what it has clipped."""
+        height, width = size_hw
+        y = boxes_yxyx[:, 0::2] * (self.scale_y * height) + self.top
+        x = boxes_yxyx[:, 1::2] * (self.scale_x * width) + self.left
+        return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1)
+
 
 def place(size_hw: tuple[int, int], input_hw: tuple[int, int], resize: Literal["stretch", "letterbox"]) -> Placement:
     """How an image is put into the input: filling it, or centred with its aspect ratio kept."""

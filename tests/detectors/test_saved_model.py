@@ -52,8 +52,8 @@ def test_only_what_is_asked_for_comes_back(one_a_call):
 
 
 def test_what_the_threshold_drops_is_counted():
-    given = outputs(num_detections=np.float32(4))
-    for min_score, dropped in ((0, 0), (0.5, 2), (1, 4)):
+    given = outputs(num_detections=np.float32(3))
+    for min_score, dropped in ((0, 0), (0.5, 1), (1, 3)):
         found = detections_of_outputs(given, DetectOptions(min_score, max_detections=1))
         assert found.num_dropped == dropped
 

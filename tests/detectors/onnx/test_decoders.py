@@ -89,6 +89,7 @@ def test_suppression_within_a_class():
         (detr, {"logits": (3, 5)}, r"got logits \[3, 5\]"),
         (detr, {"logits": (3, 5), "boxes": (2, 4)}, r"boxes \[2, 4\]"),
         (yolo, {"a": (3, 9), "b": (3, 9)}, r"expected one output of predictions"),
+        (yolo, {"a": (99, 8), "b": (4, 9, 9)}, "4 columns and one a class and 4 coefficients of prototypes, got"),
         (yolo, {"a": (9, 4)}, "expected predictions of 4 columns and one a class"),
     ],
 )

@@ -1,10 +1,13 @@
 """Whole models through engine onnx: alone and in batches, from a file or a configuration, and faulty ones."""
 
+import math
+
 import numpy as np
 import pytest
 from labelbeam.detectors.conformance import check
 from labelbeam.detectors.onnx.model import fingerprint
 from labelbeam.detectors.protocol import DetectOptions, InvalidDetections
+from labelbeam.labelset.masks import decode_rle
 from labelbeam.pipeline.find_detector import find_detector
 from labelbeam.storage.errors import UsageError
 
@@ -80,6 +83,79 @@ def test_yolo_with_names_inside_needs_nothing_else(tmp_path):
     )
 
 
+SEGMENTS = np.float32(
+    # centre x and y, width, height in pixels of 64×64; two classes; coefficients of three prototypes
+    [
+        [24, 32, 32, 32, 0.9, 0.1, 2.0, -1.0, 0.5],
+        [25, 32, 32, 32, 0.8, 0.1, 9.0, 9.0, 9.0],  # suppressed
+        [50, 50, 40, 20, 0.1, 0.7, -3.0, 1.5, 1.0],  # beyond the edge
+        [32, 30, 63, 55, 0.6, 0.2, 0.1, 0.2, -4.0],
+        *[[0, 0, 0, 0, 0.0, 0.0, 1, 1, 1]] * 20,
+    ]
+)
+PROTOTYPES = np.random.default_rng(3).normal(0, 0.7, (3, 16, 16)).astype(np.float32)
+
+
+def mask_at(logits, y, x) -> float:
+    """A map of 16×16 cells over 64×64 pixels at a point in pixels, bilinearly between the cells' centres."""
+    y, x = (min(max(place / 4 - 0.5, 0), 15) for place in (y, x))
+    total = 0.0
+    for row, share_y in ((int(y), 1 - y % 1), (min(int(y) + 1, 15), y % 1)):
+        for column, share_x in ((int(x), 1 - x % 1), (min(int(x) + 1, 15), x % 1)):
+            total += share_y * share_x * logits[row][column]
+    return 1 / (1 + math.exp(-total))
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_masks_of_yolo_by_a_plain_loop(tmp_path, batch_size, resize):
+    save(tmp_path, {"output0": SEGMENTS.T, "output1": PROTOTYPES}, shares={"output1": 0.5})
+    config = configured(tmp_path, "yolo", resize)
+    spec = find_detector(config, options=DetectOptions(0.3, 100), max_batch_size=batch_size)
+    assert spec.has_masks
+    some = [np.full((48, 64 + 8 * i, 3), 30 * i, np.uint8) for i in range(batch_size)]
+    for image, found in zip(some, spec.load().detect(some), strict=True):
+        assert found.class_ids.tolist() == [1, 2, 1] and found.masks.shape == (3, 64, 64)
+        height, width = image.shape[:2]
+        inner_h, inner_w = (64, 64) if resize == "stretch" else (round(height * 64 / width), 64)
+        level = (int(image[0, 0, 0]) * inner_h * inner_w + 114 * (64 * 64 - inner_h * inner_w)) / 255 / 64 / 64
+        for row, box, mask in zip(SEGMENTS[[0, 2, 3]].tolist(), found.boxes_yxyx.tolist(), found.masks, strict=True):
+            logits = [
+                [sum(row[6 + m] * (PROTOTYPES[m, y, x] + level / 2) for m in range(3)) for x in range(16)]
+                for y in range(16)
+            ]
+            ys = [(box[0] + (box[2] - box[0]) * i / 63) * inner_h + (64 - inner_h) // 2 for i in range(64)]
+            xs = [(box[1] + (box[3] - box[1]) * i / 63) * inner_w for i in range(64)]
+            for i in range(0, 64, 7):
+                expected = [mask_at(logits, ys[i], x) for x in xs]
+                np.testing.assert_allclose(mask[i], expected, atol=1e-5)
+
+
+def test_a_segmentation_model_needs_no_configuration_and_fills_the_table_of_masks(tmp_path, label):
+    disc = np.where(np.hypot(*(np.mgrid[:16, :16] - 7.5)) < 4, 9, -9).astype(np.float32)[np.newaxis]
+    rows = np.zeros((30, 4 + 2 + 1), np.float32)
+    rows[0] = [32, 32, 40, 40, 0.9, 0, 1]
+    metadata = {"names": "['disc', 'box']", "stride": "32", "task": "segment"}
+    model = save(tmp_path, {"output0": rows.T, "output1": disc}, metadata=metadata)
+    save_image(tmp_path / "images" / "0.jpg", 0, (64, 64))
+    code, printed, labels = label(tmp_path / "images", detector=model)
+    assert code == 0, printed
+    [mask] = labels.table("masks").to_pylist()
+    pixels = decode_rle(mask["counts"], 64, 64)
+    round_one = np.hypot(*(np.mgrid[:64, :64] - 31.5)) < 16
+    assert (pixels & round_one).sum() / (pixels | round_one).sum() > 0.95
+    code, printed, labels = label(tmp_path / "images", detector=model, output="bare", options=["--mask-format", "none"])
+    assert code == 0 and labels.table("detections").num_rows == 1 and not (labels.folder / "masks").exists()
+
+
+def test_masks_that_a_configuration_promises_and_the_model_lacks(tmp_path):
+    save(tmp_path)
+    config = configured(tmp_path, "boxes_scores_labels")
+    (tmp_path / "mine.yaml").write_text((tmp_path / "mine.yaml").read_text().replace("masks: false", "masks: true"))
+    with pytest.raises(UsageError, match=r"promises masks, .* gives boxes \[N, 3, 4\], .*Write `masks: false`"):
+        find_detector(config)
+
+
 def test_detr_of_any_size(tmp_path):
     logits = np.float32([[3, -3], [-4, -5]])
     save(tmp_path, {"logits": logits, "pred_boxes": np.float32([[0.5, 0.5, 0.2, 0.4]] * 2)}, sides=(None, None))
@@ -106,7 +182,11 @@ def test_the_fingerprint_is_the_files(tmp_path):
 @pytest.mark.parametrize(
     "outputs, options, named",
     [
-        ({"a": BOXES, "b": ROWS["scores"]}, {}, r"what its outputs a, b mean can't be told; .*onnx: {decoder:"),
+        (
+            {"a": BOXES, "b": ROWS["scores"]},
+            {},
+            r"what its outputs a \[N, 3, 4\], b \[N, 3\] mean can't be told; .*onnx: {decoder:",
+        ),
         (ROWS, {"sides": (None, None)}, "the model takes any size; say which with input_size_hw"),
         (ROWS, {"layout": "nhwc"}, r"expected one input, float \[N, 3, H, W\]; the model takes images"),
     ],
