@@ -95,6 +95,7 @@ setup(
         "test": [
             "albumentations>=2",
             "apache-beam[yaml]>=2.77,<3",
+            "av>=14",
             "boto3>=1.36",
             "deltalake>=1.6,<2",
             "duckdb>=1",
@@ -121,6 +122,7 @@ setup(
             "shtab>=1.7",
             "supervision>=0.26",
         ],
+        "video": ["av>=14"],
         "yaml": ["apache-beam[yaml]>=2.77,<3"],
     },
     entry_points={"console_scripts": ["labelbeam = labelbeam.pipeline.cli:run_command"]},

@@ -7,17 +7,24 @@ import numpy as np
 from ..storage.redaction import REMOVED
 from ..storage.uris import as_text, existing_file
 from ..transforms.decode.decoding import decode
+from ..transforms.decode.video_frame import decoded_frame
 from ..transforms.elements import ImageError, ImageFacts, ImageReference
 from ..transforms.fetch.image_errors import image_error
 from ..transforms.fetch.options import DecodeOptions, ReadOptions
 from ..transforms.fetch.read_bytes import read_bytes
+from ..transforms.fetch.read_frame import is_frame, read_frame
 from ..transforms.sources.containers import index_members
-from ..transforms.sources.inputs import container_of
+from ..transforms.sources.containers.video import Frames, read_frames
+from ..transforms.sources.inputs import container_of, format_of
 from .stored_labels import StoredLabels
 
 
-def read_pixels(labels: StoredLabels) -> np.ndarray:
+def read_pixels(labels: StoredLabels, reference: ImageReference | None = None) -> np.ndarray:
     """An image, uint8 RGB `[height, width, 3]`.
+
+    Args:
+      labels: of the image.
+      reference: where it lies, if that has been found out.
 
     Raises:
       ImageError: if it can't be read any more, or isn't the image that was labelled.
@@ -26,7 +33,11 @@ def read_pixels(labels: StoredLabels) -> np.ndarray:
         exif_orientation=labels.settings.get("exif_orientation", DecodeOptions.exif_orientation),
         background_rgb=tuple(labels.settings.get("background_rgb", DecodeOptions.background_rgb)),
     )
-    pixels = decode(read_unchanged(labels, find_image(labels.uri)), options)
+    reference = reference or find_image(labels.uri)
+    if is_frame(reference):
+        pixels = decoded_frame(read_frame(reference, ReadOptions(), ImageFacts()), options).pixels
+    else:
+        pixels = decode(read_unchanged(labels, reference), options)
     if pixels.shape[:2] != labels.size_hw:
         height, width = labels.image_size_hw
         raise ImageError(
@@ -73,10 +84,39 @@ def find_image(uri: str) -> ImageReference:
     """
     if (container := container_holding(uri)) is None:
         return ImageReference(existing_file(uri) or uri)
-    try:
-        found = next((member for member in index_members(container) if as_text(member.uri) == uri), None)
-    except (OSError, ValueError) as error:
-        raise image_error(error) from error
-    if found is None:
-        raise ImageError("not_found", f"container {container} has no such member any more")
-    return found
+    return Members(container, uri).find(uri)
+
+
+class Members:
+    """The images inside a container, by the URIs that tables have of them; frames of a video as well.
+
+    Args:
+      container: path or URI.
+      only: the one that will be asked for; None for any.
+
+    Raises:
+      ImageError: if the container can't be read.
+    """
+
+    def __init__(self, container: str, only: str | None = None):
+        self.container = container
+        self._frames: Frames | None = None
+        self._members: dict[str, ImageReference] = {}
+        try:
+            if format_of(container) == "video":
+                self._frames = read_frames(container)
+                return
+            for member in index_members(container):
+                if only is None or as_text(member.uri) == only:
+                    self._members[as_text(member.uri)] = member
+                    if only is not None:
+                        return
+        except (OSError, ValueError) as error:
+            raise image_error(error) from error
+
+    def find(self, uri: str) -> ImageReference:
+        """Raises `ImageError` if there is no such member."""
+        found = self._members.get(uri) if self._frames is None else self._frames.named(uri.rpartition("#")[2])
+        if found is None:
+            raise ImageError("not_found", f"container {self.container} has no such member any more")
+        return found

@@ -36,20 +36,25 @@ class MemberLocation:
 
     Attributes:
       container: path or URI of the container.
-      format: `tar`, `tfrecord` or `parquet`.
-      offset: first byte of the member (tar), of the record's data (tfrecord); the row's number in the file (parquet).
-      length: bytes of the member or of the record's data; unused for parquet.
+      format: `tar`, `tfrecord`, `parquet` or `video`.
+      offset: first byte of the member (tar), of the record's data (tfrecord); the row's number in the file (parquet);
+        the frame's time, in the units of its stream (video).
+      length: bytes of the member or of the record's data, of the frame's pixels (video); unused for parquet.
       column: the column with the bytes, dotted for a struct's field (parquet); the feature with them (tfrecord).
       chunk: number of the stretch of the container, at most 128 images and about 64 MiB, whose members are best read
         together and in order; never across a Parquet row group.
+      keyframe: the time of the keyframe before, as `offset` (video).
+      time_s: seconds from the video's first frame to this one; None for all others.
     """
 
     container: str
-    format: Literal["tar", "tfrecord", "parquet"]
+    format: Literal["tar", "tfrecord", "parquet", "video"]
     offset: int
     length: int = 0
     column: str = ""
     chunk: int = 0
+    keyframe: int = 0
+    time_s: float | None = None
 
 
 @dataclass(frozen=True)

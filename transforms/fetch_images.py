@@ -25,11 +25,13 @@ from ..storage.redaction import redact
 from ..storage.size_limit import announcing
 from . import coders  # noqa: F401  registers them
 from .decode.decoding import DecodedImage, OpenedImage, open_image
+from .decode.video_frame import check_frame_size, decoded_frame
 from .elements import FailedImage, FetchedImage, FetchOutcome, ImageError, ImageFacts, ImageReference
 from .execution_options import ExecutionOptions
 from .fetch.options import DecodeOptions, ReadOptions
 from .fetch.prefetch import Prefetch, Reserve
 from .fetch.read_bytes import read_bytes, start_reading
+from .fetch.read_frame import expect_frame, is_frame, read_frame
 from .workers.driver_link import DriverLink
 from .workers.in_flight import InFlight, in_flight_of
 from .workers.malloc import keep_large_blocks
@@ -194,6 +196,9 @@ class ImageFetcher:
         """Begins to read an image if no thread is needed for that; `arrived` is called when it has ended."""
         if self._read is not read_bytes or self._in_flight.quarantined(reference.image_id):
             return None
+        if is_frame(reference):
+            expect_frame(reference)
+            return None
         return start_reading(reference, self._options, self._reads_at_once, arrived, take_room)
 
     def fetch(
@@ -214,8 +219,11 @@ class ImageFetcher:
         if quarantine := self._in_flight.quarantined(image_id):
             return FailedImage(reference, facts, quarantine.kind, quarantine.message)
         try:
-            data = self._read_bytes(reference, facts, fetch)
-            image = self._decode_bytes(data, image_id, facts, reserve)
+            if is_frame(reference):
+                image = self._decode_frame(reference, facts, reserve)
+            else:
+                data = self._read_bytes(reference, facts, fetch)
+                image = self._decode_bytes(data, image_id, facts, reserve)
         except ImageError as error:
             return FailedImage(reference, facts, error.kind, error.message)
         return FetchedImage(reference, facts, image.pixels, self._in_flight.runs_alone(image_id), image.area)
@@ -248,6 +256,21 @@ class ImageFetcher:
                 facts.decode_ms = _ms_since(started)
         facts.height, facts.width = image.size_hw
         facts.captured_at, facts.camera, facts.latitude, facts.longitude = image.exif
+        return image
+
+    def _decode_frame(
+        self, reference: ImageReference, facts: ImageFacts, reserve: Callable[[int], None]
+    ) -> DecodedImage:
+        """Frames of a stretch wait for each other, which is no fault of a disk: so no deadline of `Prefetch` runs, and
+        decoding watches its own."""
+        reserve(check_frame_size(reference, self._decode))
+        started = time.monotonic()
+        try:
+            with self._as_image_errors("decoding"), self._in_flight.work("decode", [reference.image_id]):
+                image = decoded_frame(read_frame(reference, self._options, facts), self._decode)
+        finally:
+            facts.decode_ms = _ms_since(started)
+        facts.height, facts.width = image.size_hw
         return image
 
     def _decode_opened(self, data: bytes, image_id: str, opened: OpenedImage) -> DecodedImage:

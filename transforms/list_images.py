@@ -2,7 +2,7 @@
 
     files and folders   photos/  photos/**/*.jpg  photo.png  gs://bucket/photos/       which files: `find_files.py`
     lists of URIs       uris.txt  uris.csv  uris.jsonl  uris.parquet                   what is in them: `uri_lists.py`
-    containers          shard.tar  train.tfrecord-00000-of-00010  images.parquet       what is in them: `containers/`
+    containers          shard.tar  train.tfrecord-00000-of-00010  clip.mp4             what is in them: `containers/`
 
 on local disks, Beam's filesystems (`gs://`, `s3://`, `hdfs://`) and, all but globs, folders and containers,
 `http(s)://`. URIs of local files are absolute paths. An entry of a list is always an image: a list in a list isn't
@@ -30,7 +30,7 @@ from .elements import METRICS_NAMESPACE, ImageReference
 from .sources.containers import index_members
 from .sources.containers.parquet import find_image_column
 from .sources.find_files import REASONS, FoundFile, find_files
-from .sources.inputs import TEXT_LISTS, InputError, ListOptions, format_of
+from .sources.inputs import TEXT_LISTS, InputError, ListOptions, check_can_read_videos, format_of
 from .sources.uri_lists import open_list, parse_entries, read_entries
 
 PASSED_OVER = "passed_over_"  # names of counters: of what folders pass over, by reason, and of rows without a URI
@@ -194,6 +194,8 @@ def check_inputs(inputs: Sequence[str], options: ListOptions = ListOptions()) ->
       InputError: names the input that matches nothing, can't be read, isn't what its name says or lacks a column, and
         says what to do.
     """
+    if options.frames_every != ListOptions.frames_every:
+        check_can_read_videos()
     if not inputs:
         raise InputError("no inputs; expected images, folders, globs, lists of URIs or containers")
     schemes, remote_list = set(), None

@@ -264,6 +264,7 @@ def _image_columns(image: LabelledImage | FailedImage, uri: str, labelled_at: da
         "num_detections": (len(image.detections) if isinstance(image, LabelledImage) else None,),
         "fetch_ms": (facts.fetch_ms,),
         "decode_ms": (facts.decode_ms,),
+        "time_s": (image.reference.location.time_s if image.reference.location else None,),
         "captured_at": (facts.captured_at,),
         "camera": (facts.camera,),
         "latitude": (facts.latitude,),

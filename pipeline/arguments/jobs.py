@@ -186,6 +186,13 @@ def add_lists(parser: argparse.ArgumentParser) -> None:
     add_field(
         lists,
         ListOptions,
+        "frames_every",
+        "which frames of videos are images: one in so many seconds (0.5), every so many frames (10f), or keyframes",
+        metavar="SECONDS|Nf|keyframes",
+    )
+    add_field(
+        lists,
+        ListOptions,
         "strict_inputs",
         "fail the job at a row of a list or a place in a container that makes no sense; else it is a failed image",
     )

@@ -2,20 +2,23 @@
 files. Only those that are still the bytes that were labelled.
 
 They aren't decoded: one that was turned by its EXIF orientation for labelling keeps it, and must be turned by the tool
-as well.
+as well. But frames of videos are: they become JPEGs of quality 95, upright.
 """
 
+import io
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-from ...storage.uris import absolute, as_text, is_local
+import numpy as np
+from PIL import Image
+
+from ...storage.uris import absolute, is_local
 from ...transforms.elements import ImageError, ImageReference
-from ...transforms.fetch.image_errors import image_error
-from ...transforms.sources.containers import index_members
-from ..pixels import container_holding, find_image, read_unchanged
+from ...transforms.fetch.read_frame import is_frame
+from ..pixels import Members, container_holding, find_image, read_pixels, read_unchanged
 from ..stored_labels import StoredLabels
 from .names import extension_of, has_image_extension
 
@@ -40,8 +43,7 @@ class Images:
     def __init__(self, folder: Path, way: Way):
         self._folder = folder
         self._way = way
-        self._container: str | None = None
-        self._members: dict[str, ImageReference] = {}
+        self._members: Members | None = None
 
     def place(
         self, images: Iterable[tuple[StoredLabels, str]]
@@ -68,19 +70,18 @@ class Images:
         container = container_holding(uri)
         if container is None:
             return find_image(uri)
-        if container != self._container:
-            try:
-                members = {as_text(member.uri): member for member in index_members(container)}
-            except (OSError, ValueError) as error:
-                return image_error(error)
-            self._container, self._members = container, members
-        return self._members.get(uri) or ImageError("not_found", f"container {container} has no such member any more")
+        try:
+            if self._members is None or self._members.container != container:
+                self._members = Members(container)
+            return self._members.find(uri)
+        except ImageError as error:
+            return error
 
     def _place(self, labels: StoredLabels, found: ImageReference | ImageError, name: str) -> str:
         """Places one image; returns its name."""
         if isinstance(found, ImageError):
             raise found
-        data = read_unchanged(labels, found)
+        data = _as_jpeg(read_pixels(labels, found)) if is_frame(found) else read_unchanged(labels, found)
         if not has_image_extension(name):
             name += extension_of(data[:16])
         path = self._folder / name
@@ -90,6 +91,12 @@ class Images:
         else:
             path.symlink_to(absolute(found.uri))
         return name
+
+
+def _as_jpeg(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0)
+    return file.getvalue()
 
 
 def _placed(labels: StoredLabels, name: str, future: "Future[str]") -> tuple[StoredLabels, str, ImageError | None]:

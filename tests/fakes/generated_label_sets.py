@@ -86,6 +86,7 @@ def _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed
         "num_detections": pa.array(counts, mask=fails),
         "fetch_ms": rng.random(n),
         "decode_ms": rng.random(n),
+        "time_s": [None] * n,
         "captured_at": [None] * n,
         "camera": [None] * n,
         "latitude": [None] * n,

@@ -38,6 +38,7 @@ def rows_of(image_id, num_detections=2):
         "num_detections": [num_detections],
         "fetch_ms": [None],
         "decode_ms": [0.5],
+        "time_s": [None],
         "captured_at": [None],
         "camera": [None],
         "latitude": [None],

@@ -86,6 +86,7 @@ def test_boxes_in_pixels_and_class_names():
             "num_detections": 2,
             "fetch_ms": 2.5,
             "decode_ms": 1.5,
+            "time_s": None,
             "captured_at": None,
             "camera": None,
             "latitude": None,

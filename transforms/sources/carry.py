@@ -29,7 +29,7 @@ CARRIED_TYPES: Mapping[str, pa.DataType] = {
 _SAMPLED_ROWS = 1000  # of JSON lines, which don't say their types
 _SAMPLED_IMAGES = 100  # of tar and TFRecord containers, likewise
 _FILES_LOOKED_AT = 10_000  # of a folder, for a container
-_TYPED: frozenset[Format] = (TEXT_LISTS | CONTAINERS) - {"txt"}
+_TYPED: frozenset[Format] = (TEXT_LISTS | CONTAINERS) - {"txt", "video"}
 _INT64 = range(-(1 << 63), 1 << 63)
 
 

@@ -2,8 +2,9 @@
 
 Rules:
 - A file that is named itself is what its extension says, and an image if that says nothing.
-- A folder, read recursively, offers its images and `.tar` and TFRecord containers, by their extensions. Not its lists
-  or Parquet files, which lie beside images for many reasons (captions, metadata): name them, as in `folder/*.parquet`.
+- A folder, read recursively, offers its images, videos, `.tar` and TFRecord containers, by their extensions. Not its
+  lists or Parquet files, which lie beside images for many reasons (captions, metadata): name them, as in
+  `folder/*.parquet`.
 - A glob whose last part ends in an extension (`lists/*.csv`, `shards/*.tfrecord-*`, `photos/*.bin`) offers every match,
   as if each were named itself; any other (`photos/**`, `photos/2024*`) offers what a folder would.
 - What folders and globs pass over is told, each with one of `REASONS`. Symbolic links to folders are not followed.
@@ -24,7 +25,7 @@ from ...labelset.label_set_file import LABEL_SET_FILE
 from ...storage import object_stores
 from ...storage.files import FileVersion
 from ...storage.uris import before_wildcard, has_wildcard, is_http, is_local
-from .inputs import NOT_READ, Format, InputError, format_of
+from .inputs import NOT_READ, Format, InputError, can_read_videos, check_can_read_videos, format_of
 from .list_folders import filesystem_of, is_folder, list_below
 
 REASONS = {  # why a file or folder is passed over: the words for a person
@@ -41,7 +42,9 @@ REASONS = {  # why a file or folder is passed over: the words for a person
 PassOver = Callable[[str, str], None]  # called with the reason and the URI
 
 _SYSTEM_FOLDERS = frozenset({"@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
-_OFFERED_BY_FOLDERS = frozenset({"image", "tar", "tfrecord", "compressed"})  # compressed: to be refused, not overlooked
+_OFFERED_BY_FOLDERS = frozenset(
+    {"image", "tar", "tfrecord", "video", "compressed"}
+)  # compressed: to be refused, not overlooked
 _NAMED_EXTENSION = re.compile(r"\.[A-Za-z][^.]*$")
 
 
@@ -103,7 +106,9 @@ def _named(uri: str, version: FileVersion | None = None) -> FoundFile:
             f"input {uri}: members of a compressed container can't be read one by one; decompress it. "
             "Only lists of URIs may be compressed (.gz, .bz2, .xz, .zst)"
         )
-    if is_http(uri) and file_format in ("tar", "tfrecord"):
+    if file_format == "video":
+        check_can_read_videos()
+    if is_http(uri) and file_format in ("tar", "tfrecord", "video"):
         raise InputError(f"input {uri}: containers are not read over HTTP; copy it to a disk or an object store")
     return FoundFile(uri, file_format, version)
 
@@ -161,6 +166,8 @@ class _Search:
             yield FoundFile(uri, "image", version)
         elif file_format == "compressed":
             yield FoundFile(uri, "compressed")
+        elif file_format == "video" and not can_read_videos():
+            self.pass_over("format_not_read", uri)
         elif self._takes_all or file_format in _OFFERED_BY_FOLDERS:
             yield _named(uri, version)
         elif file_format is not None:

@@ -4,6 +4,7 @@ Knows names and opens nothing: finding files is `find_files.py`, reading lists `
 """
 
 import functools
+import importlib.util
 import os
 import re
 from collections.abc import Sequence
@@ -12,11 +13,13 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from ...storage.errors import UsageError
+from ...storage.installation import install_hint
 from ...storage.uris import is_http
+from .frame_choice import FrameChoice
 
-Format = Literal["image", "txt", "csv", "tsv", "jsonl", "parquet", "tar", "tfrecord", "compressed"]
+Format = Literal["image", "txt", "csv", "tsv", "jsonl", "parquet", "tar", "tfrecord", "video", "compressed"]
 TEXT_LISTS: frozenset[Format] = frozenset({"txt", "csv", "tsv", "jsonl"})
-CONTAINERS: frozenset[Format] = frozenset({"tar", "tfrecord", "parquet"})
+CONTAINERS: frozenset[Format] = frozenset({"tar", "tfrecord", "parquet", "video"})
 
 _TFRECORD = re.compile(r"\.(tfrecords?|record)(-\d+-of-\d+)?$")
 _COMPRESSION = re.compile(r"\.(gz|bz2|xz|zst)$")
@@ -29,6 +32,7 @@ _FORMAT_OF_EXTENSION: dict[str, Format] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
     ".tar": "tar",
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"), "video"),
 }
 # Of images that are read with pillow-heif installed, or not at all.
 NOT_READ = frozenset(
@@ -57,6 +61,8 @@ class ListOptions:
         otherwise it becomes a failed image.
       carry: columns of lists (CSV, TSV, JSON lines, Parquet), features of TFRecord files, columns of Parquet files with
         images and keys of the `.json` beside an image in a tar archive that become columns of the table `images`.
+      frames_every: which frames of videos are images: one in so many seconds (`0.5`), every so many frames (`10f`), or
+        `keyframes`.
       uri_prefix: what is put in front of relative entries of lists; None: they start at the folder of their list.
 
     Example:
@@ -70,6 +76,13 @@ class ListOptions:
     strict_inputs: bool = False
     uri_prefix: str | None = None
     carry: Sequence[str] = ()
+    frames_every: str = FrameChoice.every
+
+    def __post_init__(self):
+        try:
+            FrameChoice(self.frames_every)
+        except ValueError as error:
+            raise InputError(str(error)) from error
 
 
 @functools.cache
@@ -100,6 +113,18 @@ def format_of(uri: str) -> Format | None:
             return inner
         return None if inner in (None, "image") else "compressed"
     return "tfrecord" if _TFRECORD.search(name) else None
+
+
+def can_read_videos() -> bool:
+    return importlib.util.find_spec("av") is not None
+
+
+def check_can_read_videos() -> None:
+    """Raises `InputError` where PyAV isn't installed."""
+    if not can_read_videos():
+        raise InputError(
+            f"videos are read with PyAV, which isn't installed here; {install_hint('video')}, where work is done, too"
+        )
 
 
 def container_of(uri: str, start: int = 0) -> str | None:

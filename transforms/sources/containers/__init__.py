@@ -1,25 +1,26 @@
 """Containers: files with the bytes of many images inside. What lies in them, and the bytes of one member.
 
-One module a format, each with `index` and `Reader`: `tar` (WebDataset), `tfrecord` (tf.Example), `parquet`. A container
-must lie where it can be read at any place, uncompressed: on a disk, or an object store that Beam knows.
+One module a format, each with `index` and `Reader`: `tar` (WebDataset), `tfrecord` (tf.Example), `parquet`, `video`. A
+container must lie where it can be read at any place, uncompressed: on a disk, or an object store that Beam knows.
 """
 
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any
 
 from ....storage import files
 from ....storage.files import FileVersion
 from ....storage.retry import RetryPolicy
 from ...elements import ImageError, ImageReference, MemberLocation
 from ...fetch.image_errors import image_error
+from ..frame_choice import FrameChoice
 from ..inputs import InputError, ListOptions, format_of
-from . import parquet, tar, tfrecord
+from . import parquet, tar, tfrecord, video
 
 MAX_IDLE = 4  # containers that stay open while nobody reads them
-_READERS = {"tar": tar.Reader, "tfrecord": tfrecord.Reader, "parquet": parquet.Reader}
+_READERS = {"tar": tar.Reader, "tfrecord": tfrecord.Reader, "parquet": parquet.Reader, "video": video.Reader}
 
 
 def index_members(path: str, options: ListOptions = ListOptions()) -> Iterator[ImageReference]:
@@ -42,6 +43,8 @@ def index_members(path: str, options: ListOptions = ListOptions()) -> Iterator[I
             yield from tfrecord.index(path, options.image_column, options.carry)
         case "parquet" if (column := parquet.find_image_column(path, options)) is not None:
             yield from parquet.index(path, column, options.carry)
+        case "video":
+            yield from video.index(path, FrameChoice(options.frames_every))
         case _:
             raise InputError(f"container {path}: expected .tar, .tfrecord, or .parquet with a column of images")
 
@@ -61,9 +64,9 @@ def read_member(location: MemberLocation, on_version: Callable[[FileVersion], No
         since it was listed, `not_found` if the record or row has no bytes.
     """
     try:
-        with _open.borrow(location) as (reader, version):
-            on_version(version)
-            image = reader.read(location)
+        with _open.borrow(location) as slot:
+            on_version(slot.version)
+            image = slot.reader.read(location)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # each object store's client has its own classes
@@ -73,6 +76,40 @@ def read_member(location: MemberLocation, on_version: Callable[[FileVersion], No
         path = "; where it names a file (field `path`), give those names as a list" if "." in location.column else ""
         raise ImageError("not_found", f"container {location.container}: {place} holds no image{path}")
     return image
+
+
+def expect_frame(location: MemberLocation) -> None:
+    """Says that a frame of a video will be read: whoever is there first, decoding forwards, keeps it for its reader."""
+    _open.expect(location)
+
+
+def read_frame(
+    location: MemberLocation, deadline_s: float, on_version: Callable[[FileVersion], None] = lambda version: None
+) -> Any:
+    """A frame of a video, as the decoder gives it (`av.VideoFrame`). Thread-safe; cheapest in order, as `read_member`.
+
+    Args:
+      location: where it is.
+      deadline_s: seconds that decoding may take, from the keyframe before at most.
+      on_version: called with the video's version, as it was when it was opened.
+
+    Raises:
+      ImageError: `not_found`, `forbidden` or `unreachable` as the video is; `truncated` if the frame is damaged, or the
+        video has changed since it was listed; `timeout`.
+    """
+    try:
+        with _open.borrow(location) as slot:
+            on_version(slot.version)
+            frame = slot.reader.read(location, slot.expected, deadline_s)
+    except (ImageError, MemoryError):
+        raise
+    except InputError as error:
+        raise ImageError("truncated", f"{error}; it has changed since it was listed") from error
+    except Exception as error:  # each object store's client has its own classes
+        raise image_error(error) from error
+    if frame is None:
+        raise ImageError("truncated", f"container {location.container}: damaged at {location.time_s:.3f} s")
+    return frame
 
 
 def version_of(container: str, policy: RetryPolicy) -> FileVersion:
@@ -87,20 +124,15 @@ def close_containers() -> None:
     _open.close_idle(keep=0)
 
 
-class _Reader(Protocol):
-    def read(self, location: MemberLocation) -> bytes | None: ...
-
-    def close(self) -> None: ...
-
-
 class _Slot:
     """A container that is or will be open, and how many threads want it."""
 
     def __init__(self):
         self.lock = threading.Lock()
         self.users = 0
-        self.reader: _Reader | None = None
+        self.reader: Any = None  # of the container's format, once it is open
         self.version = FileVersion()
+        self.expected: MutableMapping[int, int] = {}  # frames that will be read, and their keyframes
 
 
 class _OpenContainers:
@@ -115,10 +147,15 @@ class _OpenContainers:
         self._lock = threading.Lock()  # of the slots; never held while a container is opened, read or closed
         self._slots: OrderedDict[tuple[str, int], _Slot] = OrderedDict()  # least recently used first
 
+    def expect(self, location: MemberLocation) -> None:
+        with self._lock:
+            slot = self._slots.setdefault((location.container, location.chunk), _Slot())
+        slot.expected[location.offset] = location.keyframe
+
     @contextlib.contextmanager
-    def borrow(self, location: MemberLocation) -> Iterator[tuple[_Reader, FileVersion]]:
-        """Gives this thread alone the reader of a chunk, and the container's version. A reader that has raised is
-        closed and not used again."""
+    def borrow(self, location: MemberLocation) -> Iterator[_Slot]:
+        """Gives this thread alone a chunk's reader, in its slot, and the container's version. A reader that has raised
+        is closed and not used again."""
         key = (location.container, location.chunk)
         with self._lock:
             slot = self._slots.setdefault(key, _Slot())
@@ -128,12 +165,11 @@ class _OpenContainers:
             with slot.lock:
                 if slot.reader is None:
                     slot.version = version_of(location.container, RetryPolicy())
-                reader = slot.reader or _READERS[location.format](location.container)
-                slot.reader = reader
+                    slot.reader = _READERS[location.format](location.container)
                 try:
-                    yield reader, slot.version
+                    yield slot
                 except Exception:
-                    slot.reader = None
+                    reader, slot.reader = slot.reader, None
                     reader.close()
                     raise
         finally:

@@ -1,0 +1,364 @@
+"""Videos: some of their frames are images, `clip.mp4#t=12.480`; which, says `frames_every`.
+
+The time is in seconds from the video's first frame, whatever the file counts from. Listing reads the times of the
+packets and decodes nothing. Reading decodes forwards from the keyframe before a stretch's first frame, one frame after
+the other, and leaves out what lies between frames' keyframes. By PyAV (extra `video`), whose FFmpeg may open no other
+files than the one that it is given, and only containers of these formats.
+"""
+
+import bisect
+import contextlib
+import io
+import math
+import re
+import time
+from collections import deque
+from collections.abc import Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from ....storage import files
+from ...elements import ImageError, ImageReference, MemberLocation
+from ..frame_choice import FrameChoice
+from ..inputs import InputError, check_can_read_videos
+from .members import CHUNK_IMAGES, problem_at
+
+if TYPE_CHECKING:
+    import av
+
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # FFmpeg's names: no playlists, which name other files
+_BUFFER_BYTES = 1 << 18
+_NAMED_WITHIN_S = 0.000501  # of a frame's time: names have milliseconds
+_NAME = re.compile(r"t=\d+(\.\d+)?")
+_CUT_OFF_S = 1.0  # by which a video may be shorter than its header says
+
+
+def index(path: str, choice: FrameChoice = FrameChoice()) -> Iterator[ImageReference]:
+    """Yields the frames of a video that are chosen, in their order, and a problem if the file is cut off.
+
+    Args:
+      path: absolute path or URI.
+      choice: which frames.
+
+    Raises:
+      InputError: if it is no video, has no frames, or PyAV isn't installed.
+      OSError: if it can't be read.
+    """
+    frames = read_frames(path)
+    for number, pts in enumerate(choice.choose(frames.pts, frames.keyframes, frames.time_base)):
+        yield frames.reference(pts, chunk=number // CHUNK_IMAGES)
+    if frames.problem:
+        yield problem_at(path, f"after {frames.name(frames.pts[-1])}", frames.problem)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A video's frames: when they are shown.
+
+    Attributes:
+      path: of the video.
+      pts: of all frames, ascending, in units of `time_base`.
+      keyframes: those that need no other frame, likewise.
+      time_base: seconds.
+      num_bytes: of a frame's pixels.
+      problem: why there may be more frames than these; empty if there aren't.
+    """
+
+    path: str
+    pts: Sequence[int]
+    keyframes: Sequence[int]
+    time_base: Fraction
+    num_bytes: int
+    problem: str
+
+    def name(self, pts: int) -> str:
+        """What names a frame: its time, with milliseconds, or more digits where frames are closer than that."""
+        place = bisect.bisect_left(self.pts, pts)
+        beside = [self.pts[at] for at in (place - 1, place + 1) if 0 <= at < len(self.pts)]
+        is_dense = any(abs(other - pts) * self.time_base < Fraction(1, 1000) for other in beside)
+        return f"t={self._seconds(pts):.{6 if is_dense else 3}f}"
+
+    def reference(self, pts: int, chunk: int) -> ImageReference:
+        keyframe = self.keyframes[max(0, bisect.bisect_right(self.keyframes, pts) - 1)]
+        location = MemberLocation(
+            self.path, "video", pts, self.num_bytes, chunk=chunk, keyframe=keyframe, time_s=self._seconds(pts)
+        )
+        return ImageReference(f"{self.path}#{self.name(pts)}", location)
+
+    def named(self, name: str) -> ImageReference | None:
+        """The frame of this name, `t=12.480`; None if there is none."""
+        if not _NAME.fullmatch(name):
+            return None
+        seconds = float(name.removeprefix("t="))
+        after = bisect.bisect_left(self.pts, self.pts[0] + Fraction(seconds) / self.time_base)
+        nearest = min(self.pts[max(0, after - 1) : after + 1], key=lambda pts: abs(self._seconds(pts) - seconds))
+        if abs(self._seconds(nearest) - seconds) > _NAMED_WITHIN_S:
+            return None
+        return self.reference(nearest, bisect.bisect_left(self.pts, nearest) // CHUNK_IMAGES)
+
+    def _seconds(self, pts: int) -> float:
+        return float((pts - self.pts[0]) * self.time_base)
+
+
+def read_frames(path: str) -> Frames:
+    """Reads the times of a video's packets. Raises as `index`."""
+    import av
+
+    with _opened(path) as (container, stream):
+        pts, keyframes, end_s, problem, num_packets = set(), [], 0.0, "", 0
+        try:
+            for packet in container.demux():
+                if packet.size == 0 or packet.time_base is None:
+                    continue
+                if (at := _pts_of(packet)) is not None:
+                    end_s = max(end_s, float((at + (packet.duration or 0)) * packet.time_base))
+                if packet.stream_index != stream.index:
+                    continue
+                num_packets += 1
+                if at is None or packet.is_discard:
+                    continue
+                pts.add(at)
+                if packet.is_keyframe:
+                    keyframes.append(at)
+        except av.FFmpegError as error:
+            problem = f"can't be read on ({error.strerror}): what follows is unknown"
+        if not pts:
+            raise InputError(f"container {path}: a video without frames" + (f", or it {problem}" if problem else ""))
+        length_s = _length_s(container, stream)
+        if not problem and (num_packets < stream.frames or end_s < length_s - _CUT_OFF_S):
+            problem = (
+                f"cut off: it says that it has {stream.frames} frames, and has {num_packets}"
+                if stream.frames
+                else f"cut off: it says that it lasts {length_s:.3f} s, and ends at {end_s:.3f} s"
+            )
+        context = stream.codec_context
+        in_order = sorted(pts)
+        return Frames(
+            path,
+            in_order,
+            sorted(keyframes) or in_order[:1],
+            stream.time_base or Fraction(1, 1000),
+            context.width * context.height * 3,
+            problem,
+        )
+
+
+def _length_s(container: Any, stream: Any) -> float:
+    """How long a Matroska file says that it is; 0 for others, which say how many frames they have."""
+    if "matroska" not in container.format.name or not container.duration:
+        return 0.0
+    return container.duration / 1_000_000
+
+
+def _pts_of(packet: Any) -> int | None:
+    return packet.dts if packet.pts is None else packet.pts
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[Any, Any]]:
+    """The container and its stream of images."""
+    video = Video(path)
+    try:
+        yield video.container, video.stream
+    finally:
+        video.close()
+
+
+class _File:
+    """A file as FFmpeg reads it: what leads a damaged one to places before its start is no error of the disk."""
+
+    def __init__(self, path: str):
+        self._file = files.open_to_read(path)
+        self.read, self.tell, self.close = self._file.read, self._file.tell, self._file.close
+        self.name = path
+        self._size = self._file.seek(0, io.SEEK_END)
+        self._file.seek(0)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._file.tell(), io.SEEK_END: self._size}[whence]
+        return self._file.seek(start + offset) if start + offset >= 0 else -1
+
+
+class Video:
+    """An open video.
+
+    Raises:
+      InputError: if it is none.
+      OSError: if the file can't be read.
+    """
+
+    def __init__(self, path: str):
+        check_can_read_videos()
+        import av
+
+        self._file = _File(path)
+        try:
+            try:
+                self.container = av.open(
+                    self._file, mode="r", options={"format_whitelist": _FORMATS}, buffer_size=_BUFFER_BYTES
+                )
+            except (av.FFmpegError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                raise InputError(f"container {path}: no video, or damaged at its start ({reason})") from error
+            self.stream = self._find_stream(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _find_stream(self, path: str) -> Any:
+        from av.stream import Disposition
+
+        cover = Disposition.attached_pic
+        streams = [stream for stream in self.container.streams.video if not stream.disposition & cover]
+        if not streams:
+            what = "only sound" if self.container.streams.audio else "no frames"
+            raise InputError(f"container {path}: a video without images: there is {what} in it")
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise InputError(f"container {path}: a video whose codec is unknown here")
+        return stream
+
+    def close(self) -> None:
+        if (container := getattr(self, "container", None)) is not None:
+            container.close()
+        self._file.close()
+
+
+class Reader:
+    """Decodes frames of a stretch of a video; forwards, if they are asked for in their order. Not thread-safe."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self._video = Video(path)
+        self._frames: Iterator[tuple[int, Any]] | None = None
+        self._passed: float = -math.inf  # time of the frame that was decoded last
+        self._ready: dict[int, Any] = {}  # expected frames that have been passed; None for damaged ones
+
+    def read(
+        self, location: MemberLocation, expected: MutableMapping[int, int], deadline_s: float = 60.0
+    ) -> "av.VideoFrame | None":
+        """A frame, as the decoder gives it; None if it is damaged, or isn't there.
+
+        Args:
+          location: where it is.
+          expected: keyframes of further frames by their times, of this stretch, that will be asked for: those that lie
+            before this one are kept. Frames that have been decoded are taken out.
+          deadline_s: seconds that decoding up to the frame may take.
+
+        Raises:
+          ImageError: `timeout`.
+        """
+        wanted, end = location.offset, time.monotonic() + deadline_s
+        if wanted in self._ready:
+            return self._ready.pop(wanted)
+        expected[wanted] = location.keyframe
+        if self._frames is None or wanted <= self._passed:
+            self._passed = -math.inf
+            self._frames = self._decoded(min(expected.values()), expected)
+        while wanted not in self._ready:
+            if time.monotonic() > end:
+                raise ImageError("timeout", f"not decoded within the deadline of {deadline_s:g} s")
+            at, frame = next(self._frames, (math.inf, None))
+            for time_of in list(expected):
+                if self._passed < time_of <= at:
+                    del expected[time_of]
+                    self._ready[time_of] = frame if time_of == at else None
+            self._passed = max(self._passed, at)
+        return self._ready.pop(wanted)
+
+    def _decoded(self, keyframe: int, expected: MutableMapping[int, int]) -> Iterator[tuple[int, Any]]:
+        """Yields time and frame, None for one that is damaged, in the order in which they are shown, from a keyframe
+        on; those before the next keyframe that is needed are left out."""
+        import av
+
+        times = _FrameTimes(self._video)
+        group, has_fed, is_damaged = None, False, False
+        for packet in self._packets_from(keyframe):
+            codec = self._video.stream.codec_context
+            if packet is not None:
+                if packet.is_keyframe:
+                    group = _pts_of(packet)
+                if group is None or group < min(expected.values(), default=group):
+                    if has_fed:
+                        codec.flush_buffers()
+                        times.forget()
+                        has_fed = is_damaged = False
+                    continue
+                times.feed(packet)
+            has_fed = True
+            try:
+                decoded = codec.decode(packet)
+            except av.FFmpegError:
+                is_damaged = True  # and so is what is made from it, up to the next keyframe
+                continue
+            for frame in decoded:
+                is_damaged = is_damaged and not frame.key_frame
+                if (at := times.of(frame)) is not None:
+                    yield at, None if is_damaged or frame.is_corrupt else frame
+
+    def _packets_from(self, keyframe: int) -> Iterator[Any]:
+        """Packets from a keyframe on, or from earlier; None behind the last."""
+        import av
+
+        stream = self._video.stream
+        try:
+            self._video.container.seek(keyframe, stream=stream)
+            stream.codec_context.flush_buffers()
+            packets = self._packets()
+            first = next(packets)
+            lands_behind = first is None or (_pts_of(first) or 0) > keyframe
+        except av.FFmpegError:
+            lands_behind, packets, first = True, iter(()), None
+        if lands_behind:  # no index, or a wrong one: from the start
+            self._video.close()
+            self._video = Video(self._path)
+            packets = self._packets()
+        else:
+            yield first
+        yield from packets
+
+    def _packets(self) -> Iterator[Any]:
+        import av
+
+        with contextlib.suppress(av.FFmpegError):  # the file is cut off there, as listing has said
+            for packet in self._video.container.demux(self._video.stream):
+                if packet.size:
+                    yield packet
+        yield None
+
+    def close(self) -> None:
+        self._frames = None
+        self._ready.clear()
+        self._video.close()
+
+
+class _FrameTimes:
+    """The times of decoded frames, in the same units as those of packets.
+
+    AVI files have times of packets only, in the order in which they are decoded. FFmpeg works out those of frames for
+    most codecs; for H.264 and HEVC they are counted from the last keyframe.
+    """
+
+    def __init__(self, video: Video):
+        self._counts = video.container.format.name == "avi" and video.stream.codec_context.name in ("h264", "hevc")
+        self.forget()
+
+    def forget(self) -> None:
+        self._keyframes: deque[int] = deque()
+        self._last: int | None = None
+        self._step = 1
+
+    def feed(self, packet: Any) -> None:
+        self._step = packet.duration or self._step
+        if packet.is_keyframe and (at := _pts_of(packet)) is not None:
+            self._keyframes.append(at)
+
+    def of(self, frame: Any) -> int | None:
+        if not self._counts:
+            return frame.dts if frame.pts is None else frame.pts
+        if frame.key_frame and self._keyframes:
+            self._last = self._keyframes.popleft()
+        elif self._last is not None:
+            self._last += self._step
+        return self._last
