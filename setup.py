@@ -75,7 +75,6 @@ setup(
         "simplejpeg>=1.9",
         "tensorflow>=2.21",
         "tensorflow-hub>=0.16.1",
-        "urllib3>=2",
     ],
     extras_require={
         "aws": ["apache-beam[aws]>=2.77,<3", "boto3>=1.36"],

@@ -24,7 +24,7 @@ from pathlib import Path
 from .figures import Figure, figures_table, processor_name
 from .plot import plot_ratios
 
-PACKAGES = ("apache-beam", "tensorflow", "keras", "numpy", "pillow", "pyarrow", "urllib3")
+PACKAGES = ("apache-beam", "tensorflow", "keras", "numpy", "pillow", "pyarrow", "pycurl", "obstore")
 CENTERNET = "centernet_resnet50v2_512x512"
 QUICK_LIMIT_S, LIMIT_S = 240, 3_600  # of one script
 QUICK_TOTAL_S = 19.5 * 60

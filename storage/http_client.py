@@ -16,7 +16,7 @@ from http import HTTPStatus
 
 from .errors import StorageError, error_of_status
 from .files import FileVersion
-from .http.errors import error_of_curl, error_of_name
+from .http.errors import error_of_curl, error_of_name, status_text
 from .http.host_limits import HostLimits, ThrottledError
 from .http.loop import HttpLoop
 from .http.transfer import Method, Transfer
@@ -271,7 +271,7 @@ class _Client:
                 body = transfer.body()
                 fetch.version = transfer.version()
             elif not 300 <= status < 400 or (location := curl.getinfo(pycurl.REDIRECT_URL)) is None:
-                error = error_of_status(status, f"HTTP status {_status_text(status)}", curl.getinfo(_RETRY_AFTER))
+                error = error_of_status(status, f"HTTP status {status_text(status)}", curl.getinfo(_RETRY_AFTER))
                 throttled_for_s = error.retry_after_s if status == HTTPStatus.TOO_MANY_REQUESTS else None
         except Exception as raised:
             error = raised
@@ -360,10 +360,3 @@ class _Client:
 _direct, _public = _Client(public_hosts_only=False), _Client(public_hosts_only=True)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: (_direct.forget(), _public.forget()))
-
-
-def _status_text(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)

@@ -10,7 +10,6 @@ Places of a URI that hold them: the user information (`https://user:password@hos
 Not for secrets that look like ordinary words of a path: nobody could tell those. Takes time in proportion to the text.
 """
 
-import functools
 import logging
 import re
 
@@ -57,20 +56,6 @@ def _without_user_info(text: str) -> str:
 def _word_without_user_info(word: re.Match) -> str:
     head, at, rest = word[0].rpartition("@")
     return _USER_INFO.sub(r"\1", head + at) + rest  # which ends with @: no search for one is in vain
-
-
-class _Redacting(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), None
-        return True
-
-
-@functools.cache
-def redact_urllib3_logs() -> None:
-    """Redacts what urllib3 logs of requests: paths with their queries, as warnings for retries and at level DEBUG
-    for all.
-    """
-    logging.getLogger("urllib3.connectionpool").addFilter(_Redacting())
 
 
 class RedactingFormatter(logging.Formatter):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...storage.errors import WeightsError
+from ...storage.http.transfer import new_handle, set_proxy
 from ...storage.libcurl import pycurl
 from ...storage.redaction import redact
 
@@ -77,16 +78,14 @@ class _Transfer:
     def run(self) -> str | None:
         """Returns None if the file is whole now, else what went wrong."""
         have = self._part.stat().st_size if self._part.exists() and self._tag.exists() else 0
-        curl = pycurl.Curl()
+        curl = new_handle()
+        set_proxy(curl, self._url.partition(":")[0].lower())
         curl.setopt(pycurl.URL, self._url)
         curl.setopt(pycurl.USERAGENT, "labelbeam")
-        curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.FOLLOWLOCATION, 1)
         curl.setopt(pycurl.MAXREDIRS, MAX_REDIRECTS)
-        curl.setopt(pycurl.PROTOCOLS, _PROTOCOLS)
         curl.setopt(pycurl.REDIR_PROTOCOLS, _PROTOCOLS)
         curl.setopt(pycurl.CONNECTTIMEOUT, CONNECT_TIMEOUT_S)
-        curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
         curl.setopt(pycurl.LOW_SPEED_TIME, STALL_S)
         curl.setopt(pycurl.HEADERFUNCTION, self._header)
         curl.setopt(pycurl.WRITEFUNCTION, self._write)

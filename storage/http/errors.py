@@ -3,17 +3,25 @@
 import math
 import os
 import socket
+from http import HTTPStatus
 
 from ..errors import StorageError, check_own_resources
 from ..libcurl import pycurl
-from ..read_options import ReadOptions
 from ..redaction import redact
-from ..retry import Deadline
+from ..retry import Deadline, RetryPolicy
 from .urls import Url
 
 
+def status_text(status: int) -> str:
+    """A status as messages show it, as in `404 Not Found`."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
 def error_of_curl(
-    code: int, text: str, curl: pycurl.Curl, only_refused: bool, url: Url, options: ReadOptions, deadline: Deadline
+    code: int, text: str, curl: pycurl.Curl, only_refused: bool, url: Url, options: RetryPolicy, deadline: Deadline
 ) -> StorageError:
     """The error for one of libcurl's, but for a name that can't be resolved.
 
@@ -68,7 +76,7 @@ def check_descriptors() -> None:
         check_own_resources(error.errno, error)
 
 
-def _timeout(text: str, where: str, options: ReadOptions, deadline: Deadline) -> StorageError:
+def _timeout(text: str, where: str, options: RetryPolicy, deadline: Deadline) -> StorageError:
     if deadline.remaining_s() <= 0.001:  # libcurl counts in milliseconds
         return deadline.error()
     if "too slow" in text:

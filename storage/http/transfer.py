@@ -41,20 +41,13 @@ class Transfer:
         self._public_hosts_only = public_hosts_only
         self.only_refused = False
         self.owner: Any = None
-        self.curl = curl = pycurl.Curl()
-        curl.setopt(pycurl.NOSIGNAL, 1)
-        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        self.curl = curl = new_handle()
         curl.setopt(pycurl.MAXAGE_CONN, _MAX_IDLE_S)
-        curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
-        # Decoded if a server encodes it although it was asked not to: sha256 is to be that of the file.
-        curl.setopt(pycurl.ACCEPT_ENCODING, "")
-        curl.setopt(pycurl.HTTPHEADER, ["Accept: image/*,*/*;q=0.5", "Accept-Encoding: identity"])
+        accept_encodings(curl, "image/*,*/*;q=0.5")
         curl.setopt(pycurl.WRITEFUNCTION, self._write)
         self.headers: list[bytes] = []
         curl.setopt(pycurl.HEADERFUNCTION, self.headers.append)
         curl.setopt(pycurl.OPT_FILETIME, 1)
-        if authorities := ssl.get_default_verify_paths().cafile:  # `SSL_CERT_FILE`, or the system's
-            curl.setopt(pycurl.CAINFO, authorities)
         if public_hosts_only:
             curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open_public_socket)
 
@@ -76,9 +69,10 @@ class Transfer:
             curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(options.connect_timeout_s * 1000)))
             curl.setopt(pycurl.LOW_SPEED_TIME, math.ceil(options.read_timeout_s))
             curl.setopt(pycurl.MAXFILESIZE_LARGE, options.max_bytes)
-            proxy = "" if self._public_hosts_only else proxies().get(scheme) or proxies().get("all") or ""
-            curl.setopt(pycurl.PROXY, proxy)
-            curl.setopt(pycurl.NOPROXY, proxies().get("no") or "")
+            if self._public_hosts_only:
+                curl.setopt(pycurl.PROXY, "")
+            else:
+                set_proxy(curl, scheme)
         if self._method != method:
             self._method = method
             curl.setopt(pycurl.NOBODY if method == "HEAD" else pycurl.HTTPGET, 1)
@@ -139,6 +133,31 @@ class Transfer:
         if self.only_refused:
             return pycurl.SOCKET_BAD
         return socket.socket(address.family, address.socktype, address.protocol)
+
+
+def new_handle() -> pycurl.Curl:
+    """A handle for http and https alone that checks certificates by the system's authorities, or `SSL_CERT_FILE`."""
+    curl = pycurl.Curl()
+    curl.setopt(pycurl.NOSIGNAL, 1)
+    curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+    curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
+    if authorities := ssl.get_default_verify_paths().cafile:
+        curl.setopt(pycurl.CAINFO, authorities)
+    return curl
+
+
+def accept_encodings(curl: pycurl.Curl, accept: str, *headers: str) -> None:
+    """Asks for a body of certain types as it is, and decodes it if a server encodes it all the same: sha256 is to be
+    that of the file.
+    """
+    curl.setopt(pycurl.ACCEPT_ENCODING, "")
+    curl.setopt(pycurl.HTTPHEADER, [f"Accept: {accept}", "Accept-Encoding: identity", *headers])
+
+
+def set_proxy(curl: pycurl.Curl, scheme: str) -> None:
+    """Goes through the proxy that the environment names for a scheme, if it does."""
+    curl.setopt(pycurl.PROXY, proxies().get(scheme) or proxies().get("all") or "")
+    curl.setopt(pycurl.NOPROXY, proxies().get("no") or "")
 
 
 @functools.cache

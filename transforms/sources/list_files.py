@@ -5,31 +5,29 @@ import contextlib
 import gzip
 import io
 import lzma
+import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
-import urllib3
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from urllib3.util import parse_url
 
 from ...storage import object_stores
-from ...storage.proxies import new_pool_manager, proxy_for
-from ...storage.redaction import redact, redact_urllib3_logs
+from ...storage.errors import StorageError
+from ...storage.http.stream import HttpStream
+from ...storage.redaction import redact
+from ...storage.retry import RetryPolicy
 from ...storage.uris import is_http, is_in_store
 from .inputs import InputError
 
 MAX_LINE = 1 << 24  # characters; also of a cell of CSV
+LIST_POLICY = RetryPolicy(deadline_s=180.0, retries=5, read_timeout_s=60.0)  # of http(s)
 
 _COPY_BYTES = 1 << 20
 _SNIFF_BYTES = 4096
-_TIMEOUT = urllib3.Timeout(connect=10, read=60)
-RETRIES = urllib3.Retry(
-    total=5, backoff_factor=0.5, backoff_jitter=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
-)
 # What decompressing raises for damaged data; bz2 an OSError without a number.
 _DECOMPRESSION_ERRORS = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, pa.ArrowInvalid)
 
@@ -46,6 +44,9 @@ def open_list(uri: str, copy: bool = True) -> Iterator[BinaryIO]:
       uri: absolute path or URI.
       copy: whether an http(s) list is copied to a temporary file first, because a pipeline may read it for hours;
         otherwise it's read from the connection, which can't seek.
+
+    Raises:
+      InputError: if an http(s) list can't be fetched, or read further.
     """
     if is_in_store(uri):
         with object_stores.open_to_read(uri) as file:
@@ -55,26 +56,16 @@ def open_list(uri: str, copy: bool = True) -> Iterator[BinaryIO]:
         with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             yield file
         return
-    redact_urllib3_logs()
-    shown = redact(uri)
     with contextlib.ExitStack() as stack:
         try:
-            pool = stack.enter_context(new_pool_manager(proxy_for(parse_url(uri)), timeout=_TIMEOUT, retries=RETRIES))
-            response = stack.enter_context(contextlib.closing(pool.request("GET", uri, preload_content=False)))
-            if response.status != 200:
-                raise InputError(
-                    f"list {shown}: the server answered {response.status} {response.reason or ''}".rstrip()
-                )
-            if not copy:
-                response.auto_close = False  # pyright: ignore[reportAttributeAccessIssue]  HTTPResponse has it
-                # Else the wrappers around it would find it closed at its end.
-                yield cast(BinaryIO, response)
-                return
-            file = stack.enter_context(tempfile.TemporaryFile(prefix="labelbeam-list-"))
-            for chunk in response.stream(_COPY_BYTES):
-                file.write(chunk)
-        except urllib3.exceptions.HTTPError as error:
-            raise InputError(f"list {shown}: can't be fetched ({redact(str(error))})") from error
+            with HttpStream(uri, LIST_POLICY) as stream:
+                if not copy:
+                    yield stream  # pyright: ignore[reportReturnType]  as_text takes it
+                    return
+                file = stack.enter_context(tempfile.TemporaryFile(prefix="labelbeam-list-"))
+                shutil.copyfileobj(stream, file, _COPY_BYTES)
+        except StorageError as error:
+            raise InputError(f"list {redact(uri)}: can't be fetched ({error.message})") from error
         file.seek(0)
         yield file
 

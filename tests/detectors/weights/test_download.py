@@ -7,7 +7,7 @@ import pytest
 from labelbeam.detectors.weights import download as module
 from labelbeam.storage.errors import WeightsError
 
-from tests.detectors.weights.file_server import Answer, file_server
+from tests.fakes.file_server import Answer, file_server
 
 BODY = os.urandom(300_000)
 PAGE = {"Content-Type": "text/html; charset=utf-8"}

@@ -14,7 +14,7 @@ from labelbeam.detectors.weights.source import WeightsSource
 from labelbeam.storage.errors import WeightsError
 
 from tests.detectors.test_config import GOOD
-from tests.detectors.weights.file_server import Answer, file_server
+from tests.fakes.file_server import Answer, file_server
 from tests.fakes.saved_models import save_detector
 
 

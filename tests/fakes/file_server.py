@@ -46,6 +46,8 @@ def file_server() -> Iterator[FileServer]:
                     self.send_error(416)
                     return
             self.send_response(status)
+            if status == 206:
+                self.send_header("Content-Range", f"bytes {start}-{len(answer.body) - 1}/{len(answer.body)}")
             if answer.etag:
                 self.send_header("ETag", answer.etag)
             for name, value in answer.headers.items():
