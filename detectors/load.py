@@ -4,7 +4,7 @@
 travels to the workers. `DetectorSpec.load` runs there, once per process or device.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from ..storage.errors import UsageError, WeightsError
@@ -12,6 +12,7 @@ from . import python_detector
 from .config import DetectorConfig, Engine
 from .device_share import processors
 from .protocol import DetectOptions, Detector
+from .python_package import make_importable
 from .tiling.options import TileOptions, tile_options
 from .weights.source import WeightsSource
 
@@ -35,6 +36,7 @@ class DetectorSpec:
       max_batch_size: images a call of the model at most, where it takes several; `auto` leaves it to the engine.
       processes: processes that load a detector on one machine, each with its share of processors and GPUs.
       tiles: how large images are cut; None looks at whole images only.
+      package: archive with the module of engine python, of `python_package.pack`; None where workers have it anyway.
     """
 
     config: DetectorConfig
@@ -48,6 +50,7 @@ class DetectorSpec:
     max_batch_size: int | Literal["auto"] = "auto"
     processes: int = 1
     tiles: TileOptions | None = None
+    package: bytes | None = field(default=None, repr=False)
 
     @property
     def sources(self) -> tuple[WeightsSource, ...]:
@@ -70,6 +73,8 @@ class DetectorSpec:
 
     def _load(self, options: DetectOptions) -> Detector:
         if self.engine == "python":
+            if self.package is not None:
+                make_importable(self.package)
             cls = python_detector.find_class(self.weights)
             self._check_fingerprint(python_detector.fingerprint(cls))
             return python_detector.PythonDetector(cls(), options)

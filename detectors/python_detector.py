@@ -42,8 +42,8 @@ def find_class(name: str) -> type:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"--detector {name}: {error}; install the package that has it, or start in its folder with PYTHONPATH=. "
-            "set; workers elsewhere get it by Beam's --setup_file"
+            f"--detector {name}: {error}; give the module's file or folder with --detector-package, or install the "
+            "package that has it"
         ) from error
     except Exception as error:  # whatever somebody's module does while it is imported
         raise ConfigError(

@@ -7,7 +7,7 @@ as they were given, so that each machine fetches them itself (`detectors/weights
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ..detectors import python_detector
+from ..detectors import python_detector, python_package
 from ..detectors.config import (
     DetectorConfig,
     detector_names,
@@ -27,7 +27,9 @@ from ..storage.errors import ConfigError
 from ..storage.uris import absolute
 
 
-def find_detector(detector: str, *, labels: str | None = None, weights: str | None = None, **options) -> DetectorSpec:
+def find_detector(
+    detector: str, *, labels: str | None = None, weights: str | None = None, package: str | None = None, **options
+) -> DetectorSpec:
     """Finds a configuration and its weights, and prepares the detector.
 
     Args:
@@ -35,11 +37,13 @@ def find_detector(detector: str, *, labels: str | None = None, weights: str | No
         `detectors/weights/find.py` takes it; or `module:Class`.
       labels: path or URI of a label map, instead of the configuration's.
       weights: instead of the configuration's.
+      package: file or folder of the module in `module:Class`, which then goes along to workers.
       options: of `detectors.load.prepare`.
 
     Raises:
       UsageError: as `prepare`; or if the configuration can't be read.
     """
+    archive = None if package is None else _pack(package, detector)
     config = read_config(detector)
     if weights is not None:
         config = replace(config, weights=canonical(weights), weights_sha256=None, mirrors=())
@@ -48,7 +52,16 @@ def find_detector(detector: str, *, labels: str | None = None, weights: str | No
     elif not config.labels and config.engines == ("saved_model",):
         with local_weights(config.sources) as path:
             config = _with_facts_beside(config, path)
-    return prepare(config, **options)
+    return replace(prepare(config, **options), package=archive)
+
+
+def _pack(package: str, detector: str) -> bytes:
+    """The archive of a detector's module, which can be imported here from now on."""
+    if not python_detector.is_class_name(detector):
+        raise ConfigError(f"--detector-package {package}: goes with --detector module:Class, and not with {detector}")
+    archive = python_package.pack(package, detector.partition(":")[0])
+    python_package.make_importable(archive)
+    return archive
 
 
 def _with_facts_beside(config: DetectorConfig, path: str) -> DetectorConfig:

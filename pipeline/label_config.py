@@ -128,6 +128,7 @@ def prepare_label_config(
             precision=config.precision,
             weights=config.weights,
             labels=config.labels,
+            package=config.detector_package,
             options=options,
             max_batch_size=execution.batch_size,
             processes=1 if execution.share_model else processes,

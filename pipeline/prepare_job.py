@@ -21,7 +21,7 @@ from .job import Job
 from .label_config import prepare_label_config
 from .running.beam_options import direct_workers, processes_per_machine, use_store_options
 from .running.output_place import check_output_place
-from .running.preflight import check_runner, check_visible
+from .running.preflight import check_importable, check_runner, check_visible
 from .settings import JobSpec
 
 
@@ -45,15 +45,18 @@ def prepare_job(spec: JobSpec, options: PipelineOptions) -> Job:
     if processes > 1 and execution.decode_threads is None:
         execution = replace(execution, decode_threads=max(1, processors() // processes))
     label_config = prepare_label_config(spec.labels, execution, spec.listing, processes)
+    detector = label_config.detector
     check_visible(
         options,
         execution.shared_folders,
         inputs=spec.inputs,
         listed_schemes=named.schemes,
         output=spec.output,
-        weights=label_config.detector.weights,
+        weights=None if detector.engine == "python" else detector.weights,
         boxes=spec.labels.boxes,
     )
+    if detector.engine == "python" and detector.package is None:
+        check_importable(options, detector.weights)
     check_label_set(spec.output, label_config.label_set)
     carry = find_types(spec.inputs, spec.listing)
     _check_carried(spec.output, carry)

@@ -34,6 +34,7 @@ class LabelConfig:
       engine: `saved_model` runs the published graph as it is, `keras` labelbeam's own network with the same weights,
         `python` a class; None for the first that the detector names.
       precision: of the Keras engine's convolutions, `float32` or `bfloat16`.
+      detector_package: file or folder of the module in `module:Class`, which then goes along to workers.
       min_score: detections with a lower score are dropped, in [0, 1].
       max_detections: the best so many detections of an image are kept.
       mask_format: `rle` writes COCO run-length encodings to the table `masks`, `png` one file a mask, `none` no masks.
@@ -59,6 +60,7 @@ class LabelConfig:
     detector: str | DetectorSpec
     weights: str | None = None
     labels: str | None = None
+    detector_package: str | None = None
     engine: Engine | None = None
     precision: Precision = "float32"
     min_score: float = DetectOptions.min_score

@@ -74,6 +74,13 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
     add_field(
         labels,
         LabelConfig,
+        "detector_package",
+        "file or folder of the module of --detector module:Class: it goes along to workers, whatever the runner",
+        metavar="PATH",
+    )
+    add_field(
+        labels,
+        LabelConfig,
         "max_detections",
         "at most N detections an image, the best ones",
         type=positive,

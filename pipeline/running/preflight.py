@@ -7,11 +7,15 @@ in themselves: `check_inputs`, `prepare_label_config` and `check_label_set` look
 """
 
 import importlib
+import importlib.util
 import os
 import shutil
 import socket
 import sys
+import tarfile
+import zipfile
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from apache_beam.options.pipeline_options import (
@@ -74,7 +78,7 @@ def check_visible(
     inputs: Iterable[str],
     listed_schemes: Collection[str],
     output: str,
-    weights: str,
+    weights: str | None,
     boxes: Iterable[str],
 ) -> None:
     """Makes sure that remote workers can see what the job reads and writes.
@@ -82,7 +86,7 @@ def check_visible(
     Args:
       options: of the runner.
       shared_folders: local folders that all workers see at the same path.
-      inputs, output, weights, boxes: paths and URIs of the job.
+      inputs, output, weights, boxes: paths and URIs of the job; None if the detector has no weights.
       listed_schemes: of the images that the inputs name, `file` for local ones.
 
     Raises:
@@ -100,7 +104,7 @@ def check_visible(
                 "(gs://, s3://, hdfs://, for what is read also https://), or name the folder with --shared-folders "
                 "if it is a network disk or a volume that they have at the same path"
             )
-    if _is_unseen(weights, shared):
+    if weights is not None and _is_unseen(weights, shared):
         raise UsageError(
             f"--detector: its weights are in {weights}, a path of this machine, and {why}, which can't see it. "
             "`labelbeam stage --detector … --to gs://…` (or s3://, or a network disk) puts them where workers can "
@@ -114,6 +118,52 @@ def check_visible(
         )
 
 
+def check_importable(options: PipelineOptions, class_name: str) -> None:
+    """Makes sure that workers which aren't processes of this command get the module of a Python detector.
+
+    Beam installs what --setup_file and --extra_package name; a container may have anything.
+
+    Args:
+      class_name: `module:Class`, which this process can import.
+
+    Raises:
+      UsageError: if nothing brings the module to them.
+    """
+    runner, setup = _runner(options), options.view_as(SetupOptions)
+    if runner in _IN_PROCESS or (runner in _PORTABLE and _environment(runner, options) == "LOOPBACK"):
+        return
+    module = class_name.partition(":")[0]
+    top = module.partition(".")[0]
+    spec = importlib.util.find_spec(module)
+    file = Path((spec and spec.origin) or "unknown").resolve()
+    if (
+        options.view_as(WorkerOptions).sdk_container_image
+        or setup.requirements_file
+        or (setup.setup_file and Path(setup.setup_file).resolve().parent in file.parents)
+        or any(_holds_module(package, top) for package in setup.extra_packages or ())
+    ):
+        return
+    raise UsageError(
+        f"--detector {class_name}: workers of --runner {options.view_as(StandardOptions).runner} are processes of "
+        f"their own, and nothing brings them the module {module}. Give its file or folder with --detector-package, its "
+        "package with --setup_file or --extra_package, or an image that has it with --sdk_container_image"
+    )
+
+
+def _holds_module(package: str, top: str) -> bool:
+    """Whether a wheel or source archive, as --extra_package takes it, has a file of this top-level module."""
+    try:
+        if zipfile.is_zipfile(package):
+            with zipfile.ZipFile(package) as archive:
+                names = archive.namelist()
+        else:
+            with tarfile.open(package) as archive:
+                names = archive.getnames()
+    except (OSError, tarfile.TarError) as error:
+        raise UsageError(f"--extra_package {package}: can't be read: {error}") from error
+    return any(f"{top}.py" in name.split("/") or f"/{top}/" in f"/{name}" for name in names)
+
+
 def why_remote(options: PipelineOptions) -> str | None:
     """Where the workers are, as a clause, if they can't see this machine's files; None if they can."""
     runner = _runner(options)
@@ -123,10 +173,11 @@ def why_remote(options: PipelineOptions) -> str | None:
         return "Dataflow's workers are machines of their own"
     if runner not in _PORTABLE:
         return f"nothing is known of where the workers of --runner {options.view_as(StandardOptions).runner} run"
-    portable = options.view_as(PortableOptions)
-    master = _master(runner, options)
-    default = "LOOPBACK" if runner == "prism" or master in ("[local]", "[auto]") else "DOCKER"
-    environment = (portable.environment_type or default).upper()
+    portable, master, environment = (
+        options.view_as(PortableOptions),
+        _master(runner, options),
+        _environment(runner, options),
+    )
     if environment == "LOOPBACK":
         return None
     if environment == "DOCKER":
@@ -137,6 +188,12 @@ def why_remote(options: PipelineOptions) -> str | None:
         pool = _pool(portable)
         return None if _is_this_machine(pool) else f"the worker pool is at {pool}"
     return None if environment == "PROCESS" else f"the workers' --environment_type is {environment}"
+
+
+def _environment(runner: str, options: PipelineOptions) -> str:
+    """`--environment_type`, or what Beam takes where it isn't given."""
+    default = "LOOPBACK" if runner == "prism" or _master(runner, options) in ("[local]", "[auto]") else "DOCKER"
+    return (options.view_as(PortableOptions).environment_type or default).upper()
 
 
 def _runner(options: PipelineOptions) -> str:

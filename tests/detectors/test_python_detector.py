@@ -34,7 +34,7 @@ def test_only_what_is_wanted_is_taken():
 @pytest.mark.parametrize(
     "name, named",
     [
-        ("no_such_module:Detector", "No module named 'no_such_module'; install the package"),
+        ("no_such_module:Detector", "No module named 'no_such_module'; give the module's file or folder with"),
         (f"{CLASSES}:Missing", "has no class Missing; it has Brightest"),
         (f"{CLASSES}:class_names", "has no class class_names"),
         (f"{CLASSES}:WithoutBatches", "expected a class with batches and detect; it lacks batches"),
