@@ -113,7 +113,7 @@ def list_todo(
         counting_parts(labelled)  # a damaged part is named before there's a pipeline
     todo = (
         pipeline
-        | ListImages(spec.inputs, spec.listing, versions=spec.relabel_changed)
+        | ListImages(spec.inputs, spec.listing, versions=spec.relabel_changed, read=spec.execution)
         | SkipLabelled(
             labelled,
             spec.limit,
@@ -222,7 +222,7 @@ def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl
     record = dict((closed_as(begun) or {})["record"])
     if record["status"] == "incomplete":
         record["missing"] = find_missing(
-            job.spec.inputs, job.spec.listing, job.spec.limit, begun.output, job.job_id, options
+            job.spec.inputs, job.spec.listing, job.spec.execution, job.spec.limit, begun.output, job.job_id, options
         )
         _note(begun, record)
         raise JobIncompleteError(incomplete_message(record))

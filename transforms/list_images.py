@@ -2,11 +2,12 @@
 
     files and folders   photos/  photos/**/*.jpg  photo.png  gs://bucket/photos/       which files: `find_files.py`
     lists of URIs       uris.txt  uris.csv  uris.jsonl  uris.parquet                   what is in them: `uri_lists.py`
-    containers          shard.tar  train.tfrecord-00000-of-00010  clip.mp4             what is in them: `containers/`
+    videos              clip.mp4  clip.mp4#t=12.480                                    their frames: `list_videos.py`
+    containers          shard.tar  train.tfrecord-00000-of-00010  images.parquet       what is in them: `containers/`
 
 on local disks, Beam's filesystems (`gs://`, `s3://`, `hdfs://`) and, all but globs, folders and containers,
-`http(s)://`. URIs of local files are absolute paths. An entry of a list is always an image: a list in a list isn't
-read, and fails as an image.
+`http(s)://`. URIs of local files are absolute paths. An entry of a list is an image, or a video: a list in a list
+isn't read, and fails as an image.
 
 `check_inputs` belongs in front: it finds wrong inputs before a job starts. Images that are given twice are listed
 twice: `skip_labelled.py` leaves out repeats.
@@ -22,6 +23,7 @@ from apache_beam.metrics import Metrics
 
 from ..storage.errors import UsageError
 from ..storage.files import open_to_read
+from ..storage.read_options import ReadOptions
 from ..storage.redaction import redact
 from ..storage.uris import absolute, has_wildcard, is_http, is_local, scheme_of
 from . import coders  # noqa: F401  registers them
@@ -31,6 +33,7 @@ from .sources.containers import index_members
 from .sources.containers.parquet import find_image_column
 from .sources.find_files import REASONS, FoundFile, find_files
 from .sources.inputs import TEXT_LISTS, InputError, ListOptions, check_can_read_videos, format_of
+from .sources.list_videos import frames_named
 from .sources.uri_lists import open_list, parse_entries, read_entries
 
 PASSED_OVER = "passed_over_"  # names of counters: of what folders pass over, by reason, and of rows without a URI
@@ -54,13 +57,21 @@ class ListImages(beam.PTransform):
       inputs: paths, globs and URIs in any mix, relative ones to the current folder.
       options: how inputs are read.
       versions: whether references say the versions of their files, as far as listing folders tells them.
+      read: which videos that lists name may be read.
 
     Raises (in the pipeline):
       InputError: with `options.strict_inputs`, at the first place that makes no sense.
     """
 
-    def __init__(self, inputs: Sequence[str], options: ListOptions = ListOptions(), versions: bool = False):
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        options: ListOptions = ListOptions(),
+        versions: bool = False,
+        read: ReadOptions = ReadOptions(),
+    ):
         super().__init__()
+        self._read = read
         self._versions = versions
         self._inputs = [_Input(absolute(uri)) for uri in dict.fromkeys(inputs)]
         self._options = options
@@ -71,7 +82,7 @@ class ListImages(beam.PTransform):
             | "Inputs" >> beam.Create(self._inputs)
             | "FindFiles" >> beam.FlatMap(_find_files, self._options.exclude, self._versions).with_output_types(_Files)
             | "SpreadFiles" >> beam.Reshuffle()
-            | "ReadFiles" >> beam.ParDo(_ReadFiles(self._options)).with_output_types(ImageReference)
+            | "ReadFiles" >> beam.ParDo(_ReadFiles(self._options, self._read)).with_output_types(ImageReference)
         )
 
 
@@ -112,8 +123,9 @@ def _find_files(element: _Input, exclude: Sequence[str], versions: bool) -> Iter
 class _ReadFiles(beam.DoFn):
     """Files to references of the images that they are, name or hold."""
 
-    def __init__(self, options: ListOptions):
+    def __init__(self, options: ListOptions, read: ReadOptions):
         self._options = options
+        self._read_options = read
 
     def process(self, element: _Files):
         for file in element.files:
@@ -124,7 +136,7 @@ class _ReadFiles(beam.DoFn):
 
     def _read(self, file: FoundFile) -> Iterator[ImageReference]:
         num_empty = num_problems = 0
-        for reference in _without_errors(file, self._options):
+        for reference in _without_errors(file, self._options, self._read_options):
             if reference is None:
                 num_empty += 1
                 continue
@@ -141,20 +153,28 @@ class _ReadFiles(beam.DoFn):
             Metrics.counter(METRICS_NAMESPACE, PASSED_OVER + NO_URI).inc(num_empty)
 
 
-def _without_errors(file: FoundFile, options: ListOptions) -> Iterator[ImageReference | None]:
+def _without_errors(file: FoundFile, options: ListOptions, read: ReadOptions) -> Iterator[ImageReference | None]:
     """`_references`, with a problem in place of an error that the file itself is to blame for."""
     try:
-        yield from _references(file, options)
+        yield from _references(file, options, read)
     except InputError as error:
         yield ImageReference(file.uri, problem=str(error))
 
 
-def _references(file: FoundFile, options: ListOptions) -> Iterator[ImageReference | None]:
+def _references(
+    file: FoundFile, options: ListOptions, read: ReadOptions = ReadOptions()
+) -> Iterator[ImageReference | None]:
     """The images that a list or container names or holds, None for a list's row without a URI."""
     if file.format == "compressed":
         raise InputError(f"container {file.uri}: compressed; members can't be read one by one. Decompress it")
     if _is_list(file, options):
-        yield from read_entries(file.uri, file.format, options)
+        for entry in read_entries(file.uri, file.format, options):
+            if entry is None:
+                yield None
+            else:
+                yield from frames_named(entry, options, read)
+    elif file.format == "video":
+        yield from frames_named(ImageReference(file.uri), options, ReadOptions())
     else:
         yield from index_members(file.uri, options)
 

@@ -8,6 +8,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ...storage import files as output_files
+from ...storage.read_options import ReadOptions
 from ...storage.redaction import redact
 from ...storage.uris import as_text, join
 from ...transforms.list_images import ListImages
@@ -19,14 +20,20 @@ MAX_NAMED = 100
 
 
 def find_missing(
-    inputs: Sequence[str], listing: ListOptions, limit: int | None, output: str, job_id: str, options: PipelineOptions
+    inputs: Sequence[str],
+    listing: ListOptions,
+    read: ReadOptions,
+    limit: int | None,
+    output: str,
+    job_id: str,
+    options: PipelineOptions,
 ) -> list[str]:
     """URIs of images that a job with these settings should have labelled and that have no row, at most `MAX_NAMED`,
     sorted."""
     path = join(output, "_jobs", f"{job_id}.missing")
     with temporary_folder("beam") as folder:
         pipeline = keep_in(folder, beam.Pipeline(options=options))
-        todo = cast(ToDo, pipeline | ListImages(inputs, listing) | SkipLabelled(output, limit))
+        todo = cast(ToDo, pipeline | ListImages(inputs, listing, read=read) | SkipLabelled(output, limit))
         _ = (
             todo["references"]
             | "Uris" >> beam.Map(lambda reference: as_text(redact(reference.uri)))

@@ -25,7 +25,7 @@ from ...labelset.label_set_file import LABEL_SET_FILE
 from ...storage import object_stores
 from ...storage.files import FileVersion
 from ...storage.uris import before_wildcard, has_wildcard, is_http, is_local
-from .inputs import NOT_READ, Format, InputError, can_read_videos, check_can_read_videos, format_of
+from .inputs import NOT_READ, Format, InputError, can_read_videos, check_can_read_videos, format_of, video_of
 from .list_folders import filesystem_of, is_folder, list_below
 
 REASONS = {  # why a file or folder is passed over: the words for a person
@@ -91,6 +91,9 @@ def find_files(
                 f"input {uri}: no regular file, but a pipe, socket or device; copy what it gives to a file"
             )
         yield _named(uri)
+    elif not names_folder and (named := video_of(uri)) is not None and exists(named[0]):
+        check_can_read_videos()
+        yield FoundFile(uri, "video")  # a frame of it
     elif not names_folder and has_wildcard(uri):
         start = _start_of(uri)
         yield from _Search(start, uri.removeprefix(start).split("/"), exclude, pass_over).run(filesystem)

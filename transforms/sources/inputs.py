@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ...storage.errors import UsageError
 from ...storage.installation import install_hint
-from ...storage.uris import is_http
+from ...storage.uris import existing_file, is_http
 from .frame_choice import FrameChoice
 
 Format = Literal["image", "txt", "csv", "tsv", "jsonl", "parquet", "tar", "tfrecord", "video", "compressed"]
@@ -34,6 +34,8 @@ _FORMAT_OF_EXTENSION: dict[str, Format] = {
     ".tar": "tar",
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"), "video"),
 }
+_MAY_BE_VIDEO = re.compile(r"\.(mp4|mov|avi|mkv|webm|m4v)", re.IGNORECASE)  # for lists of millions that name none
+_FRAME = re.compile(r"(?P<video>.*)#(?P<name>t=\d+(\.\d+)?)", re.DOTALL)
 # Of images that are read with pillow-heif installed, or not at all.
 NOT_READ = frozenset(
     {".heic", ".heif", ".hif", ".svg", ".jxl", ".exr", ".nef", ".cr2", ".cr3", ".arw", ".dng", ".raf", ".orf", ".rw2"}
@@ -113,6 +115,15 @@ def format_of(uri: str) -> Format | None:
             return inner
         return None if inner in (None, "image") else "compressed"
     return "tfrecord" if _TFRECORD.search(name) else None
+
+
+def video_of(uri: str) -> tuple[str, str] | None:
+    """The video that a URI names, and the name of a frame if it names one of it; None if it names no video."""
+    if not _MAY_BE_VIDEO.search(uri):
+        return None
+    if (named := _FRAME.fullmatch(uri)) and format_of(named["video"]) == "video":
+        return None if existing_file(uri) else (named["video"], named["name"])
+    return (uri, "") if format_of(uri) == "video" else None
 
 
 def can_read_videos() -> bool:

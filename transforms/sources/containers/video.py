@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from ....detectors.device_share import processors
 from ....storage import files
 from ...elements import ImageError, ImageReference, MemberLocation
 from ..frame_choice import FrameChoice
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # FFmpeg's names: no playlists, which name other files
 _BUFFER_BYTES = 1 << 18
+_MAX_THREADS = 8  # of one decoder: each holds a frame
 _NAMED_WITHIN_S = 0.000501  # of a frame's time: names have milliseconds
 _NAME = re.compile(r"t=\d+(\.\d+)?")
 _CUT_OFF_S = 1.0  # by which a video may be shorter than its header says
@@ -217,6 +219,9 @@ class Video:
         stream = streams[0]
         if stream.codec_context is None:
             raise InputError(f"container {path}: a video whose codec is unknown here")
+        # Threads that decode further frames: what they give is the same, in the same order.
+        stream.codec_context.thread_type = "AUTO"
+        stream.codec_context.thread_count = min(processors(), _MAX_THREADS)
         return stream
 
     def close(self) -> None:

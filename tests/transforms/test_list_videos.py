@@ -1,0 +1,101 @@
+"""Videos that inputs and lists name."""
+
+import importlib.util
+
+import apache_beam as beam
+import pytest
+from labelbeam.storage.installation import install_hint
+from labelbeam.storage.read_options import ReadOptions
+from labelbeam.transforms.list_images import ListImages, check_inputs
+from labelbeam.transforms.sources.inputs import InputError, ListOptions
+
+from tests.fakes.videos import write_video
+
+LISTED = []
+
+
+def collect(reference):
+    LISTED.append(reference)
+
+
+def list_all(*inputs, read=ReadOptions(), **options):
+    LISTED.clear()
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        references = pipeline | ListImages([str(uri) for uri in inputs], ListOptions(**options), read=read)
+        _ = references | beam.Map(collect)
+    return list(LISTED)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_video(tmp_path / "a.mp4")
+    write_video(tmp_path / "deep.MKV", rate=10)
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    return tmp_path
+
+
+def below(folder, references):
+    return sorted(reference.uri.removeprefix(f"{folder}/") for reference in references)
+
+
+A = ["a.mp4#t=0.000", "a.mp4#t=1.000", "a.mp4#t=2.000"]
+DEEP = [f"deep.MKV#t={time}.000" for time in range(6)]
+
+
+@pytest.mark.parametrize(
+    "inputs, expected",
+    [
+        (["."], [*A, *DEEP, "photo.jpg"]),
+        (["*.mp4"], A),
+        (["deep.MKV"], DEEP),
+        (["a.mp4#t=0.480"], ["a.mp4#t=0.480"]),
+    ],
+)
+def test_folders_globs_and_names(folder, inputs, expected):
+    inputs = [f"{folder}/{name}" for name in inputs]
+    check_inputs(inputs)
+    assert below(folder, list_all(*inputs)) == sorted(expected)
+
+
+def test_entries_of_lists(folder):
+    entries = ["a.mp4", "a.mp4#t=0.48", "photo.jpg", "a.mp4#t=0.481", "gone.mp4", "https://host/a.mp4", "gone.mp4#t=1"]
+    (folder / "list.csv").write_text("\n".join(["uri,site", *(f"{entry},north" for entry in entries)]))
+    found = list_all(folder / "list.csv", carry=["site"])
+    sound = {r.uri.removeprefix(f"{folder}/"): r.listed_as for r in found if not r.problem}
+    assert sound == {
+        **dict.fromkeys(A, "a.mp4"),
+        "a.mp4#t=0.480": "a.mp4#t=0.48",
+        "photo.jpg": "photo.jpg",
+        "gone.mp4": "gone.mp4",
+        "gone.mp4#t=1": "gone.mp4#t=1",
+    }
+    assert {r.carried for r in found} == {("north",)}
+    problems = {r.listed_as: r.problem for r in found if r.problem}
+    assert "no frame at #t=0.481; the last is #t=2.360" in problems.pop("a.mp4#t=0.481")
+    assert "not read over HTTP" in problems.pop("https://host/a.mp4")
+    assert problems == {}
+
+
+def test_lists_open_no_videos_that_may_not_be_read(folder):
+    (folder / "list.txt").write_text("a.mp4\n")
+    [reference] = list_all(folder / "list.txt", read=ReadOptions(allow_schemes=frozenset({"https"})))
+    assert (reference.uri, reference.location) == (f"{folder}/a.mp4", None)  # which reading refuses
+
+
+def test_a_file_that_is_called_like_a_frame_is_itself(folder):
+    (folder / "a.mp4").rename(folder / "b.mp4#t=1.5")
+    (folder / "list.txt").write_text("b.mp4#t=1.5")
+    assert below(folder, list_all(folder / "list.txt", folder / "b.mp4#t=1.5")) == ["b.mp4#t=1.5"] * 2
+
+
+def test_without_pyav_a_video_is_refused_with_what_installs_it(folder, monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "av" else real(name, *rest))
+    for inputs, options in [(["a.mp4"], {}), (["list.txt"], {}), (["."], {"frames_every": "10f"})]:
+        (folder / "list.txt").write_text("a.mp4")
+        with pytest.raises(InputError, match="PyAV, which isn't installed") as error:
+            check_inputs([f"{folder}/{name}" for name in inputs], ListOptions(**options))
+        assert install_hint("video") in str(error.value)
+    (folder / "list.txt").unlink()
+    check_inputs([f"{folder}/"])
+    assert below(folder, list_all(folder)) == ["photo.jpg"]
