@@ -258,7 +258,7 @@ def test_inputs_that_cannot_be_used_by_their_names(inputs, message):
 
 @pytest.mark.parametrize(
     "name, message",
-    [("missing.txt", "HTTP status 404"), ("missing.parquet", "answered 404"), ("l.csv", "no column 'url'")],
+    [("missing.txt", "HTTP status 404"), ("missing.parquet", "HTTP status 404"), ("l.csv", "no column 'url'")],
 )
 def test_http_lists_that_cannot_be_used(server, name, message):
     url = server.url(f"/files/{name}")
