@@ -11,6 +11,7 @@ import contextvars
 import io
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO, TypeVar
@@ -34,6 +35,8 @@ STORE_POLICY = RetryPolicy(deadline_s=180.0, retries=100, backoff_s=1.0)  # long
 _IMPATIENT_S = 5.0
 RANGE_BYTES = 16 << 20  # of one request: what is larger is read in several, each with retries of its own
 _CHUNK_BYTES = 1 << 20
+SAY_AFTER_S = 4.0  # without an answer from a bucket that hasn't been asked before
+_asked: set[str] = set()
 _is_impatient: contextvars.ContextVar[bool] = contextvars.ContextVar("is_impatient", default=False)
 
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -74,7 +77,8 @@ def get(
                 return found.bytes().to_bytes()
             return join_chunks(found.stream(_CHUNK_BYTES), options.max_bytes)
 
-    return options.call(read)
+    with _said_if_slow(uri, options):
+        return options.call(read)
 
 
 def head(uri: str, options: RetryPolicy) -> FileVersion:
@@ -85,7 +89,8 @@ def head(uri: str, options: RetryPolicy) -> FileVersion:
             store, key = locate(uri, options, deadline.remaining_s())
             return _version_of(obstore.head(store, key))
 
-    return options.call(ask)
+    with _said_if_slow(uri, options):
+        return options.call(ask)
 
 
 def _version_of(meta: Any) -> FileVersion:
@@ -293,7 +298,8 @@ def _call(request: Callable[[Deadline], T], done: str, uri: str) -> T:
         )
 
     try:
-        return policy.call(attempt, warn)
+        with _said_if_slow(uri, policy):
+            return policy.call(attempt, warn)
     except StorageError as error:
         message = f"{uri} can't be {done}: {error.message}"
         if error.retryable or error.kind == "timeout":
@@ -301,6 +307,32 @@ def _call(request: Callable[[Deadline], T], done: str, uri: str) -> T:
         if error.kind in ("not_found", "forbidden"):
             message += ". See that the bucket exists, and that credentials and endpoint are those of its store"
         raise (_NotFoundError if error.kind == "not_found" else UsageError)(message) from None
+
+
+@contextlib.contextmanager
+def _said_if_slow(uri: str, policy: RetryPolicy) -> Iterator[None]:
+    """Says what is waited for when the first thing that is asked of a bucket takes long: there may be no network."""
+    place = "/".join(uri.split("/", 3)[:3])
+    if place in _asked:
+        yield
+        return
+    _asked.add(place)
+    timer = threading.Timer(
+        SAY_AFTER_S,
+        lambda: _log.warning(
+            "%s: no answer for %g s. Credentials are looked for in the environment, in files and at the machine's "
+            "metadata server, then the store is asked, for up to %.0f s",
+            redact(place),
+            SAY_AFTER_S,
+            policy.deadline_s,
+        ),
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager

@@ -25,6 +25,12 @@ from .retry import RetryPolicy
 _log = logging.getLogger(__name__)
 
 _MAX_CLIENTS = 256
+_SIGN_IN_S = 10  # of one request for a token
+_HINTS = {
+    "s3": "See --storage-option and credentials in docs/stores.md",
+    "gs": "See --storage-option and credentials in docs/stores.md",
+    "az": "Name the account, AZURE_STORAGE_ACCOUNT_NAME or --storage-option account_name=NAME; see docs/stores.md",
+}
 _CREDENTIALS_S = timedelta(minutes=30)  # as long as those of a role last at least
 _lock = threading.Lock()
 
@@ -92,10 +98,13 @@ def _client(
         if scheme == "gs":
             return _gcs(bucket, options, common)
         return _azure(bucket, options, common)
+    except UsageError:
+        raise
     except (ValueError, TypeError) as error:
         raise UsageError(f"{scheme}://{bucket}: {error}. See --storage-option in docs/stores.md") from error
     except Exception as error:
-        raise UsageError(f"{scheme}://{bucket}: {' '.join(str(error).split())[:300]}") from error
+        text = " ".join(str(error).partition("Debug source")[0].split())[:300]
+        raise UsageError(f"{scheme}://{bucket}: {text}. {_HINTS.get(scheme, _HINTS['az'])}") from error
 
 
 def _s3(bucket: str, options: "store_options.StoreOptions", common: Any) -> S3Store:
@@ -199,7 +208,7 @@ def _google_credentials(impersonate: str | None) -> Callable[[], Any] | None:
     if impersonate:
         principal, *delegates = reversed(impersonate.split(","))
         credentials = google.auth.impersonated_credentials.Credentials(credentials, principal, scopes, delegates[::-1])
-    request, lock = Request(), threading.Lock()
+    request, lock = functools.partial(Request(), timeout=_SIGN_IN_S), threading.Lock()
 
     def provide() -> dict[str, Any]:
         with lock:

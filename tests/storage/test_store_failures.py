@@ -2,6 +2,12 @@
 fake-gcs-server.
 """
 
+import os
+import re
+import socket
+import subprocess
+import sys
+
 import pytest
 from labelbeam.storage import files, object_stores, store_clients, store_options
 from labelbeam.storage.errors import StorageError, UsageError
@@ -100,6 +106,59 @@ class TestStatuses:
         ):
             with pytest.raises(OSError, match=r"gs://bucket/x can't be .*refused.* Tried for up to"):
                 act("gs://bucket/x")
+
+
+_SILENT = """
+import logging, sys, time
+from labelbeam.storage import object_stores, store_options
+from labelbeam.storage.errors import StorageError
+from labelbeam.storage.read_options import ReadOptions
+
+class Clock(logging.Handler):
+    def emit(self, record):
+        print(f"{time.monotonic() - started:.1f} s: {record.getMessage()}", flush=True)
+
+logging.basicConfig(handlers=[Clock()])
+uri, *settings = sys.argv[1:]
+store_options.configure(settings)
+started = time.monotonic()
+try:
+    object_stores.get(uri, ReadOptions(deadline_s=6))
+except StorageError as error:
+    print(f"{time.monotonic() - started:.1f} s: ended, {error.kind}")
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "uri, settings",
+    [
+        ("gs://bucket/a.jpg", ["gcs_base_url={url}"]),
+        ("s3://bucket/a.jpg", ["aws_endpoint={url}"]),
+        (
+            "az://bucket/a.jpg",
+            ["azure_account_name=me", "azure_endpoint={url}", "azure_msi_endpoint={url}/token"],
+        ),
+    ],
+)
+def test_where_nothing_ever_answers_that_is_said_and_ends(uri, settings, tmp_path):
+    """Neither the store nor the server that gives machines their credentials."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GOOGLE_"))}
+        environment |= {
+            "HOME": str(tmp_path),
+            "GCE_METADATA_HOST": place,
+            "GCE_METADATA_IP": place,
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{place}",
+            "NO_PROXY": "*",
+        }
+        command = [sys.executable, "-c", _SILENT, uri, *(setting.format(url=f"http://{place}") for setting in settings)]
+        said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60).stdout
+    first = re.search(r"([\d.]+) s: \w+://bucket: no answer for 4 s. Credentials are looked for", said)
+    assert first and float(first[1]) < 5, said
+    ended = re.search(r"([\d.]+) s: ended, timeout", said)
+    assert ended and float(ended[1]) < 12, said
 
 
 def test_fake_gcs_server(tmp_path, emulator):
