@@ -116,6 +116,8 @@ def find_label_set(output: str) -> dict[str, Any] | None:
         content = json.loads(files.read(path))
     except FileNotFoundError:
         return None
+    except UsageError:  # of the place
+        raise
     except ValueError as error:
         raise UsageError(
             f"{output}: {LABEL_SET_FILE} isn't valid JSON ({error}), so what made its labels isn't known; give "

@@ -36,7 +36,7 @@ from .commands import (
     weights,
 )
 from .running.exit_codes import ExitCode
-from .streams import discard, end_at_once, open_missing_streams
+from .streams import discard, end_at_once, flush_results, open_missing_streams
 
 COMMANDS = (
     label,
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verbose = getattr(args, "verbose", False)
         _set_up_logging(verbose)
         code = args.run(args)
-        sys.stdout.flush()
+        flush_results()
         return code
     except UsageError as error:
         print(f"labelbeam: {redact(str(error))}", file=sys.stderr)

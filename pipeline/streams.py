@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from typing import NoReturn, TextIO
 
 
@@ -29,8 +30,40 @@ def _null() -> TextIO:
 def say(text: str) -> None:
     """Prints to standard output what is good to know and needn't be: if nobody can read it, the work is done all the
     same."""
-    with contextlib.suppress(OSError, ValueError):
+    try:
         print(text, flush=True)
+    except (OSError, ValueError):
+        discard(sys.stdout)
+
+
+def print_result(text: str) -> None:
+    """Prints to standard output what the command is for.
+
+    Raises:
+      OSError: says that it couldn't be printed. BrokenPipeError if whoever reads it has enough.
+    """
+    with _saying_what_failed():
+        print(text, flush=True)
+
+
+def flush_results() -> None:
+    """Makes sure that what was printed is written.
+
+    Raises:
+      OSError: as `print_result`.
+    """
+    with _saying_what_failed():
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _saying_what_failed() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(f"standard output can't be written ({error.strerror}): not all was printed") from error
 
 
 def discard(stream) -> None:

@@ -3,7 +3,8 @@
 Places of a URI that hold them: the user information (`https://user:password@host/`), and values in the query
 (`?X-Amz-Signature=…`, `?sig=…`, `?token=…`). Two ways out:
 
-- `redact`, for people (messages, logs, records, pages): neither user information nor any query.
+- `redact`, for people (messages, logs, records, pages): neither user information nor any query, nor what terminals
+  obey. `redact_name` for one name among a line's words.
 - `without_credentials`, for tables: queries stay, since they tell images apart, but for values whose name says that
   they are secret. These become `REDACTED`.
 
@@ -28,10 +29,13 @@ _QUERY = re.compile(r"\?[^\s\"'<>?]*=[^\s\"'<>]*")
 # Names of parameters (`X-Amz-Credential`, `AWSAccessKeyId`, `access_token`, `sig`), also of a URL that is escaped to be
 # a parameter itself.
 _SECRET_VALUE = re.compile(
-    r"(?i)((?:[?&;#]|%3F|%26)(?:[\w.-]{0,40}(?:signature|credential|token|secret|passw|api[_-]?key|access[_-]?key)"
+    r"(?i)((?:[?&;#]|%3F|%26)(?:[\w.-]{0,40}(?:signature|credential|token|secret|passw|(?:api|access|account|private)[_-]?key)"
     r"[\w.-]{0,20}|sig|sign|sas|auth|authorization|hmac|jwt|pwd|pass|session(?:[_-]?id)?)(?:=|%3D))"
     r"(?:(?!%26)[^\s&;#\"'<>])*"
 )
+# What moves a terminal's cursor or turns its text around; names of files may hold all of it.
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_ENDS_LINES = re.compile(r"[\t\n\u2028\u2029]")
 
 
 def without_credentials(uri: str) -> str:
@@ -45,8 +49,24 @@ def without_credentials(uri: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Text for people, without the user information and the queries of the URIs in it."""
-    return _SECRET_VALUE.sub(r"\1…", _QUERY.sub("?…", _without_user_info(text)))
+    """Text for people, without the user information and the queries of the URIs in it; with control characters but
+    tabs and ends of lines as escapes.
+    """
+    return _OBEYED.sub(_escaped, _SECRET_VALUE.sub(r"\1…", _QUERY.sub("?…", _without_user_info(text))))
+
+
+def redact_name(uri: str) -> str:
+    """`redact` for a URI or another name, which stays on one line."""
+    return _ENDS_LINES.sub(_escaped, redact(uri))
+
+
+def holds_credentials(value: str) -> bool:
+    """Whether a URI, or an option as `KEY=VALUE`, holds what tables wouldn't."""
+    return without_credentials(value) != value or bool(_SECRET_VALUE.search(f"?{value.lstrip('-')}"))
+
+
+def _escaped(found: re.Match) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
 
 
 def _without_user_info(text: str) -> str:

@@ -17,7 +17,7 @@ from ..labelset.close import close_job, closed_as, gather, replaced
 from ..labelset.compact import compact_parts, plan_compaction
 from ..labelset.job_records import utc_now, write_record
 from ..labelset.parts import Part, add_up
-from ..storage.redaction import redact
+from ..storage.redaction import redact_name
 from .skip_labelled import ListedCounts
 from .workers.driver_link import DriverLink
 
@@ -123,7 +123,7 @@ class _CheckFn(beam.DoFn):
             "rows": dict(totals.rows),
             "failures": dict(totals.failures),
             "failed_examples": {
-                kind: {"uri": redact(uri), "error_message": redact(message)}
+                kind: {"uri": redact_name(uri), "error_message": redact_name(message)}
                 for kind, (uri, message) in totals.examples.items()
             },
             "failed_earlier": counts.failed_earlier,

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from ...storage.errors import WeightsError
+from ...storage.errors import WeightsError, shorten
 from ...storage.installation import cache_folder
 from .locks import locked
 
@@ -53,6 +53,6 @@ def _extract(archive: Path, folder: Path, what: str) -> None:
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise WeightsError(
-            f"{what}: can't be unpacked ({type(error).__name__}: {error}); expected a whole"
-            " .tar.gz or .zip. Fetch it again"
+            f"{what}: can't be unpacked ({type(error).__name__}: {shorten(' '.join(str(error).split()), 100)}); "
+            "expected a whole .tar.gz or .zip. Fetch it again"
         ) from error

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any, NoReturn, TypeVar, get_args
 
+from ...storage.redaction import redact
 from ..running.output_place import why_no_place
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         command = self.prog.partition(" ")[2]
-        print(f"{self.prog}: {message}", file=sys.stderr)
+        print(f"{self.prog}: {redact(message)}", file=sys.stderr)
         print(" ".join((self.usage or self.format_usage().partition(": ")[2]).split()), file=sys.stderr)
         print(f"`labelbeam help{command and ' ' + command}` explains every option.", file=sys.stderr)
         sys.exit(2)

@@ -17,6 +17,7 @@ import yaml
 
 from ...detectors.strict_yaml import read_mapping
 from ...storage.errors import ConfigError, UsageError
+from ...storage.redaction import holds_credentials
 
 _NOT_SAVED = {"command", "job", "save_job", "dry_run", "verbose", "run", "takes_inputs", "beam_options"}
 
@@ -80,7 +81,7 @@ def save_job(path: str, args: argparse.Namespace, defaults: Mapping[str, Any]) -
     """Writes the options of a command line that aren't the defaults.
 
     Raises:
-      UsageError: if the file can't be written.
+      UsageError: if the file can't be written, or a value holds credentials, which no file of ours does.
     """
     content = {}
     for name, value in vars(args).items():
@@ -89,6 +90,13 @@ def save_job(path: str, args: argparse.Namespace, defaults: Mapping[str, Any]) -
             content[name.replace("_", "-")] = plain
     if args.beam_arguments:
         content["beam"] = _joined(args.beam_arguments)
+    for name, value in content.items():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, str) and holds_credentials(item):
+                raise UsageError(
+                    f"--save-job {path}: {name} holds credentials, which aren't written to files; put such URIs in a "
+                    "list, and give keys of stores by the environment, or beside --job"
+                )
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     try:
         Path(path).write_text(f"# labelbeam label --job {path}\n{text}", encoding="utf-8")

@@ -3,6 +3,7 @@
 import argparse
 
 from ..arguments.common import add_stores, place
+from ..streams import print_result
 from .evaluate import add_iou_and_json
 
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     check_result_file("--json", args.json)
     check_result_file("--html", args.html)
     result = compare(args.a, args.b, iou=args.iou, min_iou=args.min_iou, min_score=args.min_score)
-    print(describe_comparison(result))
+    print_result(describe_comparison(result))
     if args.json:
         write_json(args.json, result)
     if args.html:

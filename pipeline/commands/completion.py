@@ -4,6 +4,7 @@ import argparse
 
 from ...storage.errors import UsageError
 from ...storage.installation import install_hint
+from ..streams import print_result
 
 
 def add_parser(commands) -> None:
@@ -27,5 +28,5 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"completion needs shtab: {install_hint('completion')}") from error
     from ..cli import build_parser
 
-    print(shtab.complete(build_parser(), args.shell))
+    print_result(shtab.complete(build_parser(), args.shell))
     return 0

@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..arguments.common import add_verbose
+from ..streams import print_result
 
 if TYPE_CHECKING:
     from ...detectors.config import DetectorConfig
@@ -34,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
     if args.show is not None:
         from ...detectors.config import configuration_text
 
-        print(configuration_text(args.show), end="")
+        print_result(configuration_text(args.show).removesuffix("\n"))
         return 0
-    print(list_detectors())
+    print_result(list_detectors())
     return 0
 
 
@@ -52,8 +53,10 @@ def check_detector(name: str) -> int:
     failed = 0
     for what, error in check(find_detector(name).load()):
         failed += error is not None
-        print(f"{'ok   ' if error is None else 'FAILS'} {what}" + ("" if error is None else f": {_one_line(error)}"))
-    print(f"{name}: {'keeps to the protocol' if not failed else f'{failed} of these fail'}")
+        print_result(
+            f"{'ok   ' if error is None else 'FAILS'} {what}" + ("" if error is None else f": {_one_line(error)}")
+        )
+    print_result(f"{name}: {'keeps to the protocol' if not failed else f'{failed} of these fail'}")
     return 1 if failed else 0
 
 

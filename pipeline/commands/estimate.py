@@ -7,6 +7,7 @@ from ..arguments.common import add_verbose, positive, price
 from ..arguments.jobs import add_execution, add_labels, add_lists, add_what, job_spec, store_arguments
 from ..running.temporary import temporary_folder
 from ..standard_input import with_standard_input
+from ..streams import print_result
 
 
 def add_parser(commands) -> None:
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             args.output = str(Path(folder, "nothing-labelled-yet"))
         job = prepare_job(job_spec(args), options)
         estimate = make_estimate(job, options, args.sample, args.seed, args.workers, args.price_per_hour)
-    print(describe(estimate))
+    print_result(describe(estimate))
     if args.json is not None:
         write_json(
             args.json,

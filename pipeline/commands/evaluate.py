@@ -3,6 +3,7 @@
 import argparse
 
 from ..arguments.common import add_label_set
+from ..streams import print_result
 
 
 def add_parser(commands) -> None:
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         image_ids=args.image_ids,
         only_labelled=args.only_labelled,
     )
-    print(describe_evaluation(result, args.per_class))
+    print_result(describe_evaluation(result, args.per_class))
     if args.json:
         write_json(args.json, result)
     return 0

@@ -4,6 +4,7 @@ import argparse
 
 from ...results.export import FORMATS
 from ..arguments.common import add_label_set
+from ..streams import say
 
 
 def add_parser(commands) -> None:
@@ -67,5 +68,5 @@ def run(args: argparse.Namespace) -> int:
         args.format, args.target, args.min_score, args.classes, args.images, args.polygon_tolerance_px
     )
     summary = export(args.output, options)
-    print(summary.describe())
+    say(summary.describe())
     return 1 if summary.num_missing else 0

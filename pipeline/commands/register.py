@@ -4,6 +4,7 @@ import argparse
 
 from ...storage.errors import UsageError
 from ..arguments.common import add_label_set
+from ..streams import say
 
 
 def add_parser(commands) -> None:
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     for table in registered:
         changed = table.added or table.removed
         change = f"{table.added:,} files added, {table.removed:,} removed" if changed else "as it was"
-        print(f"{table.name}: {table.rows:,} rows in {table.files:,} files ({change})")
+        say(f"{table.name}: {table.rows:,} rows in {table.files:,} files ({change})")
     return 0
 
 

@@ -3,6 +3,7 @@
 import argparse
 
 from ..arguments.common import add_label_set
+from ..streams import say
 
 
 def add_parser(commands) -> None:
@@ -20,5 +21,5 @@ def add_parser(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..running.repair import repair
 
-    print(repair(args.output))
+    say(repair(args.output))
     return 0

@@ -3,6 +3,7 @@
 import argparse
 
 from ..arguments.common import add_label_set
+from ..streams import say
 
 
 def add_parser(commands) -> None:
@@ -31,5 +32,5 @@ def add_parser(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     from ...results.report.report import write_report
 
-    print(write_report(args.output, args.to_path, args.seed))
+    say(write_report(args.output, args.to_path, args.seed))
     return 0

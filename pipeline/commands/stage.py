@@ -5,6 +5,7 @@ import shlex
 
 from ...storage.errors import UsageError
 from ..arguments.common import add_detector, add_stores, add_weights_options
+from ..streams import say
 
 
 def add_parser(commands) -> None:
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         command += ["--precision", args.precision]
     if is_local(args.to):
         command += ["--shared-folders", absolute(args.to)]
-    print(
+    say(
         f"{spec.config.name}: {staged.files} files, {staged.num_bytes / 1e6:,.1f} MB; {staged.sent} sent, the others "
         "were there already\n"
         f"label with it    {shlex.join(command).replace(shlex.quote('…'), '…')} --runner-config …"

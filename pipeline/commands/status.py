@@ -4,6 +4,7 @@ import argparse
 import json
 
 from ..arguments.common import add_label_set
+from ..streams import print_result
 
 
 def add_parser(commands) -> None:
@@ -23,5 +24,5 @@ def run(args: argparse.Namespace) -> int:
     from ..running.status import collect_status, describe_status
 
     status = collect_status(args.output)
-    print(json.dumps(status, indent=1) if args.json else describe_status(status))
+    print_result(json.dumps(status, indent=1) if args.json else describe_status(status))
     return 0

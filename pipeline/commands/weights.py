@@ -3,6 +3,7 @@
 import argparse
 
 from ..arguments.common import add_verbose, positive
+from ..streams import say
 
 
 def add_parser(commands) -> None:
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.direction == "import":
         source = first_found([WeightsSource(args.source)])
         fingerprint = weights.import_weights(config.network, source, args.target)
-        print(
+        say(
             f"{args.target}: weights of {config.network}, SHA-256 {fingerprint}\n"
             f"use them    labelbeam label --detector {args.detector} --engine keras --weights {args.target} …"
         )
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         outputs=args.outputs,
     )
-    print(
+    say(
         f"{args.target}: a SavedModel that takes {args.batch_size or 'any number of'} images a call\n"
         f"use it      labelbeam label --detector {args.detector} --engine saved_model --weights {args.target} …"
     )

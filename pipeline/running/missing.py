@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from ...storage import files as output_files
 from ...storage.read_options import ReadOptions
-from ...storage.redaction import redact
+from ...storage.redaction import redact_name
 from ...storage.uris import as_text, join
 from ...transforms.list_images import ListImages
 from ...transforms.skip_labelled import SkipLabelled, ToDo
@@ -36,7 +36,7 @@ def find_missing(
         todo = cast(ToDo, pipeline | ListImages(inputs, listing, read=read) | SkipLabelled(output, limit))
         _ = (
             todo["references"]
-            | "Uris" >> beam.Map(lambda reference: as_text(redact(reference.uri)))
+            | "Uris" >> beam.Map(lambda reference: as_text(redact_name(reference.uri)))
             | beam.combiners.Top.Smallest(MAX_NAMED)
             | beam.Map(lambda uris, path: output_files.write_atomically(path, json.dumps(uris).encode()), path)
         )

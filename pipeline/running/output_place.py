@@ -37,9 +37,7 @@ def why_no_place(output: str) -> str | None:
         return f"labels aren't written or read over http(s); {EXPECTED}"
     if not output.partition("://")[2].strip("/"):
         return f"no bucket is named; {EXPECTED}"
-    if scheme_of(output) not in STORE_SCHEMES and not _beam_knows(output):
-        return f"no such scheme; {EXPECTED}"
-    return None
+    return None if scheme_of(output) in STORE_SCHEMES else _why_beam_cannot(output)
 
 
 def _check_folder(output: str) -> None:
@@ -55,11 +53,15 @@ def _check_folder(output: str) -> None:
         raise UsageError(f"--output {output}: can't be written to ({error.strerror}); {EXPECTED}") from error
 
 
-def _beam_knows(uri: str) -> bool:
+def _why_beam_cannot(uri: str) -> str | None:
+    from apache_beam.io.filesystem import BeamIOError
     from apache_beam.io.filesystems import FileSystems
 
     try:
         FileSystems.get_filesystem(uri)
     except ValueError:
-        return False
-    return True
+        return f"no such scheme; {EXPECTED}"
+    except BeamIOError as error:  # its client isn't installed, or not configured
+        causes = "; ".join(map(str, error.exception_details.values())) if error.exception_details else str(error)
+        return f"Beam's filesystem for {scheme_of(uri)}:// can't be used here ({causes})"
+    return None

@@ -13,7 +13,7 @@ from ...labelset.log import LogState, read_log
 from ...labelset.parts import DamagedPartError, Part, iter_part, list_parts
 from ...results.text import duration
 from ...storage.errors import shorten
-from ...storage.redaction import redact
+from ...storage.redaction import redact_name
 from .progress import describe_rate
 
 MAX_EXAMPLES = 3  # a kind of failure
@@ -106,7 +106,8 @@ def describe_status(status: dict[str, Any]) -> str:
     for kind, failures in status["failures"].items():
         lines.append(f"  failed      {failures['images']:,} {kind}")
         lines += [
-            f"                {redact(example['uri'])}: {example['error_message']}" for example in failures["examples"]
+            f"                {redact_name(example['uri'])}: {redact_name(example['error_message'])}"
+            for example in failures["examples"]
         ]
     if status["failures"]:
         lines.append("              `labelbeam label … --retry-failed [KIND …]` labels them again")

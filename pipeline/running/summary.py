@@ -1,6 +1,7 @@
 """What a person reads when a job has ended: a few lines, each a figure or the next thing to type."""
 
 import sys
+from json import dumps
 from shlex import quote
 
 from ...detectors.config import DetectorConfig
@@ -70,10 +71,9 @@ def summarize(job: Job, result: JobResult) -> str:
             f"  what next   labelbeam status {quote(job.spec.output)} names them; --retry-failed labels them again"
         )
     lines.append(f"  tables      {job.spec.output}/{{{','.join(job.label_config.tables)}}}/part-*.parquet")
-    lines.append(
-        f'  read them   {quote(sys.executable)} -c "import pyarrow.parquet as p; print(*p.read_table('
-        f"'{job.spec.output}/detections').slice(0, 5).to_pylist(), sep='\\n')\""
-    )
+    table = dumps(f"{job.spec.output}/detections", ensure_ascii=False)
+    code = f'import pyarrow.parquet as p; print(*p.read_table({table}).slice(0, 5).to_pylist(), sep="\\n")'
+    lines.append(f"  read them   {quote(sys.executable)} -c {quote(code)}")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ...storage import files
 from ...storage.errors import shorten
-from ...storage.redaction import redact
+from ...storage.redaction import redact_name
 from ..drawing.charts import ColumnChart, Label, column_chart
 from ..drawing.colours import ClassColours, Rgb, class_colours
 from ..drawing.labelled_image import CannotShow, draw_detections, open_image, resize, scale_to_fit
@@ -74,7 +74,7 @@ def describe_comparison(result: dict[str, Any]) -> str:
         lines.append(f"  missing and added in one place, under another name: {renamed}")
     if result["most_different"]:
         lines += ["", "  images that differ most"]
-        lines += [f"    {redact(image['uri'])}" for image in result["most_different"][:5]]
+        lines += [f"    {redact_name(image['uri'])}" for image in result["most_different"][:5]]
     return "\n".join(lines)
 
 

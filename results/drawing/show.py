@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from ...storage import files as output_files
 from ...storage.errors import UsageError
-from ...storage.redaction import redact, without_credentials
+from ...storage.redaction import redact_name, without_credentials
 from ...storage.uris import as_text
 from ..arrow import equal
 from ..reader import open_label_set
@@ -80,7 +80,7 @@ def find_labels(output: str, image: str) -> StoredLabels:
             "`images`, or the end of a URI after a slash, such as the file's name"
         )
     if len(found) > 1:
-        uris = (f"{redact(uri)} ({image_id})" for image_id, (_, uri) in found.items())
+        uris = (f"{redact_name(uri)} ({image_id})" for image_id, (_, uri) in found.items())
         raise UsageError(
             f"{image}: {len(found):,} images of {output} are called so: {few(uris, most=_MAX_NAMED)}. Give "
             "the image_id of one"
@@ -110,7 +110,7 @@ def _file_stem(uri: str) -> str:
 def _describe(labels: StoredLabels) -> str:
     height, width = labels.image_size_hw
     lines = [
-        redact(labels.uri),
+        redact_name(labels.uri),
         f"  image       {width}×{height} pixels, image_id {labels.image_id}",
         f"  detections  {len(labels.scores) or 'none'}, by {labels.settings.get('detector', 'an unknown detector')}",
     ]

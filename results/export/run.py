@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...storage.errors import UsageError
-from ...storage.redaction import redact
+from ...storage.redaction import redact_name
 from ...transforms.elements import ImageError
 from ..reader import LabelSet, open_label_set
 from ..stored_labels import StoredLabels, iter_labels
@@ -77,7 +77,7 @@ class ExportSummary:
             lines.append(f"  left out  {sum(self.failures.values()):,} images that have no labels ({kinds})")
         if self.num_missing:
             lines.append(f"  left out  {self.num_missing:,} images that are gone, or not what was labelled")
-            lines += [f"            {redact(uri)}: {redact(why)}" for uri, why in self.missing.items()]
+            lines += [f"            {redact_name(uri)}: {redact_name(why)}" for uri, why in self.missing.items()]
         lines += [f"  left out  {number:,} detections: {reason}" for reason, number in self.left_out.items()]
         lines += [f"  renamed   class {old!r}: {new!r}" for old, new in self.renamed.items()]
         return "\n".join(lines)
@@ -104,11 +104,13 @@ def export(output: str, options: ExportOptions) -> ExportSummary:
             f"Formats of boxes: {', '.join(name for name in FORMATS if not writer_class(name).needs_masks)}"
         )
     if options.images == "link" and found.not_a_file:
-        raise UsageError(f"--link-images: {redact(found.not_a_file)} isn't a file on this machine; give --copy-images")
+        raise UsageError(
+            f"--link-images: {redact_name(found.not_a_file)} isn't a file on this machine; give --copy-images"
+        )
     if not writer_type.reads_uris and not options.images and found.not_a_file:
         raise UsageError(
-            f"--format {options.format}: {redact(found.not_a_file)} isn't a file on this machine, and the tool reads "
-            "no others; give --copy-images"
+            f"--format {options.format}: {redact_name(found.not_a_file)} isn't a file on this machine, and the tool "
+            "reads no others; give --copy-images"
         )
     categories = choose_categories(found.categories, options.classes)
     dataset = Dataset(

@@ -7,7 +7,7 @@ import pytest
 from labelbeam.storage import http_client, read_policy
 from labelbeam.storage.http import transfer
 from labelbeam.storage.read_policy import is_public
-from labelbeam.storage.redaction import redact, without_credentials
+from labelbeam.storage.redaction import redact, redact_name, without_credentials
 from labelbeam.transforms.elements import ImageError, ImageFacts, ImageReference, MemberLocation
 from labelbeam.transforms.fetch.options import ReadOptions
 from labelbeam.transforms.fetch.read_bytes import read_bytes
@@ -217,10 +217,14 @@ class TestCredentials:
             ("did you mean --x? a=1 is fine", "did you mean --x? a=1 is fine"),
             ("ftp://u:p/w@h/a.jpg and https://h:80/b@c.jpg", "ftp://h/a.jpg and https://h:80/b@c.jpg"),
             ("no connection to http://u:p@h: x@y", "no connection to http://h: x@y"),
+            ("a\x1b[2Jb\rc\u202ed.jpg\n\té", "a\\x1b[2Jb\\rc\\u202ed.jpg\n\té"),
         ],
     )
     def test_text(self, text, shown):
         assert redact(text) == shown
+
+    def test_a_name_stays_on_one_line(self):
+        assert redact_name("http://u:p@h/a\nb\tc.jpg") == "http://h/a\\nb\\tc.jpg"
 
     @pytest.mark.parametrize("piece", ["a://b:", "a://b@", "a://", "?a", "?a=", "@", "&x_", "a:/", "&token", "%3F"])
     def test_takes_time_in_proportion_to_the_text(self, piece):

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...storage.redaction import redact
+from ...storage.redaction import redact_name
 from ...storage.uris import absolute, is_local, resolve, written_here
 from ..elements import ImageReference
 from .inputs import Format, InputError, ListOptions
@@ -73,7 +73,7 @@ def parse_entries(
     file: BinaryIO, uri: str, file_format: Format, options: ListOptions
 ) -> Iterator[ImageReference | None]:
     """Like `read_entries`, of an opened list; all but Parquet are read from the start to the end, without seeking."""
-    shown = redact(uri)
+    shown = redact_name(uri)
     if file_format == "parquet":
         entries = _parquet_entries(file, shown, options)
     else:
@@ -89,7 +89,7 @@ def parse_entries(
         elif isinstance(entry, str) and (problem := _why_not(entry)) is None:
             yield ImageReference(_meant(entry, uri, options.uri_prefix), listed_as=entry, carried=carried)
         else:
-            place, message = entry if isinstance(entry, _Problem) else (redact(entry), problem)
+            place, message = entry if isinstance(entry, _Problem) else (redact_name(entry), problem)
             yield ImageReference(f"{uri}#{_plain(place)}", problem=f"list {shown}, {_plain(place)}: {message}")
 
 

@@ -119,8 +119,9 @@ def test_archives_that_are_none_or_cut_short(server, archives, cache):
         [(b"not an archive" * 100, "can't be unpacked"), (whole[:-500], "can't be unpacked")]
     ):
         server.answers[f"/{i}.tar.gz"] = Answer(body)
-        with pytest.raises(WeightsError, match=named):
+        with pytest.raises(WeightsError, match=named) as caught:
             found(f"{server.url}/{i}.tar.gz")
+        assert "\n" not in str(caught.value)
         assert not list(cache.glob("downloads/*/*.tar.gz"))  # so that the next try fetches it again
     escaping = io.BytesIO()
     with tarfile.open(fileobj=escaping, mode="w:gz") as tar:

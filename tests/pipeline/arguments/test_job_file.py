@@ -17,6 +17,26 @@ def test_what_is_saved_is_the_same_job(tmp_path):
     assert "verbose" not in yaml.safe_load((tmp_path / "job.yaml").read_text())
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        ["https://user:pa55word@host/a.jpg"],
+        ["https://host/a.jpg?X-Amz-Signature=t0ken"],
+        ["--storage-option", "secret_access_key=x"],
+        ["--storage-option", "region=eu", "azure_account_key=x"],
+        ["--s3_secret_access_key", "x"],
+    ],
+)
+def test_credentials_are_not_saved(secret, tmp_path):
+    file = tmp_path / "job.yaml"
+    with pytest.raises(UsageError, match="holds credentials") as caught:
+        line = ["photos/", "-o", "out", "--detector", "demo", "--save-job", str(file)]
+        parse(["label", *line, *secret] if secret[0].startswith("--") else ["label", *secret, *line])
+    assert not file.exists() and "pa55word" not in str(caught.value)
+    parse(["label", "https://host/a.jpg?w=640", "-o", "out", "--detector", "demo", "--save-job", str(file)])
+    assert file.exists()
+
+
 def test_the_command_line_wins(tmp_path):
     file = tmp_path / "job.yaml"
     file.write_text("input: [a, b]\noutput: out\ndetector: demo\nmin-score: 0.5\nkeep: [x, y]\nbeam: [--streaming]\n")

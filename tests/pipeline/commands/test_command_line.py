@@ -6,7 +6,7 @@ import sys
 import pytest
 from labelbeam.pipeline.cli import COMMANDS, build_parser, main, parse
 
-from tests.fakes.output_folders import detections, labelled, write_part
+from tests.fakes.output_folders import detections, failed, labelled, write_part
 
 
 def usage_error(arguments, capsys):
@@ -48,6 +48,10 @@ class TestInputs:
 
 
 class TestMistakes:
+    def test_do_not_repeat_passwords(self, capsys):
+        said = usage_error(["status", "https://user:pa55word@host/labels?sig=t0ken"], capsys)
+        assert "https://host/labels" in said and "pa55word" not in said and "t0ken" not in said
+
     @pytest.mark.parametrize(
         "arguments", [["label"], ["lable"], ["status"], ["export", "out", "--format", "docx"], ["demo", "--frobnicate"]]
     )
@@ -149,9 +153,24 @@ class TestStreamsThatEnd:
         done = self.shell(f"{sys.executable} -m labelbeam status {folder} --json | true; echo ${{PIPESTATUS[0]}}")
         assert done.stdout.strip() == "0" and done.stderr == ""
 
-    def test_a_full_disk_is_one_sentence(self, folder):
-        done = self.shell(f"{sys.executable} -m labelbeam status {folder} > /dev/full; echo $?")
-        assert done.stdout.strip() == "1" and done.stderr.count("\n") == 1 and "No space left" in done.stderr
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    def test_a_full_disk_is_one_sentence_that_names_the_stream(self, folder, unbuffered):
+        python = f"PYTHONUNBUFFERED={unbuffered} {sys.executable}"
+        done = self.shell(f"{python} -m labelbeam status {folder} > /dev/full; echo $? >&2")
+        sentence, code = done.stderr.splitlines()
+        assert sentence.startswith("labelbeam: standard output can't be written (No space left") and code == "1"
+
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    def test_what_is_done_is_done_though_nobody_can_be_told(self, folder, tmp_path, unbuffered):
+        command = f"-m labelbeam export {folder} --format coco --to {tmp_path / 'coco'}"
+        done = self.shell(f"PYTHONUNBUFFERED={unbuffered} {sys.executable} {command} > /dev/full; echo $? >&2")
+        assert done.stderr == "0\n" and list((tmp_path / "coco").rglob("*.json"))
+
+    def test_names_that_terminals_would_obey(self, folder, capsys):
+        image = failed("two\nlines\x1b[2J.jpg")
+        write_part(folder, [image], engine="saved_model", precision="float32")
+        assert main(["status", str(folder)]) == 0
+        assert "two\\nlines\\x1b[2J.jpg" in capsys.readouterr().out
 
     def test_ascii(self, folder):
         done = self.shell(f"PYTHONIOENCODING=ascii {sys.executable} -m labelbeam status {folder}; echo $?")

@@ -27,7 +27,7 @@ def test_a_dry_run_refuses_what_the_job_would(label, image_folder):
 
 
 def test_the_summary_s_line_that_reads_the_tables_works(label, image_folder):
-    _, printed, labels = label(image_folder)
+    _, printed, labels = label(image_folder, output='Ann\'s "$HOME" [1]')
     [line] = [line.partition("read them")[2] for line in printed.splitlines() if "read them" in line]
     done = subprocess.run(["env", "-i", "sh", "-c", line], capture_output=True, text=True)
     rows = [ast.literal_eval(row) for row in done.stdout.splitlines()]

@@ -1,5 +1,7 @@
 """Places that can't hold labels are refused before anything is done."""
 
+import sys
+
 import pytest
 from labelbeam.pipeline.cli import main
 from labelbeam.pipeline.running.output_place import check_output_place
@@ -21,6 +23,7 @@ from labelbeam.storage.errors import UsageError
         ("file://{tmp}/out", "give the path itself, as {tmp}/out"),
         ("file:{tmp}/out", "give the path itself, as {tmp}/out"),
         ("FILE://localhost{tmp}/out", "give the path itself, as {tmp}/out"),
+        ("s3://key:secret@bucket/out", "s3://bucket: user and password"),
         ("s3a://bucket/out", "write s3://bucket/out"),
     ],
 )
@@ -30,8 +33,16 @@ def test_refused(output, named, tmp_path, image_folder, capsys):
     before = sorted(tmp_path.rglob("*"))
     assert main(["label", str(image_folder), f"--output={output}", "--detector", "demo"]) == 2
     said = capsys.readouterr().err
-    assert named in said and "--output" in said and said.count("\n") == 1
+    assert named in said and said.count("\n") == 1 and "secret" not in said
+    assert "--output" in said or "s3://bucket:" in said
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_filesystem_of_beam_that_lacks_its_client(image_folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "hdfs", None)
+    assert main(["label", str(image_folder), "--output", "hdfs://user:secret@host/out", "--detector", "demo"]) == 2
+    said = capsys.readouterr().err
+    assert "--output hdfs://host/out: Beam's filesystem for hdfs:// can't be used here" in said and "secret" not in said
 
 
 @pytest.mark.parametrize("command", ["status", "repair", "report", "show", "export", "compare"])
