@@ -11,11 +11,13 @@ from labelbeam.detectors.load import prepare
 from labelbeam.detectors.weights import hub, kaggle
 from labelbeam.detectors.weights.find import find, first_found
 from labelbeam.detectors.weights.source import WeightsSource
+from labelbeam.storage import object_stores, store_options
 from labelbeam.storage.errors import WeightsError
 
 from tests.detectors.test_config import GOOD
 from tests.fakes.file_server import Answer, file_server
 from tests.fakes.saved_models import save_detector
+from tests.fakes.store_servers import moto_server, s3_filesystem
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,21 @@ def test_several_sources_in_turn(server, model, tmp_path):
     assert spec.load().detect([]) == []
 
 
+@pytest.mark.heavy
+def test_archives_in_a_store(archives, model):
+    with moto_server() as port:
+        s3_filesystem(port, "models")
+        store_options.configure(
+            (f"aws_endpoint=http://127.0.0.1:{port}", "aws_access_key_id=a", "aws_secret_access_key=b")
+        )
+        try:
+            for name in ("zoo.tar.gz", "zoo.zip"):
+                object_stores.write(f"s3://models/tf2/{name}", (archives / name).read_bytes())
+                assert same(found(f"s3://models/tf2/{name}"), model)
+        finally:
+            store_options.configure(())
+
+
 def test_archives_that_are_none_or_cut_short(server, archives, cache):
     whole = (archives / "zoo.tar.gz").read_bytes()
     for i, (body, named) in enumerate(
@@ -200,8 +217,9 @@ def test_kagglehubs_cache_is_honoured(model, tmp_path):
     variation = tmp_path / "kaggle" / "models" / "tensorflow" / "centernet-resnet" / "tensorFlow2" / "50v2-512x512"
     shutil.copytree(model, variation / "1")
     (variation / "1.complete").touch()
-    assert same(found("tensorflow/centernet-resnet/tensorFlow2/50v2-512x512/1"), model)
-    assert same(found(variation), model)
+    handle = "tensorflow/centernet-resnet/tensorFlow2/50v2-512x512/1"
+    for form in (handle, f"kaggle://{handle}", f"https://www.kaggle.com/models/{handle}", variation, variation / "1"):
+        assert same(found(form), model), form
 
 
 def test_kaggle_that_cant_be_reached_says_what_to_do():

@@ -15,6 +15,8 @@ from labelbeam.storage.errors import WeightsError
 
 from tests.fakes.saved_models import save_detector
 
+FORBIDDEN = -1
+
 
 def tar_gz(folder) -> bytes:
     buffer = io.BytesIO()
@@ -30,7 +32,9 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def hub_server(monkeypatch, tmp_path):
-    """A server whose `answers` map a path to (body, bytes that are really sent); counts requests in `asked`."""
+    """A server whose `answers` map a path to (body, bytes that are really sent), or to a path that it redirects to, or
+    to a page that it forbids with; counts requests in `asked`.
+    """
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
 
     class Handler(BaseHTTPRequestHandler):
@@ -38,6 +42,17 @@ def hub_server(monkeypatch, tmp_path):
             url = urlparse(self.path)
             server.asked.append(self.path)
             body, sent = server.answers.get(url.path, (None, 0))
+            if isinstance(body, str):  # where it has gone
+                self.send_response(302)
+                self.send_header("Location", f"{body}?{url.query}")
+                self.end_headers()
+                return
+            if sent == FORBIDDEN:
+                self.send_response(403)
+                self.send_header("Content-Type", "text/html")
+                self.end_headers()
+                self.wfile.write(body)
+                return
             if body is None or parse_qs(url.query) != {"tf-hub-format": ["compressed"]}:
                 self.send_error(404)
                 return
@@ -100,6 +115,24 @@ def test_an_archive_of_something_else_is_refused_and_not_kept(hub_server, model,
 def test_a_handle_that_does_not_exist(hub_server):
     with pytest.raises(WeightsError, match="404"):
         hub.resolve(f"{hub_server.url}/acme/nothing/1")
+
+
+def test_a_handle_that_has_moved_is_followed(hub_server, model):
+    """As tfhub.dev has moved to Kaggle."""
+    archive = tar_gz(model)
+    hub_server.answers["/acme/detector/1"] = ("/models/acme/detector/tensorFlow2/base/1", 0)
+    hub_server.answers["/models/acme/detector/tensorFlow2/base/1"] = (archive, len(archive))
+    assert hub.fingerprint(hub.resolve(f"{hub_server.url}/acme/detector/1")) == hub.fingerprint(model)
+
+
+def test_a_page_that_forbids_is_refused_and_not_kept(hub_server, model):
+    hub_server.answers["/acme/detector/1"] = (b"<html>log in</html>", FORBIDDEN)
+    handle = f"{hub_server.url}/acme/detector/1"
+    with pytest.raises(WeightsError, match="the download failed .*403.* download it elsewhere"):
+        hub.resolve(handle)
+    archive = tar_gz(model)
+    hub_server.answers["/acme/detector/1"] = (archive, len(archive))
+    assert hub.fingerprint(hub.resolve(handle)) == hub.fingerprint(model)
 
 
 def test_the_fingerprint_changes_with_a_weight(model, tmp_path):
