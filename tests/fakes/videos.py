@@ -10,7 +10,8 @@ _STEPS = 24  # levels of red, and of green, that encoders keep apart
 
 
 def colour(number):
-    """RGB of the frame with this number, up to 575."""
+    """RGB of the frame with this number; the same again after 576."""
+    number %= _STEPS**2
     return (number % _STEPS * 10 + 10, number // _STEPS * 10 + 10, 60)
 
 

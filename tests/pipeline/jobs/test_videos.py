@@ -20,6 +20,7 @@ def video_folder(tmp_path):
     return folder
 
 
+@pytest.mark.heavy
 def test_frames_are_images_with_their_times(label, video_folder, tmp_path):
     code, printed, labels = label(video_folder, options=["--frames-every", "0.5"])
     assert code == 0, printed
