@@ -7,11 +7,13 @@ travels to the workers. `DetectorSpec.load` runs there, once per process or devi
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from ..storage.errors import UsageError, WeightsError
+import numpy as np
+
+from ..storage.errors import ConfigError, UsageError, WeightsError
 from . import python_detector
 from .config import DetectorConfig, Engine
 from .device_share import processors
-from .protocol import DetectOptions, Detector
+from .protocol import DetectOptions, Detector, InvalidDetections
 from .python_package import make_importable
 from .tiling.options import TileOptions, tile_options
 from .weights.source import WeightsSource
@@ -77,7 +79,7 @@ class DetectorSpec:
                 make_importable(self.package)
             cls = python_detector.find_class(self.weights)
             self._check_fingerprint(python_detector.fingerprint(cls))
-            return python_detector.PythonDetector(cls(), options)
+            return python_detector.PythonDetector(python_detector.made(cls, self.weights), options)
         if (
             self.engine != "onnx"
         ):  # TensorFlow and Keras: imported where a detector runs, not where a job is put together
@@ -236,11 +238,19 @@ def _inspect_saved_model(config: DetectorConfig, folder: str, options: DetectOpt
 
 
 def _inspect_onnx(config: DetectorConfig, path: str, options: DetectOptions, what: str) -> _Found:
-    """Loads the model, once, so that a wrong one is refused before the job starts."""
+    """Loads the model and tries it on a black image, so that a wrong one is refused before the job starts."""
     from .onnx.detector import OnnxDetector
     from .onnx.model import fingerprint
 
     detector = OnnxDetector(path, config, options)
+    try:
+        detector.detect([np.zeros((64, 64, 3), np.uint8)])
+    except InvalidDetections as error:
+        decoder = config.onnx and config.onnx.decoder
+        raise ConfigError(
+            f"{what}: its outputs don't fit decoder {decoder}: {error}. Name the right one in the configuration's "
+            "`onnx: {decoder: …}` (docs/own-detector.md)"
+        ) from error
     return _Found(fingerprint(path), detector.has_masks)
 
 

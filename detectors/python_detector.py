@@ -41,6 +41,8 @@ def find_class(name: str) -> type:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        if error.name and not f"{module_name}.".startswith(f"{error.name}."):
+            raise ConfigError(f"--detector {name}: {module_name} needs {error.name}, which isn't installed") from error
         raise ConfigError(
             f"--detector {name}: {error}; give the module's file or folder with --detector-package, or install the "
             "package that has it"
@@ -54,10 +56,35 @@ def find_class(name: str) -> type:
         classes = [n for n, c in vars(module).items() if inspect.isclass(c) and hasattr(c, "detect")]
         there = f"it has {', '.join(classes)}" if classes else "it has no class with a method detect"
         raise ConfigError(f"--detector {name}: module {module_name} has no class {class_name}; {there}")
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise ConfigError(
+            f"--detector {name}: expected a class that is made without arguments; {found.__name__}(): {error}"
+        ) from error
+    except ValueError:  # of a class that is written in C
+        pass
     for attribute in ("batches", "detect"):
         if not hasattr(found, attribute):
             raise ConfigError(f"--detector {name}: expected a class with batches and detect; it lacks {attribute}")
     return found
+
+
+def made(cls: type, name: str) -> Detector:
+    """An instance of the class that `name` means.
+
+    Raises:
+      ConfigError: if making it fails.
+    """
+    try:
+        return cls()
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever somebody's class raises
+        raise ConfigError(
+            f"--detector {name}: making a {cls.__name__} fails: {type(error).__name__}: {error}; "
+            f"`labelbeam detectors --check {name}` tries it alone"
+        ) from error
 
 
 def class_names(cls: type) -> dict[int, str]:

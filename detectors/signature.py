@@ -95,17 +95,30 @@ def read_signature(folder: str) -> Signature:
         raise WeightsError(
             f"weights {folder}: saved_model.pb can't be read ({error}); fetch the SavedModel again"
         ) from error
+    if SIGNATURE not in signatures and os.path.isfile(os.path.join(folder, "tfhub_module.pb")):
+        raise WeightsError(
+            f"weights {folder}: a module in TF Hub's format of TensorFlow 1, without the signature {SIGNATURE!r} that "
+            "a detector has; take its version for TensorFlow 2, or export it with the Object Detection API's exporter"
+        )
     if SIGNATURE not in signatures:
         raise WeightsError(
             f"weights {folder}: expected a signature {SIGNATURE!r}; the SavedModel has "
-            f"{sorted(n for n in signatures if not n.startswith('__')) or 'none'}"
+            f"{sorted(n for n in signatures if not n.startswith('__')) or 'none'}. Export it with the Object Detection "
+            "API's exporter, or with tf.saved_model.save(…, signatures=…); docs/own-detector.md says what it takes"
         )
     inputs, outputs = signatures[SIGNATURE].inputs, signatures[SIGNATURE].outputs
     missing = [name for name in REQUIRED_OUTPUTS if name not in outputs]
     if missing:
         raise WeightsError(
             f"weights {folder}: the SavedModel lacks {', '.join(missing)}, which a detector of the TF Object "
-            f"Detection API gives; it has {', '.join(sorted(outputs))}"
+            f"Detection API gives; it has {', '.join(sorted(outputs))}. Is it a detector? Wrap one that names them "
+            "otherwise in a class (docs/own-detector.md)"
+        )
+    boxes = _shape(outputs["detection_boxes"])
+    if boxes is not None and (len(boxes) not in (2, 3) or boxes[-1] not in (4, -1)):
+        raise WeightsError(
+            f"weights {folder}: expected detection_boxes of [N, 4] an image; the SavedModel gives {list(boxes)}. "
+            "Export it with four coordinates a box"
         )
     [(name, spec)] = inputs.items() if len(inputs) == 1 else [("", None)]
     kind = spec and _input_kind(_shape(spec), tf.as_dtype(spec.dtype).name, proto)
@@ -113,7 +126,8 @@ def read_signature(folder: str) -> Signature:
         have = "; ".join(f"{n}: {tf.as_dtype(s.dtype).name} {list(_shape(s) or '?')}" for n, s in inputs.items())
         raise WeightsError(
             f"weights {folder}: expected one input, uint8 or float32 [1, height, width, 3] of any height and width, or "
-            f"string [1] of encoded images or tf.train.Examples; the SavedModel takes {have or 'nothing'}"
+            f"string [1] of encoded images or tf.train.Examples; the SavedModel takes {have or 'nothing'}. "
+            "Export it with another --input_type, or wrap it in a class (docs/own-detector.md)"
         )
     fixed_batch = spec.tensor_shape.dim[0].size == 1
     return Signature(name, kind, fixed_batch, {output: _shape(spec) for output, spec in outputs.items()})

@@ -4,6 +4,7 @@ The configuration is read here, once. The weights are looked at here, in the mac
 as they were given, so that each machine fetches them itself (`detectors/weights/find.py`).
 """
 
+import logging
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -25,6 +26,8 @@ from ..detectors.weights.kaggle import canonical
 from ..detectors.weights.source import WeightsSource
 from ..storage.errors import ConfigError
 from ..storage.uris import absolute
+
+_log = logging.getLogger(__name__)
 
 
 def find_detector(
@@ -52,6 +55,12 @@ def find_detector(
     elif not config.labels and config.engines == ("saved_model",):
         with local_weights(config.sources) as path:
             config = _with_facts_beside(config, path)
+    if 0 in config.labels and "saved_model" in config.engines:
+        _log.warning(
+            "The label map has an id 0 (%s), and models of the TF Object Detection API begin at 1: look whether names "
+            "are off by one.",
+            config.labels[0],
+        )
     return replace(prepare(config, **options), package=archive)
 
 

@@ -60,6 +60,7 @@ class LabelReferences(beam.PTransform):
             self._execution.model_copies,
             self._execution.model_timeout_s,
             self._link,
+            named_classes=detector.config.labels,
         )
         rows_of_images = (
             references

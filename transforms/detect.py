@@ -1,7 +1,7 @@
 """Detect: runs a detector over decoded images through Beam's RunInference. The only place where Beam and detectors
 meet."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +54,7 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
       copies: of a detector that is shared: so many a machine, whose calls take turns.
       timeout_s: seconds after which a call of the model that hasn't ended ends the process; None for never.
       link: tells when the job is to stop.
+      named_classes: ids of the label map; detections of others are counted. Empty counts none.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
         copies: int = 1,
         timeout_s: float | None = None,
         link: DriverLink = DriverLink(),
+        named_classes: Collection[int] = (),
     ):
         super().__init__()
         self._loader = loader
@@ -74,6 +76,7 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
         self._copies = copies
         self._timeout_s = timeout_s
         self._is_stopping = link.stop_check()
+        self._named_classes = np.array(sorted(named_classes), np.int32)
         self._batches: Batches | None = None  # made on the worker
 
     def load_model(self) -> LoadedDetector:
@@ -108,6 +111,9 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
         if len(found) != len(images):
             raise InvalidDetections(f"the detector gave {len(found)} results for {len(images)} images")
         Metrics.counter(METRICS_NAMESPACE, "detections_kept").inc(sum(map(len, found)))
+        if len(self._named_classes):
+            unnamed = sum(int(np.isin(one.class_ids, self._named_classes, invert=True).sum()) for one in found)
+            Metrics.counter(METRICS_NAMESPACE, "detections_unnamed").inc(unnamed)
         Metrics.counter(METRICS_NAMESPACE, "detections_dropped").inc(sum(one.num_dropped for one in found))
         return [
             LabelledImage(image.reference, image.facts, _in_image(detections, image.area))

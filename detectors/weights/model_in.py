@@ -43,8 +43,12 @@ def model_in(path: str, what: str) -> str:
     if place.suffix == ".index" and place.is_file():
         return str(place.with_suffix(""))
     if place.is_file():
-        kind = _OTHERS.get(place.suffix.lower(), "no model that labelbeam knows")
-        raise WeightsError(f"{what}: expected a SavedModel's folder; {place.name} is {kind}")
+        kind = _OTHERS.get(
+            place.suffix.lower(), "no model that labelbeam knows; give the model itself, and a label map with --labels"
+        )
+        raise WeightsError(
+            f"{what}: expected a SavedModel's folder, an archive or an .onnx file; {place.name} is {kind}"
+        )
     if not place.is_dir():
         raise WeightsError(
             f"{what}: found no such folder, checkpoint or file; expected a SavedModel, a folder with {GRAPH} and "

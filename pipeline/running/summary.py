@@ -53,6 +53,11 @@ def summarize(job: Job, result: JobResult) -> str:
         lines.append(f"  detections  {rows.get('detections', 0):,}{masks}")
         if remark := _remark_on_min_score(job, result):
             lines.append(f"  note        {remark}")
+        if unnamed := result.metrics.get("detections_unnamed"):
+            lines.append(
+                f"  note        {unnamed:,} detections are of classes that the label map lacks, called class_<id> in "
+                "the tables; is it the right map, or off by one?"
+            )
         if result.metrics.get("model_loads"):
             lines.append(
                 f"  detector    {job.label_config.detector.config.name}, loaded {result.metrics['model_loads']}× in "

@@ -36,6 +36,15 @@ class WantsArguments(Brightest):
         self.folder = folder
 
 
+class RaisesWhenMade(Brightest):
+    def __init__(self):
+        raise OSError("no weights here")
+
+
+class NoDetector:
+    """Nothing that a detector has."""
+
+
 class WithoutBatches:
     def detect(self, images):
         return []
