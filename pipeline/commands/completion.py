@@ -26,7 +26,30 @@ def run(args: argparse.Namespace) -> int:
         import shtab
     except ImportError as error:
         raise UsageError(f"completion needs shtab: {install_hint('completion')}") from error
+    print_result(shtab.complete(_parser_to_complete(shtab.FILE), args.shell))
+    return 0
+
+
+def _parser_to_complete(files) -> argparse.ArgumentParser:
+    """The parser of every command, with what argparse doesn't know: `help COMMAND`, INPUTs that come first, and that
+    what isn't one of some words or a number may be a file."""
     from ..cli import build_parser
 
-    print_result(shtab.complete(build_parser(), args.shell))
-    return 0
+    parser = build_parser()
+    [commands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for command in commands.choices.values():
+        if command.get_default("takes_inputs"):
+            command.add_argument("inputs", nargs="*", metavar="INPUT")
+        _complete_files(command, files)
+    explain = commands.add_parser("help", help="explains a command")
+    explain.add_argument("topic", metavar="COMMAND", choices=sorted(commands.choices))
+    return parser
+
+
+def _complete_files(parser: argparse.ArgumentParser, files) -> None:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                _complete_files(command, files)
+        elif action.nargs != 0 and action.choices is None and (action.type is None or not action.option_strings):
+            setattr(action, "complete", files)  # noqa: B010  which shtab reads

@@ -133,6 +133,38 @@ class TestHelp:
         printed = capsys.readouterr().out
         assert "min-score" in printed and "evaluate" in printed
 
+    @pytest.mark.parametrize(
+        "typed, offered",
+        [
+            ("labelbeam la", "label"),
+            ("labelbeam label --min", "--min-score"),
+            ("labelbeam label photos/ --engine ", "saved_model keras onnx python"),
+            ("labelbeam label pho", "photos"),
+            ("labelbeam label photos/ -o pho", "photos"),
+            ("labelbeam show pho", "photos"),
+            ("labelbeam help sta", "status"),
+        ],
+    )
+    def test_what_shells_offer(self, typed, offered, tmp_path, capsys):
+        pytest.importorskip("shtab")
+        assert main(["completion", "bash"]) == 0
+        (tmp_path / "script").write_text(capsys.readouterr().out)
+        (tmp_path / "photos").mkdir()
+        *before, last = typed.split(" ")
+        words = " ".join(f"'{word}'" for word in (*before, last))
+        command = f"source ./script; COMP_WORDS=({words}); COMP_CWORD={len(before)}; "
+        command += f"_shtab_labelbeam labelbeam '{last}' '{before[-1]}'; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+        assert set(offered.split()) <= set(done.stdout.splitlines()), done.stderr
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_completion_has_help_and_files(self, shell, capsys):
+        shtab = pytest.importorskip("shtab")
+        main(["completion", shell])
+        printed = capsys.readouterr().out
+        assert shell == "bash" or "explains a command" in printed
+        assert printed.count(shtab.FILE[shell]) > 10
+
 
 def test_every_command_has_its_module():
     named = build_parser().parse_args(["status", "out"])
