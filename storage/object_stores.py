@@ -128,7 +128,7 @@ def write(uri: str, data) -> None:
     data = memoryview(data).cast("B")
 
     def put(deadline: Deadline) -> None:
-        store, key = locate(uri, STORE_POLICY)
+        store, key = locate(uri, _policy())
         obstore.put(store, key, data)
 
     _call(put, "written", uri)
@@ -144,7 +144,7 @@ def create(uri: str, data) -> bool:
 
     def put(deadline: Deadline) -> bool:
         nonlocal is_retry
-        store, key = locate(uri, STORE_POLICY)
+        store, key = locate(uri, _policy())
         was_retry, is_retry = is_retry, True
         try:
             obstore.put(store, key, data, mode="create")
@@ -159,7 +159,7 @@ def exists(uri: str) -> bool:
     """Whether there is an object of this name. Raises as `write`."""
 
     def head(deadline: Deadline) -> bool:
-        store, key = locate(uri, STORE_POLICY)
+        store, key = locate(uri, _policy())
         try:
             return bool(key) and bool(obstore.head(store, key))
         except FileNotFoundError:
@@ -187,7 +187,7 @@ def list_objects(prefix: str) -> Iterator[FileInfo]:
         nonlocal pages
         try:
             if pages is None:
-                store, _ = locate(start, STORE_POLICY)
+                store, _ = locate(start, _policy())
                 pages = iter(obstore.list(store, folder or None, offset=last or None, chunk_size=1000))
             return next(pages, None)
         except BaseException:
@@ -206,7 +206,7 @@ def delete(uri: str) -> None:
     """Removes an object; one that isn't there is no error. Raises as `write`."""
 
     def delete_once(deadline: Deadline) -> None:
-        store, key = locate(uri, STORE_POLICY)
+        store, key = locate(uri, _policy())
         with contextlib.suppress(FileNotFoundError):
             obstore.delete(store, key)
 
@@ -263,7 +263,7 @@ class _ObjectReader(io.RawIOBase):
 
     def _fetch(self, start: int, length: int) -> None:
         def get_range(deadline: Deadline) -> None:
-            store, key = locate(self._uri, STORE_POLICY)
+            store, key = locate(self._uri, _policy())
             options: Any = {"range": (start, start + min(length, RANGE_BYTES))}
             if self._version:
                 options["if_match"] = self._version
@@ -283,22 +283,28 @@ class _NotFoundError(UsageError, FileNotFoundError):
     """There is no such object, or no such bucket."""
 
 
+def _policy() -> RetryPolicy:
+    if not _is_impatient.get():
+        return STORE_POLICY
+    limit_s = min(_IMPATIENT_S, STORE_POLICY.deadline_s)
+    return replace(STORE_POLICY, deadline_s=limit_s, connect_timeout_s=limit_s, read_timeout_s=limit_s)
+
+
 def _call(request: Callable[[Deadline], T], done: str, uri: str) -> T:
-    policy = STORE_POLICY
-    if _is_impatient.get():
-        policy = replace(policy, deadline_s=min(_IMPATIENT_S, policy.deadline_s))
+    policy = _policy()
 
     def attempt(deadline: Deadline) -> T:
         with _storage_errors():
             return request(deadline)
 
     def warn(error: StorageError, deadline: Deadline) -> None:
+        say_no_more()
         _log.warning(
             "%s can't be %s now, trying again for up to %.0f s: %s", uri, done, deadline.remaining_s(), error.message
         )
 
     try:
-        with _said_if_slow(uri, policy):
+        with _said_if_slow(uri, policy) as say_no_more:
             return policy.call(attempt, warn)
     except StorageError as error:
         message = f"{uri} can't be {done}: {error.message}"
@@ -310,11 +316,13 @@ def _call(request: Callable[[Deadline], T], done: str, uri: str) -> T:
 
 
 @contextlib.contextmanager
-def _said_if_slow(uri: str, policy: RetryPolicy) -> Iterator[None]:
-    """Says what is waited for when the first thing that is asked of a bucket takes long: there may be no network."""
+def _said_if_slow(uri: str, policy: RetryPolicy) -> Iterator[Callable[[], None]]:
+    """Says what is waited for when the first thing that is asked of a bucket takes long: there may be no network.
+    Gives a function that has it said no more.
+    """
     place = "/".join(uri.split("/", 3)[:3])
     if place in _asked:
-        yield
+        yield lambda: None
         return
     _asked.add(place)
     timer = threading.Timer(
@@ -330,7 +338,7 @@ def _said_if_slow(uri: str, policy: RetryPolicy) -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield timer.cancel
     finally:
         timer.cancel()
 

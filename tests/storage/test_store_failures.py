@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from labelbeam.storage import files, object_stores, store_clients, store_options
@@ -89,6 +90,14 @@ class TestStatuses:
     def test_silence(self, server, emulator):
         emulator(server.url("/hang"))
         assert get("gs://bucket/a.jpg", read_timeout_s=0.1, retries=1) == ("timeout", 2)
+
+    def test_who_is_impatient_waits_no_longer_for_silence_either(self, server, emulator, monkeypatch):
+        emulator(server.url("/hang"))
+        monkeypatch.setattr(object_stores, "STORE_POLICY", RetryPolicy(deadline_s=0.5, read_timeout_s=20))
+        started = time.monotonic()
+        with object_stores.impatient(), pytest.raises(OSError, match="Tried for up to"):
+            object_stores.exists("gs://bucket/a.jpg")
+        assert time.monotonic() - started < 10
 
     @pytest.mark.parametrize("route, kind", [("declares-more", "truncated"), ("reset", "unreachable")])
     def test_body_that_ends_early(self, server, emulator, route, kind):
