@@ -3,8 +3,8 @@
 TensorFlow takes every processor and the memory of every GPU that it sees. So before it computes anything, each of N
 processes limits its thread pools to a N-th of the processors, and takes one GPU, the first that no other process has:
 a lock on a small file in the temporary folder, which the system lets go of when the process ends, however it ends.
-With more processes than GPUs, they share: then memory is taken as it is needed. Not for JAX or PyTorch beneath Keras:
-those have settings of their own, such as CUDA_VISIBLE_DEVICES.
+With more processes than GPUs, they share: then memory is taken as it is needed. JAX and PyTorch beneath Keras are told
+by the environment, before they look for devices: one GPU to see, and JAX the share of its memory that it may take.
 """
 
 import fcntl
@@ -19,16 +19,43 @@ from .quiet import import_tensorflow
 
 _log = logging.getLogger(__name__)
 
+_DEVICES = Path("/dev")
+_OF_MEMORY = 0.9  # of a GPU's; the rest is for what frameworks need besides
 _held: list[int] = []  # descriptors of locks, kept open for as long as the process lives
 
 
 @functools.cache
-def take_share(processes: int) -> None:
-    """Limits TensorFlow in this process; to be called before it computes. Does nothing the second time.
+def take_share(processes: int, backend: str = "tensorflow") -> None:
+    """Limits a framework in this process; to be called before it computes. Does nothing the second time.
 
     Args:
       processes: processes that work side by side on this machine.
+      backend: `tensorflow`, `jax` or `torch`: which framework is to compute.
     """
+    if backend == "tensorflow":
+        _limit_tensorflow(processes)
+    elif processes > 1:
+        _limit_by_environment(processes)
+
+
+def _limit_by_environment(processes: int) -> None:
+    count = (
+        len(os.environ["CUDA_VISIBLE_DEVICES"].split(",")) if os.environ.get("CUDA_VISIBLE_DEVICES") else _nvidia_gpus()
+    )
+    if not count:
+        return
+    names = _gpu_names(count)
+    os.environ["CUDA_VISIBLE_DEVICES"] = names[take_slot(names, processes)].removeprefix("gpu-")
+    share = -(-processes // count)  # processes a GPU
+    if share > 1:  # of JAX: it takes three quarters of a GPU's memory as it starts
+        os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{_OF_MEMORY / share:.2f}")
+
+
+def _nvidia_gpus() -> int:
+    return sum(path.name.removeprefix("nvidia").isdecimal() for path in _DEVICES.glob("nvidia*"))
+
+
+def _limit_tensorflow(processes: int) -> None:
     tf = import_tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
     try:
@@ -47,6 +74,13 @@ def take_share(processes: int) -> None:
         _log.warning(
             "TensorFlow was in use before the detector was loaded, so its threads and GPUs stay as they are: %s", error
         )
+
+
+def tensorflow_device() -> str:
+    """What TensorFlow computes on in this process: a GPU's name, or `CPU`."""
+    tf = import_tensorflow()
+    gpus = tf.config.get_visible_devices("GPU")
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "CPU"
 
 
 def take_slot(names: Sequence[str], processes: int, folder: Path | None = None) -> int:

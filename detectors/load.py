@@ -12,7 +12,8 @@ import numpy as np
 from ..storage.errors import ConfigError, UsageError, WeightsError
 from . import python_detector
 from .config import DetectorConfig, Engine
-from .device_share import processors
+from .device_share import processors, take_share
+from .keras.backend import Backend, check_backend, use_backend
 from .protocol import DetectOptions, Detector, InvalidDetections
 from .python_package import make_importable
 from .tiling.options import TileOptions, tile_options
@@ -38,6 +39,7 @@ class DetectorSpec:
       max_batch_size: images a call of the model at most, where it takes several; `auto` leaves it to the engine.
       processes: processes that load a detector on one machine, each with its share of processors and GPUs.
       tiles: how large images are cut; None looks at whole images only.
+      backend: what Keras computes with, of engine keras; None leaves it to `KERAS_BACKEND`.
       package: archive with the module of engine python, of `python_package.pack`; None where workers have it anyway.
     """
 
@@ -52,6 +54,7 @@ class DetectorSpec:
     max_batch_size: int | Literal["auto"] = "auto"
     processes: int = 1
     tiles: TileOptions | None = None
+    backend: Backend | None = None
     package: bytes | None = field(default=None, repr=False)
 
     @property
@@ -80,12 +83,8 @@ class DetectorSpec:
             cls = python_detector.find_class(self.weights)
             self._check_fingerprint(python_detector.fingerprint(cls))
             return python_detector.PythonDetector(python_detector.made(cls, self.weights), options)
-        if (
-            self.engine != "onnx"
-        ):  # TensorFlow and Keras: imported where a detector runs, not where a job is put together
-            from .device_share import take_share
-
-            take_share(self.processes)
+        if self.engine != "onnx":
+            take_share(self.processes, use_backend(self.backend) if self.engine == "keras" else "tensorflow")
         from .weights.find import local_weights
 
         with local_weights(self.sources) as path:
@@ -146,6 +145,7 @@ def prepare(
     tiles: int | Literal["auto"] | None = None,
     tile_overlap: float = TileOptions.overlap,
     tiles_only: bool = False,
+    backend: Backend | None = None,
 ) -> DetectorSpec:
     """Checks that this detector can do what is asked, without loading it.
 
@@ -154,6 +154,7 @@ def prepare(
       weights: instead of the configuration's.
       processes: see `DetectorSpec`.
       tiles, tile_overlap, tiles_only: see `tile_options`; with None, images aren't cut.
+      backend: see `DetectorSpec`.
 
     Raises:
       UsageError: if the engine or the precision isn't to be had, or the weights aren't right (`WeightsError`).
@@ -166,6 +167,12 @@ def prepare(
             f"--precision {precision}: engine {engine} runs a model in the precision it was exported in; "
             f"use --precision float32{', or --engine keras' * ('keras' in config.engines)}"
         )
+    if backend is not None:
+        if engine != "keras":
+            raise UsageError(f"--backend {backend}: is of engine keras, and this detector runs on engine {engine}")
+        check_backend(backend)
+    if engine == "keras":
+        use_backend(backend)  # before the weights are looked at, which imports Keras
     if tiles is not None and options.keep:
         raise UsageError(
             f"--keep {options.keep[0]}: is an output of one call of the model, and with --tiles an image takes many; "
@@ -187,6 +194,7 @@ def prepare(
         max_batch_size,
         processes,
         None if tiles is None else tile_options(tiles, tile_overlap, tiles_only, config.input_size_hw),
+        backend,
     )
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from ..storage.errors import WeightsError
 from .box_format import BoxFormat, normalised_yxyx
+from .device_share import tensorflow_device
 from .protocol import Detections, DetectOptions, InvalidDetections, as_class_ids, num_dropped
 from .signature import MASKS_OUTPUT, RANKS, REQUIRED_OUTPUTS, SIGNATURE, InputKind, check_outputs, read_signature
 
@@ -63,6 +64,7 @@ class SavedModelDetector:
         )
         self._max_batch_size = max_batch_size if self._batches else 1
         self._has_batch_axis = self._find_batch_axes()
+        self.device = tensorflow_device()
         self._calls = ThreadPoolExecutor(concurrent_calls, thread_name_prefix="saved-model-call")
 
     @property

@@ -28,6 +28,7 @@ from ..storage.errors import UsageError
 from ..storage.redaction import redact
 from ..storage.uris import as_text
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
+from ..transforms.detect import DEVICE
 from ..transforms.elements import METRICS_NAMESPACE
 from ..transforms.list_images import PASSED_OVER, ListImages
 from ..transforms.skip_labelled import SkipLabelled, ToDo
@@ -228,19 +229,23 @@ def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl
         raise JobIncompleteError(incomplete_message(record))
     remove_journals(job.spec.output)
     # Known only now: runners tell of metrics when all is done.
-    record["passed_over"] = {
-        name.removeprefix(PASSED_OVER): count for name, count in metrics.items() if name.startswith(PASSED_OVER)
-    }
+    record["passed_over"] = _suffixes(metrics, PASSED_OVER)
     if loads := metrics.get("model_loads"):
         record["detector_loads"] = {
             "count": loads,
             "seconds": metrics["model_load_ms"] / 1000,
             "resident_bytes": metrics["model_resident_bytes"],
+            "devices": _suffixes(metrics, DEVICE),
         }
     if loads or record["passed_over"]:
         _note(begun, record)
     control.move(Phase.CLOSED)
     return JobResult(record, metrics, time.monotonic() - started)
+
+
+def _suffixes(metrics: Mapping[str, int], prefix: str) -> dict[str, int]:
+    """The counters whose names begin so, by what follows."""
+    return {name.removeprefix(prefix): count for name, count in metrics.items() if name.startswith(prefix)}
 
 
 def _end(begun: OpenJob, facts: Mapping[str, Any], control: JobControl, error: BaseException) -> None:

@@ -135,6 +135,7 @@ def prepare_label_config(
             tiles=config.tiles,
             tile_overlap=config.tile_overlap,
             tiles_only=config.tiles_only,
+            backend=execution.backend,
         )
     if config.decode == "fast":
         _model_input(spec.config)  # which says so if the configuration lacks it

@@ -21,6 +21,8 @@ from .workers.loaded_detector import DetectorLoader, DetectorLostError, LoadedDe
 
 _UNITS_PER_IMAGE = 1024  # in which a batch's size is counted, so that large images can be more than one
 
+DEVICE = "model_device_"  # name of a counter, before that of a device: loads there
+
 
 class Detect(beam.PTransform):
     """Labelled images of fetched ones, one for one; failed images pass through.
@@ -148,6 +150,8 @@ def _count_load(model: LoadedDetector) -> None:
         Metrics.counter(METRICS_NAMESPACE, "model_loads").inc()
         Metrics.distribution(METRICS_NAMESPACE, "model_load_ms").update(int(load.seconds * 1000))
         Metrics.distribution(METRICS_NAMESPACE, "model_resident_bytes").update(load.resident_bytes)
+        if load.device:
+            Metrics.counter(METRICS_NAMESPACE, f"{DEVICE}{load.device}").inc()
 
 
 def _box_prompts(image: FetchedImage) -> np.ndarray:

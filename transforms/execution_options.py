@@ -6,6 +6,7 @@ Imports nothing heavy, so that options can be made and checked before Beam is lo
 from dataclasses import dataclass
 from typing import Literal
 
+from ..detectors.keras.backend import Backend
 from ..storage.read_options import MIB, ReadOptions
 from ..storage.retry import check_positive
 from .fetch.options import DecodeOptions
@@ -24,6 +25,8 @@ class ExecutionOptions(ReadOptions):
 
     Args:
       batch_size: images in a call of the model, at most; `auto` leaves it to the engine, up to 16.
+      backend: what Keras computes with, of engine keras: `tensorflow`, `jax` or `torch`; None leaves it to
+        `KERAS_BACKEND`.
       share_model: one loaded detector for all processes of a machine, instead of one each.
       model_copies: with `share_model`, so many loaded detectors a machine, which take turns.
       read_threads: files read at once: by threads from disks and stores, by one thread for all over HTTP, where
@@ -58,6 +61,7 @@ class ExecutionOptions(ReadOptions):
     """
 
     batch_size: int | Literal["auto"] = "auto"
+    backend: Backend | None = None
     share_model: bool = False
     model_copies: int = 1
     read_threads: int = 64

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import keras
 
+from ..device_share import tensorflow_device
+
 
 def compiles_each_shape() -> bool:
     """Whether a new shape of the arguments costs a compilation (XLA) or next to nothing."""
@@ -17,6 +19,21 @@ def compiles_each_shape() -> bool:
 def runs_on_cpu() -> bool:
     """Whether Keras computes on the CPU, for want of an accelerator."""
     return all(device.startswith("cpu") for device in keras.distribution.list_devices())
+
+
+def device_name() -> str:
+    """What Keras computes on: a GPU's name, or `CPU`."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        name = jax.devices()[0].device_kind
+        return "CPU" if name == "cpu" else name
+    if backend == "torch":
+        import torch  # pyright: ignore[reportMissingImports] - an alternative backend, not a requirement
+
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return tensorflow_device()
 
 
 def compiled(function: Callable, network: keras.Model, dtypes: tuple[str, ...]) -> Callable:
@@ -37,7 +54,7 @@ def compiled(function: Callable, network: keras.Model, dtypes: tuple[str, ...]) 
         return _jax(function, network)
     if backend == "torch":
         return _torch(function, dtypes)
-    raise NotImplementedError(f"Keras backend {backend}: expected tensorflow, jax or torch; set KERAS_BACKEND")
+    raise NotImplementedError(f"Keras backend {backend}: expected tensorflow, jax or torch; choose one with --backend")
 
 
 def _tensorflow(function, dtypes):

@@ -15,7 +15,7 @@ import numpy as np
 from ...storage.errors import UsageError
 from ..protocol import MAX_BOXES, Detections, DetectOptions, num_dropped
 from .batch_size import BatchSize
-from .compiled import compiled, compiles_each_shape, is_out_of_memory
+from .compiled import compiled, compiles_each_shape, device_name, is_out_of_memory
 from .networks import build_network, check_outputs
 from .weights import load_weights
 
@@ -53,6 +53,7 @@ class KerasDetector:
         check_outputs(network, options.keep)
         self._network = build_network(network, precision)
         self.fingerprint = load_weights(self._network, weights_file)
+        self.device = device_name()
         self._options = options
         self._batch_size = BatchSize(None if max_batch_size == "auto" else max_batch_size)
         self._host = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="preprocess")

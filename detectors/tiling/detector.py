@@ -34,6 +34,11 @@ class TiledDetector:
     def batches(self) -> bool:
         return self._detector.batches
 
+    @property
+    def device(self) -> str:
+        """What the detector computes on; empty if it doesn't say."""
+        return getattr(self._detector, "device", "")
+
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """See `Detector.detect`. Tiles of several images share the detector's calls."""
         found = [_ImageDetections(image.shape[:2], self._max_detections) for image in images]

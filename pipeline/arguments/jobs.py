@@ -218,6 +218,11 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
         type=auto_or_positive,
         metavar="auto|N",
     )
+    add(
+        "backend",
+        "what Keras computes with, of engine keras; if absent, what KERAS_BACKEND says, or tensorflow",
+        choices=["tensorflow", "jax", "torch"],
+    )
     add("max_bytes", "fail images with larger files as too_large", type=positive, metavar="N")
     add("max_pixels", "fail images with more pixels as too_large", type=positive, metavar="N")
     add("exif_columns", "fill the columns captured_at, camera, latitude and longitude of images from EXIF data")

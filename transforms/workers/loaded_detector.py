@@ -40,10 +40,12 @@ class DetectorLoader(Protocol):
 
 
 class LoadCost(NamedTuple):
-    """What loading a detector took: seconds, and bytes of host memory that the process then held more than before."""
+    """What loading a detector took: seconds, and bytes of host memory that the process then held more than before;
+    and the device that it computes on, empty if it doesn't say."""
 
     seconds: float
     resident_bytes: int
+    device: str
 
 
 class LoadedDetector:
@@ -102,7 +104,9 @@ class LoadedDetector:
                     except Exception as error:
                         raise DetectorLoadError(f"the detector can't be loaded: {error}") from error
                     resident = max(0, _resident_bytes() - resident_before)
-                    self._unreported_load = LoadCost(time.monotonic() - started, resident)
+                    self._unreported_load = LoadCost(
+                        time.monotonic() - started, resident, getattr(self._detector, "device", "")
+                    )
             return self._detector
 
 

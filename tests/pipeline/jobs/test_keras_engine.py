@@ -1,12 +1,17 @@
 """Engine keras through the command line: published weights in, the same tables as the published graph's out."""
 
+import json
 import re
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from labelbeam.pipeline.cli import main
+from labelbeam.results.reader import open_label_set
 from PIL import Image
 
 from tests.detectors.keras.support.comparison import assert_same_detections, rows
@@ -70,10 +75,40 @@ def test_import_and_export_by_hand(label, tmp_path, capsys, centernet_checkpoint
         assert_same_detections(table_rows(one, image), table_rows(two, image), score_tolerance=2e-4, box_tolerance=2e-5)
 
 
+@pytest.mark.heavy
+def test_on_jax_without_tensorflow_once_the_weights_are_converted(cache, tmp_path, centernet_file):
+    script = """
+        import json, sys
+        from labelbeam.pipeline.cli import main
+        code = main(sys.argv[1:])
+        print(json.dumps([code, "tensorflow" in sys.modules, sys.modules["keras"].backend.backend()]))
+    """
+    image, found = str(photos("coffee.png")[0]), {}
+    for backend in ("tensorflow", "jax"):
+        output = tmp_path / backend
+        options = ("--detector", CENTERNET, "--engine", "keras", "--weights", centernet_file, "--backend", backend)
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script), "label", image, "-o", str(output), *options],
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout, done.stderr[-3000:]
+        assert json.loads(done.stdout.splitlines()[-1]) == [0, backend == "tensorflow", backend], done.stderr[-2000:]
+        record = json.loads(next(output.glob("_jobs/*.json")).read_text())
+        assert sum(record["detector_loads"]["devices"].values()) == 1
+        found[backend] = table_rows(open_label_set(str(output)).pandas("detections"), image)
+    assert any((cache / "compiled").iterdir()), "what JAX compiled is kept for the next process"
+    assert len(found["jax"]["detection_scores"]) > 3
+    assert_same_detections(found["jax"], found["tensorflow"], score_tolerance=2e-4, box_tolerance=2e-5)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
         (("--precision", "bfloat16"), "use --precision float32, or --engine keras"),
+        (("--backend", "tensorflow"), "--backend tensorflow: is of engine keras, and this detector runs on"),
+        (("--engine", "keras", "--backend", "jax"), "Keras computes with tensorflow in this process already"),
+        (("--engine", "keras", "--backend", "torch"), "the package torch isn't installed; pip install torch"),
         (
             ("--engine", "keras", "--weights", "/nowhere/ckpt-0"),
             "weights /nowhere/ckpt-0: found no such folder, checkpoint or file",

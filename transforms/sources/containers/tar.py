@@ -132,7 +132,8 @@ def _members(path: str, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo | 
     """The archive's members; a reference with a problem, and no more, where it can't be read further."""
     while True:
         try:
-            member = archive.next()
+            # At 0, there was no first member; Python 3.10 would look for the next one before the file's start.
+            member = archive.next() if archive.offset else None
         except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
             yield problem_at(path, f"byte {archive.offset}", f"damaged or cut off ({error})")
             return
