@@ -16,7 +16,7 @@ TRIES = 5  # in a row without a single byte more
 CONNECT_TIMEOUT_S = 30
 STALL_S = 60  # without a byte
 MAX_REDIRECTS = 10
-_PROGRESS_S = 10
+PROGRESS_S = 10
 _PROTOCOLS = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
 _NO_SUCH_SERVER = (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_CONNECT, pycurl.E_PEER_FAILED_VERIFICATION)
 
@@ -122,7 +122,7 @@ class _Transfer:
             if tag.startswith('"'):  # a weak one doesn't tell whether bytes are the same
                 self._tag.write_text(tag)
         self._file.write(chunk)
-        if time.monotonic() - self._reported > _PROGRESS_S:
+        if time.monotonic() - self._reported > PROGRESS_S:
             self._reported = time.monotonic()
             left = self._headers.get("content-length", "?")
             _log.warning("Downloading %s: %.0f MB of %s bytes", redact(self._url), self._file.tell() / 1e6, left)

@@ -6,6 +6,7 @@ import os
 import pytest
 from labelbeam.detectors.weights import download as module
 from labelbeam.storage.errors import WeightsError
+from labelbeam.storage.http import transfer
 
 from tests.fakes.file_server import Answer, file_server
 
@@ -44,6 +45,24 @@ def test_it_goes_on_where_it_broke_off(server, fetch):
     content, waits = fetch()
     assert content == BODY and len(waits) == 2
     assert [wanted for _, wanted in server.requests] == [None, "bytes=120000-", "bytes=240000-"]
+
+
+def test_progress_is_shown_without_secrets(server, fetch, caplog, monkeypatch):
+    monkeypatch.setattr(module, "PROGRESS_S", 0)
+    server.answers["/m.tar.gz"] = Answer(BODY)
+    fetch("/m.tar.gz?token=s3cret")
+    assert f"/m.tar.gz?…: 0 MB of {len(BODY)} bytes" in caplog.text and "s3cret" not in caplog.text
+
+
+def test_through_the_proxy_of_the_environment(server, tmp_path, monkeypatch):
+    server.answers["http://models.invalid/m.tar.gz"] = Answer(BODY)
+    monkeypatch.setenv("http_proxy", server.url)
+    transfer.proxies.cache_clear()
+    try:
+        module.download("http://models.invalid/m.tar.gz", tmp_path / "m.tar.gz")
+    finally:
+        transfer.proxies.cache_clear()
+    assert (tmp_path / "m.tar.gz").read_bytes() == BODY
 
 
 def test_a_file_that_changed_meanwhile_is_fetched_from_its_start(server, tmp_path):
