@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from ...storage.errors import UsageError
 from ..arguments.common import add_verbose
 from ..streams import print_result
 
@@ -25,13 +26,18 @@ def add_parser(commands) -> None:
         metavar="DETECTOR",
         help="instead: load this one and try whether it keeps to the protocol (docs/own-detector.md)",
     )
+    detectors.add_argument(
+        "--detector-package", metavar="PATH", help="with --check module:Class: file or folder of that module"
+    )
     add_verbose(detectors)
     detectors.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.check is not None:
-        return check_detector(args.check)
+        return check_detector(args.check, args.detector_package)
+    if args.detector_package is not None:
+        raise UsageError(f"--detector-package {args.detector_package}: goes with --check module:Class")
     if args.show is not None:
         from ...detectors.config import configuration_text
 
@@ -41,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_detector(name: str) -> int:
+def check_detector(name: str, package: str | None = None) -> int:
     """Tries whether a detector keeps to the protocol; prints what came of it and returns the exit code.
 
     Raises:
@@ -51,7 +57,7 @@ def check_detector(name: str) -> int:
     from ..find_detector import find_detector
 
     failed = 0
-    for what, error in check(find_detector(name).load()):
+    for what, error in check(find_detector(name, package=package).load()):
         failed += error is not None
         print_result(
             f"{'ok   ' if error is None else 'FAILS'} {what}" + ("" if error is None else f": {_one_line(error)}")

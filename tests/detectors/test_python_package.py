@@ -8,6 +8,7 @@ import tarfile
 import numpy as np
 import pytest
 from labelbeam.detectors.python_package import MAX_BYTES, pack
+from labelbeam.pipeline.cli import main
 from labelbeam.pipeline.find_detector import find_detector
 from labelbeam.pipeline.running.beam_options import parse_beam_options
 from labelbeam.pipeline.running.preflight import check_importable
@@ -149,3 +150,11 @@ def test_workers_of_a_pool_get_the_module_or_the_job_is_refused(tmp_path):
         printed = "".join(done.communicate(timeout=120))
     assert done.returncode == 0, printed + pool.log.read_text()
     assert Labels(tmp_path / "out").frame("detections")["class_name"].tolist() == ["all"] * 3
+
+
+def test_check_takes_a_package_too(tmp_path, capsys):
+    folder = packaged(tmp_path)
+    assert main(["detectors", "--check", "packaged_detectors.inner:Whole", "--detector-package", str(folder)]) == 0
+    assert "keeps to the protocol" in capsys.readouterr().out
+    assert main(["detectors", "--detector-package", str(folder)]) == 2
+    assert "goes with --check module:Class" in capsys.readouterr().err
