@@ -174,7 +174,7 @@ def _references(
             else:
                 yield from frames_named(entry, options, read)
     elif file.format == "video":
-        yield from frames_named(ImageReference(file.uri), options, ReadOptions())
+        yield from frames_named(ImageReference(file.uri), options, read)
     else:
         yield from index_members(file.uri, options)
 
@@ -290,6 +290,8 @@ def _may_name_others(file: FoundFile, options: ListOptions) -> bool:
 
 def _first_image(file: FoundFile, options: ListOptions) -> tuple[str | None, str]:
     """The URI of the first image that a list or container names or holds (None without one), and the first problem."""
+    if file.format == "video" and is_http(file.uri):
+        return file.uri, ""  # to be read whole by those who work
     if not is_http(file.uri):
         return _first_of(_references(file, options))
     with open_list(file.uri, copy=False) as connection:

@@ -6,10 +6,16 @@ import apache_beam as beam
 import pytest
 from labelbeam.storage.installation import install_hint
 from labelbeam.storage.read_options import ReadOptions
+from labelbeam.transforms.elements import ImageFacts
+from labelbeam.transforms.fetch.read_frame import read_frame
 from labelbeam.transforms.list_images import ListImages, check_inputs
+from labelbeam.transforms.sources.containers import close_containers, index_members
+from labelbeam.transforms.sources.find_files import find_files
 from labelbeam.transforms.sources.inputs import InputError, ListOptions
 
-from tests.fakes.videos import write_video
+from tests.fakes.http_server import MisbehavingServer
+from tests.fakes.store_servers import moto_server, s3_filesystem, s3_options
+from tests.fakes.videos import number_of, write_video
 
 LISTED = []
 
@@ -58,7 +64,7 @@ def test_folders_globs_and_names(folder, inputs, expected):
 
 
 def test_entries_of_lists(folder):
-    entries = ["a.mp4", "a.mp4#t=0.48", "photo.jpg", "a.mp4#t=0.481", "gone.mp4", "https://host/a.mp4", "gone.mp4#t=1"]
+    entries = ["a.mp4", "a.mp4#t=0.48", "photo.jpg", "a.mp4#t=0.481", "gone.mp4", "gone.mp4#t=1"]
     (folder / "list.csv").write_text("\n".join(["uri,site", *(f"{entry},north" for entry in entries)]))
     found = list_all(folder / "list.csv", carry=["site"])
     sound = {r.uri.removeprefix(f"{folder}/"): r.listed_as for r in found if not r.problem}
@@ -72,8 +78,51 @@ def test_entries_of_lists(folder):
     assert {r.carried for r in found} == {("north",)}
     problems = {r.listed_as: r.problem for r in found if r.problem}
     assert "no frame at #t=0.481; the last is #t=2.360" in problems.pop("a.mp4#t=0.481")
-    assert "not read over HTTP" in problems.pop("https://host/a.mp4")
     assert problems == {}
+
+
+@pytest.fixture
+def web():
+    with MisbehavingServer({}) as server:
+        yield server
+
+
+def test_videos_on_servers_are_read_once_a_process(folder, web):
+    web.files["a.mp4"] = (folder / "a.mp4").read_bytes()
+    web.files["garbage.mp4"] = b"garbage"
+    url = web.url("/files/a.mp4")
+    entries = [url, f"{url}#t=0.480", web.url("/files/gone.mp4"), web.url("/files/garbage.mp4")]
+    (folder / "list.txt").write_text("\n".join(entries))
+    check_inputs([f"{folder}/list.txt", url])
+    found = list_all(folder / "list.txt", url)
+    frames = {r.uri: r for r in found if r.location is not None}
+    assert set(frames) == {f"{url}#t={time}" for time in ("0.000", "0.480", "1.000", "2.000")}
+    assert {r.uri for r in found if r.location is None and not r.problem} == {web.url("/files/gone.mp4")}
+    assert ["no video" in r.problem for r in found if r.problem] == [True]
+    facts = ImageFacts()
+    frame = read_frame(frames[f"{url}#t=0.480"], ReadOptions(), facts)
+    assert number_of(frame.to_ndarray(format="rgb24")) == 12 and facts.version.etag
+    assert web.count("/files/a.mp4") == 1
+    close_containers()
+
+
+@pytest.mark.heavy
+def test_videos_in_stores(folder, use_store_options):
+    pytest.importorskip("moto.server")
+    with moto_server() as port:
+        filesystem = s3_filesystem(port, "films")
+        for name in ("a.mp4", "deep.MKV"):
+            with filesystem.open_output_stream(f"films/{name}") as file:
+                file.write((folder / name).read_bytes())
+        use_store_options(s3_options(port))
+        files = [file.uri for file in find_files("s3://films/")]
+        references = [reference for uri in files for reference in index_members(uri)]
+        assert sorted(r.uri for r in references) == [f"s3://films/{name}" for name in A + DEEP]
+        for number, reference in enumerate(sorted(references, key=lambda r: r.uri)[:3]):
+            facts = ImageFacts()
+            frame = read_frame(reference, ReadOptions(), facts)
+            assert number_of(frame.to_ndarray(format="rgb24")) == 25 * number and facts.version.etag
+        close_containers()
 
 
 def test_lists_open_no_videos_that_may_not_be_read(folder):

@@ -25,7 +25,7 @@ def read_frame(reference: ImageReference, options: ReadOptions, facts: ImageFact
 
     Args:
       reference: where the frame is.
-      options: `deadline_s` is that of decoding, from the keyframe before at most.
+      options: `deadline_s` is that of decoding, from the keyframe before at most; the others are for http(s) servers.
       facts: its `attempts` is counted up; `version` is set, to the video's.
 
     Raises:
@@ -37,7 +37,7 @@ def read_frame(reference: ImageReference, options: ReadOptions, facts: ImageFact
         facts.version = version
 
     facts.attempts += 1
-    return containers.read_frame(_location_of(reference), options.deadline_s, set_version)
+    return containers.read_frame(_location_of(reference), options, set_version)
 
 
 def _location_of(reference: ImageReference) -> MemberLocation:

@@ -111,7 +111,7 @@ def _named(uri: str, version: FileVersion | None = None) -> FoundFile:
         )
     if file_format == "video":
         check_can_read_videos()
-    if is_http(uri) and file_format in ("tar", "tfrecord", "video"):
+    if is_http(uri) and file_format in ("tar", "tfrecord"):
         raise InputError(f"input {uri}: containers are not read over HTTP; copy it to a disk or an object store")
     return FoundFile(uri, file_format, version)
 

@@ -7,11 +7,10 @@ from dataclasses import replace
 from ...storage.errors import StorageError
 from ...storage.read_options import ReadOptions
 from ...storage.read_policy import check_scheme
-from ...storage.redaction import redact
-from ...storage.uris import is_http, is_local, scheme_of
+from ...storage.uris import is_local, scheme_of
 from ..elements import ImageReference
-from .containers import index_members
-from .containers.video import read_frames
+from .containers.video import index, read_frames
+from .frame_choice import FrameChoice
 from .inputs import InputError, ListOptions, video_of
 
 
@@ -24,14 +23,14 @@ def frames_named(reference: ImageReference, options: ListOptions, read: ReadOpti
     Args:
       reference: as the list has it.
       options: `frames_every`.
-      read: what may be read.
+      read: what may be read, and how from http(s) servers.
     """
     found = None if reference.problem else video_of(reference.uri)
     if found is None or not _may_be_opened(found[0], read):
         yield reference
         return
     try:
-        for frame in frames_of(*found, options):
+        for frame in frames_of(*found, options, read):
             yield replace(frame, listed_as=reference.listed_as, carried=reference.carried)
     except InputError as error:
         yield replace(reference, problem=str(error))
@@ -39,19 +38,17 @@ def frames_named(reference: ImageReference, options: ListOptions, read: ReadOpti
         yield reference
 
 
-def frames_of(video: str, name: str, options: ListOptions) -> Iterator[ImageReference]:
+def frames_of(video: str, name: str, options: ListOptions, read: ReadOptions) -> Iterator[ImageReference]:
     """The chosen frames of a video, or the one of this name.
 
     Raises:
       InputError: if it is no video, or has no such frame.
       OSError: if it can't be read; clients of object stores raise errors of their own as well.
     """
-    if is_http(video):
-        raise InputError(f"video {redact(video)}: not read over HTTP; copy it to a disk or an object store")
     if not name:
-        yield from index_members(video, options)
+        yield from index(video, FrameChoice(options.frames_every), read)
         return
-    frames = read_frames(video)
+    frames = read_frames(video, read)
     if (frame := frames.named(name)) is None:
         last = frames.name(frames.pts[-1])
         raise InputError(f"video {video}: no frame at #{name}; the last is #{last}, and times have milliseconds")

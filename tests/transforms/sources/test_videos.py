@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+from labelbeam.storage.read_options import ReadOptions
 from labelbeam.transforms.decode.video_frame import decoded_frame
 from labelbeam.transforms.elements import ImageError, ImageReference
 from labelbeam.transforms.fetch.options import DecodeOptions
@@ -28,7 +29,7 @@ def names(path, every):
 
 
 def pixels_of(reference, **options):
-    return decoded_frame(read_frame(reference.location, 60.0), DecodeOptions(**options)).pixels
+    return decoded_frame(read_frame(reference.location, ReadOptions()), DecodeOptions(**options)).pixels
 
 
 def numbers(references):
@@ -191,11 +192,11 @@ def test_a_video_that_is_replaced_fails_its_frames(tmp_path):
     references = listed(write_video(tmp_path / "a.mp4"))
     (tmp_path / "a.mp4").write_bytes(b"other")
     with pytest.raises(ImageError) as error:
-        read_frame(references[0].location, 60.0)
+        read_frame(references[0].location, ReadOptions())
     assert error.value.kind == "truncated" and "changed since" in error.value.message
     (tmp_path / "a.mp4").unlink()
     with pytest.raises(ImageError) as error:
-        read_frame(references[0].location, 60.0)
+        read_frame(references[0].location, ReadOptions())
     assert error.value.kind == "not_found"
 
 

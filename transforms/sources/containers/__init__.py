@@ -1,7 +1,8 @@
 """Containers: files with the bytes of many images inside. What lies in them, and the bytes of one member.
 
 One module a format, each with `index` and `Reader`: `tar` (WebDataset), `tfrecord` (tf.Example), `parquet`, `video`. A
-container must lie where it can be read at any place, uncompressed: on a disk, or an object store that Beam knows.
+container must lie where it can be read at any place, uncompressed: on a disk, or an object store that Beam knows;
+videos on http(s) servers are copied.
 """
 
 import contextlib
@@ -10,9 +11,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
-from ....storage import files
+from ....storage import files, http_client
 from ....storage.files import FileVersion
-from ....storage.retry import RetryPolicy
+from ....storage.read_options import ReadOptions
+from ....storage.uris import is_http
 from ...elements import ImageError, ImageReference, MemberLocation
 from ...fetch.image_errors import image_error
 from ..frame_choice import FrameChoice
@@ -84,13 +86,14 @@ def expect_frame(location: MemberLocation) -> None:
 
 
 def read_frame(
-    location: MemberLocation, deadline_s: float, on_version: Callable[[FileVersion], None] = lambda version: None
+    location: MemberLocation, options: ReadOptions, on_version: Callable[[FileVersion], None] = lambda version: None
 ) -> Any:
     """A frame of a video, as the decoder gives it (`av.VideoFrame`). Thread-safe; cheapest in order, as `read_member`.
 
     Args:
       location: where it is.
-      deadline_s: seconds that decoding may take, from the keyframe before at most.
+      options: `deadline_s` is that of decoding, from the keyframe before at most; the rest is for videos on http(s)
+        servers.
       on_version: called with the video's version, as it was when it was opened.
 
     Raises:
@@ -99,8 +102,8 @@ def read_frame(
     """
     try:
         with _open.borrow(location) as slot:
-            on_version(slot.version)
-            frame = slot.reader.read(location, slot.expected, deadline_s)
+            frame = slot.reader.read(location, slot.expected, options)
+            on_version(slot.reader.version or slot.version)
     except (ImageError, MemoryError):
         raise
     except InputError as error:
@@ -112,9 +115,11 @@ def read_frame(
     return frame
 
 
-def version_of(container: str, policy: RetryPolicy) -> FileVersion:
+def version_of(container: str, policy: ReadOptions) -> FileVersion:
     """A container's version, which stands for that of each of its members; empty if it can't be asked for."""
     with contextlib.suppress(Exception):  # each filesystem's client has classes of its own
+        if is_http(container):
+            return http_client.head(container, policy)._replace(num_bytes=None)
         return files.version_of(container, policy)._replace(num_bytes=None)
     return FileVersion()
 
@@ -164,7 +169,9 @@ class _OpenContainers:
         try:
             with slot.lock:
                 if slot.reader is None:
-                    slot.version = version_of(location.container, RetryPolicy())
+                    slot.version = (
+                        FileVersion() if is_http(location.container) else version_of(location.container, ReadOptions())
+                    )
                     slot.reader = _READERS[location.format](location.container)
                 try:
                     yield slot

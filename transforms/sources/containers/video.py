@@ -20,9 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from ....detectors.device_share import processors
 from ....storage import files
+from ....storage.files import FileVersion
+from ....storage.read_options import ReadOptions
+from ....storage.uris import is_http
 from ...elements import ImageError, ImageReference, MemberLocation
 from ..frame_choice import FrameChoice
 from ..inputs import InputError, check_can_read_videos
+from .http_copies import HttpCopy
 from .members import CHUNK_IMAGES, problem_at
 
 if TYPE_CHECKING:
@@ -36,18 +40,21 @@ _NAME = re.compile(r"t=\d+(\.\d+)?")
 _CUT_OFF_S = 1.0  # by which a video may be shorter than its header says
 
 
-def index(path: str, choice: FrameChoice = FrameChoice()) -> Iterator[ImageReference]:
+def index(
+    path: str, choice: FrameChoice = FrameChoice(), read: ReadOptions = ReadOptions()
+) -> Iterator[ImageReference]:
     """Yields the frames of a video that are chosen, in their order, and a problem if the file is cut off.
 
     Args:
       path: absolute path or URI.
       choice: which frames.
+      read: how videos on http(s) servers are read.
 
     Raises:
       InputError: if it is no video, has no frames, or PyAV isn't installed.
-      OSError: if it can't be read.
+      OSError: if it can't be read; `StorageError` from a server.
     """
-    frames = read_frames(path)
+    frames = read_frames(path, read)
     for number, pts in enumerate(choice.choose(frames.pts, frames.keyframes, frames.time_base)):
         yield frames.reference(pts, chunk=number // CHUNK_IMAGES)
     if frames.problem:
@@ -103,11 +110,12 @@ class Frames:
         return float((pts - self.pts[0]) * self.time_base)
 
 
-def read_frames(path: str) -> Frames:
+def read_frames(path: str, read: ReadOptions = ReadOptions()) -> Frames:
     """Reads the times of a video's packets. Raises as `index`."""
     import av
 
-    with _opened(path) as (container, stream):
+    with contextlib.closing(Video(path, read)) as video:
+        container, stream = video.container, video.stream
         pts, keyframes, end_s, problem, num_packets = set(), [], 0.0, "", 0
         try:
             for packet in container.demux():
@@ -157,23 +165,14 @@ def _pts_of(packet: Any) -> int | None:
     return packet.dts if packet.pts is None else packet.pts
 
 
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[tuple[Any, Any]]:
-    """The container and its stream of images."""
-    video = Video(path)
-    try:
-        yield video.container, video.stream
-    finally:
-        video.close()
-
-
 class _File:
     """A file as FFmpeg reads it: what leads a damaged one to places before its start is no error of the disk."""
 
-    def __init__(self, path: str):
-        self._file = files.open_to_read(path)
+    def __init__(self, path: str, read: ReadOptions):
+        self._file: Any = HttpCopy(path, read) if is_http(path) else files.open_to_read(path)
         self.read, self.tell, self.close = self._file.read, self._file.tell, self._file.close
         self.name = path
+        self.version: FileVersion | None = getattr(self._file, "version", None)
         self._size = self._file.seek(0, io.SEEK_END)
         self._file.seek(0)
 
@@ -190,11 +189,11 @@ class Video:
       OSError: if the file can't be read.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, read: ReadOptions):
         check_can_read_videos()
         import av
 
-        self._file = _File(path)
+        self._file = _File(path, read)
         try:
             try:
                 self.container = av.open(
@@ -207,6 +206,11 @@ class Video:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def version(self) -> FileVersion | None:
+        """As its server said it; None where there is none."""
+        return self._file.version
 
     def _find_stream(self, path: str) -> Any:
         from av.stream import Disposition
@@ -235,13 +239,14 @@ class Reader:
 
     def __init__(self, path: str):
         self._path = path
-        self._video = Video(path)
+        self._options = ReadOptions()
+        self._opened: Video | None = None
         self._frames: Iterator[tuple[int, Any]] | None = None
         self._passed: float = -math.inf  # time of the frame that was decoded last
         self._ready: dict[int, Any] = {}  # expected frames that have been passed; None for damaged ones
 
     def read(
-        self, location: MemberLocation, expected: MutableMapping[int, int], deadline_s: float = 60.0
+        self, location: MemberLocation, expected: MutableMapping[int, int], options: ReadOptions
     ) -> "av.VideoFrame | None":
         """A frame, as the decoder gives it; None if it is damaged, or isn't there.
 
@@ -249,12 +254,16 @@ class Reader:
           location: where it is.
           expected: keyframes of further frames by their times, of this stretch, that will be asked for: those that lie
             before this one are kept. Frames that have been decoded are taken out.
-          deadline_s: seconds that decoding up to the frame may take.
+          options: `deadline_s` is that of decoding up to the frame; the rest is for videos on http(s) servers.
 
         Raises:
           ImageError: `timeout`.
+          InputError, OSError, StorageError: as `Video`.
         """
-        wanted, end = location.offset, time.monotonic() + deadline_s
+        wanted, self._options = location.offset, options
+        if self._opened is None:
+            self._opened = Video(self._path, options)
+        end = time.monotonic() + options.deadline_s
         if wanted in self._ready:
             return self._ready.pop(wanted)
         expected[wanted] = location.keyframe
@@ -263,7 +272,7 @@ class Reader:
             self._frames = self._decoded(min(expected.values()), expected)
         while wanted not in self._ready:
             if time.monotonic() > end:
-                raise ImageError("timeout", f"not decoded within the deadline of {deadline_s:g} s")
+                raise ImageError("timeout", f"not decoded within the deadline of {options.deadline_s:g} s")
             at, frame = next(self._frames, (math.inf, None))
             for time_of in list(expected):
                 if self._passed < time_of <= at:
@@ -271,6 +280,16 @@ class Reader:
                     self._ready[time_of] = frame if time_of == at else None
             self._passed = max(self._passed, at)
         return self._ready.pop(wanted)
+
+    @property
+    def version(self) -> FileVersion | None:
+        """Of the video, as its server said it; None for others."""
+        return None if self._opened is None else self._opened.version
+
+    @property
+    def _video(self) -> Video:
+        assert self._opened is not None  # since the first `read`
+        return self._opened
 
     def _decoded(self, keyframe: int, expected: MutableMapping[int, int]) -> Iterator[tuple[int, Any]]:
         """Yields time and frame, None for one that is damaged, in the order in which they are shown, from a keyframe
@@ -317,7 +336,7 @@ class Reader:
             lands_behind, packets, first = True, iter(()), None
         if lands_behind:  # no index, or a wrong one: from the start
             self._video.close()
-            self._video = Video(self._path)
+            self._opened = Video(self._path, self._options)
             packets = self._packets()
         else:
             yield first
@@ -335,7 +354,8 @@ class Reader:
     def close(self) -> None:
         self._frames = None
         self._ready.clear()
-        self._video.close()
+        if self._opened is not None:
+            self._opened.close()
 
 
 class _FrameTimes:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from labelbeam.pipeline.running.exit_codes import ExitCode
+from labelbeam.storage.read_options import ReadOptions
 from labelbeam.transforms.decode.video_frame import decoded_frame
 from labelbeam.transforms.fetch.options import DecodeOptions
 from labelbeam.transforms.sources.containers import close_containers, expect_frame, index_members, read_frame
@@ -141,7 +142,7 @@ def test_memory_does_not_grow_while_two_hours_of_video_are_read(tmp_path):
     assert len(references) == 7200
     for number, reference in enumerate(references):
         expect_frame(reference.location)
-        frame = decoded_frame(read_frame(reference.location, 60.0), DecodeOptions())
+        frame = decoded_frame(read_frame(reference.location, ReadOptions()), DecodeOptions())
         if number % 1800 == 1799:
             assert number_of(frame.pixels) == number % 576
             peaks.append(resident_mib())
