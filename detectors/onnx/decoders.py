@@ -11,6 +11,8 @@ import numpy as np
 from ..protocol import InvalidDetections
 from .options import OnnxOptions
 
+OF_OBJECT_DETECTION_API = ("detection_boxes", "detection_scores", "detection_classes")
+
 
 class Decoded(NamedTuple):
     """Boxes float `[N, 4]`, (xmin, ymin, xmax, ymax) in pixels of the input; scores `[N]`; classes `[N]`, from 0; of
@@ -28,11 +30,14 @@ class Decoded(NamedTuple):
 
 
 def boxes_scores_labels(outputs: Mapping[str, np.ndarray], input_hw: tuple[int, int], options: OnnxOptions) -> Decoded:
-    """Outputs of models that end with their own postprocessing (torchvision, RT-DETR and D-FINE exports).
+    """Outputs of models that end with their own postprocessing (torchvision, RT-DETR and D-FINE exports; what tf2onnx
+    makes of the TF Object Detection API's models, whose further outputs are left aside).
 
     The output whose last axis is 4 holds the boxes; of the two others, the one called like `label` or `class`, or of
     whole numbers, the classes.
     """
+    if set(OF_OBJECT_DETECTION_API) <= set(outputs):
+        outputs = {name: outputs[name] for name in OF_OBJECT_DETECTION_API}
     boxes = [a for a in outputs.values() if a.ndim == 2 and a.shape[-1] == 4]
     rows = {name: a for name, a in outputs.items() if a.ndim == 1}
     classes = [n for n, a in rows.items() if any(word in n.lower() for word in ("label", "class"))]

@@ -49,7 +49,7 @@ class OnnxDetector:
             raise UsageError(f"detector {config.name}: the key onnx is missing, which says what the outputs mean")
         self._model = open_model(file, onnx.layout, onnx.providers, threads)
         size = self._model.input_hw or config.input_size_hw
-        if size is None:
+        if size is None and not self._model.takes_bytes:
             raise UsageError(
                 f"weights {file}: the model takes any size; say which with input_size_hw and resize in YAML"
             )
@@ -66,7 +66,7 @@ class OnnxDetector:
             )
         self._input_hw, self._onnx, self._options = size, onnx, options
         self._resize: Literal["stretch", "letterbox"] = config.resize or "letterbox"
-        self._batch_size = max_batch_size if self._model.free_batch else 1
+        self._batch_size = max_batch_size if self._model.free_batch and size is not None else 1
         self._host = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="onnx-preprocess")
 
     @property
@@ -80,7 +80,7 @@ class OnnxDetector:
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """See `Detector.detect`. Later images are prepared while the model has the first."""
-        inputs = [self._host.submit(prepared, image, self._input_hw, self._resize, self._onnx) for image in images]
+        inputs = [self._host.submit(self._prepared, image) for image in images]
         found: list[Detections] = []
         for start in range(0, len(images), self._batch_size):
             pixels, placements = zip(*(one.result() for one in inputs[start : start + self._batch_size]), strict=True)
@@ -89,6 +89,10 @@ class OnnxDetector:
                 of_image = self._of_image(outputs, i, len(pixels))
                 found.append(self._detections(of_image, placement, images[start + i].shape[:2]))
         return found
+
+    def _prepared(self, image: np.ndarray) -> tuple[np.ndarray, Placement]:
+        input_hw = self._input_hw or image.shape[:2]  # the model resizes what it takes in any size
+        return prepared(image, input_hw, self._resize, self._onnx, as_bytes=self._model.takes_bytes)
 
     def _of_image(self, outputs: Sequence[np.ndarray], i: int, batch_size: int) -> dict[str, np.ndarray]:
         named = dict(zip(self._model.outputs, outputs, strict=True))
@@ -102,7 +106,8 @@ class OnnxDetector:
         return named if whole else {name: array[i] for name, array in named.items()}
 
     def _detections(self, outputs: dict[str, np.ndarray], placement: Placement, size_hw: tuple[int, int]) -> Detections:
-        found = DECODERS[self._onnx.decoder](outputs, self._input_hw, self._onnx)
+        input_hw = self._input_hw or size_hw
+        found = DECODERS[self._onnx.decoder](outputs, input_hw, self._onnx)
         _check_scores(found.scores)
         rows = np.flatnonzero(found.scores >= self._options.min_score)
         rows = rows[np.argsort(-found.scores[rows], kind="stable")]
@@ -115,16 +120,18 @@ class OnnxDetector:
             boxes,
             as_class_ids(kept.classes + self._onnx.first_id),
             np.clip(kept.scores, 0, 1).astype(np.float32),
-            self._masks(outputs, kept, placement.to_input(boxes, size_hw)),
+            self._masks(outputs, kept, placement.to_input(boxes, size_hw), input_hw),
             extras={name: outputs[name] for name in self._options.keep},
             num_dropped=num_dropped(found.scores, self._options.min_score),
         )
 
-    def _masks(self, outputs: dict[str, np.ndarray], kept: Decoded, boxes_xyxy: np.ndarray) -> np.ndarray | None:
+    def _masks(
+        self, outputs: dict[str, np.ndarray], kept: Decoded, boxes_xyxy: np.ndarray, input_hw: tuple[int, int]
+    ) -> np.ndarray | None:
         maps = prototypes(outputs) if self._has_masks and self._options.masks else None
         if maps is None or kept.coefficients is None:
             return None
-        return box_masks(maps, kept.coefficients, boxes_xyxy, self._input_hw)
+        return box_masks(maps, kept.coefficients, boxes_xyxy, input_hw)
 
 
 def _check_scores(scores: np.ndarray) -> None:

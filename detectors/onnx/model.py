@@ -21,6 +21,7 @@ class OnnxModel:
       session: ONNX Runtime's, thread-safe.
       input_name: of the only input that takes pixels.
       input_hw: (height, width) that the input must have; None if any.
+      takes_bytes: whether it takes pixels as uint8, with its own preprocessing inside, instead of floats.
       free_batch: whether one call takes several images.
       outputs: names, in their order.
       described_outputs: names and shapes, for messages.
@@ -31,6 +32,7 @@ class OnnxModel:
     session: Any
     input_name: str
     input_hw: tuple[int, int] | None
+    takes_bytes: bool
     free_batch: bool
     outputs: tuple[str, ...]
     described_outputs: str
@@ -48,7 +50,7 @@ def open_model(file: str, layout: str = "nchw", providers: tuple[str, ...] = (),
 
     Raises:
       UsageError: if ONNX Runtime isn't installed, or has none of the providers.
-      WeightsError: if the file can't be opened, or doesn't take one batch of float images with three channels.
+      WeightsError: if the file can't be opened, or doesn't take one batch of images with three channels.
     """
     try:
         import onnxruntime as ort
@@ -74,19 +76,20 @@ def open_model(file: str, layout: str = "nchw", providers: tuple[str, ...] = (),
     channels = 1 if layout == "nchw" else 3
     if (
         len(inputs) != 1
-        or inputs[0].type != "tensor(float)"
+        or inputs[0].type not in ("tensor(float)", "tensor(uint8)")
         or len(inputs[0].shape) != 4
         or inputs[0].shape[channels] != 3
     ):
         have = "; ".join(f"{i.name}: {i.type} {i.shape}" for i in inputs)
         shape = "[N, 3, H, W]" if layout == "nchw" else "[N, H, W, 3]"
-        raise WeightsError(f"weights {file}: expected one input, float {shape}; the model takes {have}")
+        raise WeightsError(f"weights {file}: expected one input, float or uint8 {shape}; the model takes {have}")
     shape, outputs = inputs[0].shape, session.get_outputs()
     sides = tuple(shape[2:] if layout == "nchw" else shape[1:3])
     return OnnxModel(
         session,
         inputs[0].name,
         sides if all(isinstance(side, int) for side in sides) else None,
+        inputs[0].type == "tensor(uint8)",
         not isinstance(shape[0], int),
         tuple(output.name for output in outputs),
         ", ".join(f"{output.name} [{', '.join(map(str, output.shape or ()))}]" for output in outputs),

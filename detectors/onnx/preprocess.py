@@ -42,7 +42,12 @@ def place(size_hw: tuple[int, int], input_hw: tuple[int, int], resize: Literal["
 
 
 def prepared(
-    image: np.ndarray, input_hw: tuple[int, int], resize: Literal["stretch", "letterbox"], options: OnnxOptions
+    image: np.ndarray,
+    input_hw: tuple[int, int],
+    resize: Literal["stretch", "letterbox"],
+    options: OnnxOptions,
+    *,
+    as_bytes: bool = False,
 ) -> tuple[np.ndarray, Placement]:
     """The model's input of one image.
 
@@ -51,9 +56,10 @@ def prepared(
       input_hw: (height, width) of the input in pixels.
       resize: how the image is made to fit, bilinearly.
       options: what the model expects.
+      as_bytes: pixels stay uint8 from 0 to 255.
 
     Returns:
-      float32 `[3, rows, columns]` or `[rows, columns, 3]`, and where the image lies in it.
+      float32 or uint8 `[3, rows, columns]` or `[rows, columns, 3]`, and where the image lies in it.
     """
     placement = place(image.shape[:2], input_hw, resize)
     inner = round(placement.scale_x * image.shape[1]), round(placement.scale_y * image.shape[0])
@@ -64,10 +70,12 @@ def prepared(
         small = canvas
     if options.channel_order == "bgr":
         small = small[..., ::-1]
-    std = np.array(options.std, np.float32)
-    pixels = small.astype(np.float32)
-    pixels *= np.float32(options.scale) / std
-    pixels -= np.array(options.mean, np.float32) / std
+    pixels = small
+    if not as_bytes:
+        std = np.array(options.std, np.float32)
+        pixels = small.astype(np.float32)
+        pixels *= np.float32(options.scale) / std
+        pixels -= np.array(options.mean, np.float32) / std
     return (np.ascontiguousarray(pixels.transpose(2, 0, 1)) if options.layout == "nchw" else pixels), placement
 
 

@@ -19,6 +19,7 @@ def save_model(
     shares: Mapping[str, float] | None = None,
     metadata: Mapping[str, str] | None = None,
     layout: str = "nchw",
+    as_bytes: bool = False,
 ) -> str:
     """Writes a model and returns its path.
 
@@ -28,10 +29,14 @@ def save_model(
       sides: height and width of the input; None for any.
       shares: name of an output -> how much of the image's mean (of the model's input) is added to it.
       metadata: of the file.
+      as_bytes: the input is uint8.
     """
     rows, columns = (side or name for side, name in zip(sides, ("height", "width"), strict=True))
     shape = [batch or "N", 3, rows, columns] if layout == "nchw" else [batch or "N", rows, columns, 3]
-    nodes = [helper.make_node("ReduceMean", ["images", "axes"], ["mean"], keepdims=0)]
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
+    ]
     constants = [numpy_helper.from_array(np.array([1, 2, 3], np.int64), "axes")]
     infos = []
     for name, array in outputs.items():
@@ -49,7 +54,7 @@ def save_model(
             helper.make_node("Cast", [f"{name}.sum"], [name], to=kind),
         ]
         infos.append(helper.make_tensor_value_info(name, kind, [batch or "N", *array.shape]))
-    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8 if as_bytes else TensorProto.FLOAT, shape)
     graph = helper.make_graph(nodes, "made by hand", [images], infos, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     helper.set_model_props(model, dict(metadata or {}))

@@ -156,6 +156,29 @@ def test_masks_that_a_configuration_promises_and_the_model_lacks(tmp_path):
         find_detector(config)
 
 
+def test_bytes_of_any_size_as_the_object_detection_api_takes_them(tmp_path):
+    boxes = np.float32([[0.1, 0.2, 0.5, 0.9], [0.3, 0.3, 0.4, 0.4]])
+    outputs = {
+        "detection_boxes": boxes,
+        "detection_boxes_strided": 64 * boxes,
+        "detection_classes": np.float32([2, 1]),
+        "detection_scores": np.float32([0.4, 0.2]),
+        "num_detections": np.float32(2),
+    }
+    for batch in (1, None):
+        shares = {"detection_scores": 0.5 / 255}
+        save(tmp_path, outputs, batch=batch, sides=(None, None), layout="nhwc", as_bytes=True, shares=shares)
+        path = configured(tmp_path, "boxes_scores_labels", more=", layout: nhwc, box_format: yxyx_normalised")
+        text = (tmp_path / "mine.yaml").read_text().replace("first_id: 1", "first_id: 0")
+        (tmp_path / "mine.yaml").write_text(text.replace("input_size_hw: [64, 64]\nresize: stretch\n", ""))
+        some = images()
+        for image, found in zip(some, find_detector(path).load().detect(some), strict=True):
+            scores = [s for s in np.float32([0.4, 0.2]) + 0.5 * image.mean() / 255 if s >= 0.3]
+            np.testing.assert_allclose(found.scores, scores, atol=1e-6)
+            assert found.class_ids.tolist() == [2, 1][: len(scores)]
+            np.testing.assert_allclose(found.boxes_yxyx, boxes[: len(scores)], atol=1e-6)
+
+
 def test_detr_of_any_size(tmp_path):
     logits = np.float32([[3, -3], [-4, -5]])
     save(tmp_path, {"logits": logits, "pred_boxes": np.float32([[0.5, 0.5, 0.2, 0.4]] * 2)}, sides=(None, None))
@@ -188,7 +211,7 @@ def test_the_fingerprint_is_the_files(tmp_path):
             r"what its outputs a \[N, 3, 4\], b \[N, 3\] mean can't be told; .*onnx: {decoder:",
         ),
         (ROWS, {"sides": (None, None)}, "the model takes any size; say which with input_size_hw"),
-        (ROWS, {"layout": "nhwc"}, r"expected one input, float \[N, 3, H, W\]; the model takes images"),
+        (ROWS, {"layout": "nhwc"}, r"expected one input, float or uint8 \[N, 3, H, W\]; the model takes images"),
     ],
 )
 def test_what_is_wrong_with_a_model_is_named(tmp_path, outputs, options, named):
