@@ -34,6 +34,7 @@ from ..transforms.list_images import PASSED_OVER, ListImages
 from ..transforms.skip_labelled import SkipLabelled, ToDo
 from ..transforms.sources.box_prompts import BoxTables
 from ..transforms.sources.carry import CarriedType
+from ..transforms.sources.inputs import name_of_list
 from ..transforms.workers.driver_link import DriverLink
 from ..transforms.workers.in_flight import remove_journals
 from ..transforms.write_parts import WriteParts
@@ -197,7 +198,7 @@ def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl
         "job_id": job.job_id,
         "status": "running",
         "label_set": job.label_config.label_set.fingerprint,
-        "inputs": [as_text(redact(uri)) for uri in job.spec.inputs],
+        "inputs": [as_text(redact(name_of_list(uri))) for uri in job.spec.inputs],
         "limit": job.spec.limit,
         "retry_failed": None if job.spec.retry_failed is None else sorted(job.spec.retry_failed),
         "relabel_changed": job.spec.relabel_changed,

@@ -32,7 +32,7 @@ from .elements import METRICS_NAMESPACE, ImageReference
 from .sources.containers import index_members
 from .sources.containers.parquet import find_image_column
 from .sources.find_files import REASONS, FoundFile, find_files
-from .sources.inputs import TEXT_LISTS, InputError, ListOptions, check_can_read_videos, format_of
+from .sources.inputs import TEXT_LISTS, InputError, ListOptions, check_can_read_videos, format_of, name_of_list
 from .sources.list_videos import frames_named
 from .sources.uri_lists import open_list, parse_entries, read_entries
 
@@ -253,10 +253,10 @@ def _check(uri: str, options: ListOptions) -> tuple[FoundFile, str]:
             return file, first
         problem = problem or found
     if problem:
-        raise InputError(f"input {uri}: nothing in it can be used. {problem}")
+        raise InputError(f"input {name_of_list(uri)}: nothing in it can be used. {problem}")
     if file is not None:
         what = "list without URIs" if _is_list(file, options) else "container without images"
-        raise InputError(f"input {uri}: matches no image; {file.uri} is a {what}")
+        raise InputError(f"input {name_of_list(uri)}: matches no image; {name_of_list(file.uri)} is a {what}")
     found = ", ".join(f"{count} {REASONS[reason]}" for reason, count in passed_over.items())
     passed = f" Passed over: {found}." if found else ""
     if has_wildcard(uri):

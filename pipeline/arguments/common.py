@@ -2,6 +2,7 @@
 they are read, options whose default is that of a settings class, and the options that several commands share."""
 
 import argparse
+import difflib
 import math
 import re
 import sys
@@ -15,6 +16,9 @@ from ..running.output_place import why_no_place
 T = TypeVar("T")
 
 
+_INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \((?:choose from )?(.*)\)")
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser without abbreviations, whose help keeps line breaks, and whose errors are three lines."""
 
@@ -23,6 +27,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
+        if found := _INVALID_CHOICE.search(message):
+            near = difflib.get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
+            message += f"; did you mean {near[0]}?" if near else ""
         command = self.prog.partition(" ")[2]
         print(f"{self.prog}: {redact(message)}", file=sys.stderr)
         print(" ".join((self.usage or self.format_usage().partition(": ")[2]).split()), file=sys.stderr)

@@ -87,6 +87,9 @@ class ListOptions:
             raise InputError(str(error)) from error
 
 
+_COPY_OF_STANDARD_INPUT = re.compile(r"/labelbeam-stdin[.-][a-z0-9_]{8}/stdin\.txt\Z")
+
+
 @functools.cache
 def image_extensions() -> frozenset[str]:
     """The extensions of every format that Pillow decodes, lower case with their dot."""
@@ -115,6 +118,12 @@ def format_of(uri: str) -> Format | None:
             return inner
         return None if inner in (None, "image") else "compressed"
     return "tfrecord" if _TFRECORD.search(name) else None
+
+
+def name_of_list(uri: str) -> str:
+    """How a list is called in messages and in rows of what makes no sense in it: what was on standard input has the
+    same name in each job, wherever its copy lies."""
+    return "standard input" if _COPY_OF_STANDARD_INPUT.search(uri) else uri
 
 
 def video_of(uri: str) -> tuple[str, str] | None:

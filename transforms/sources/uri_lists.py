@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from ...storage.redaction import redact_name
 from ...storage.uris import absolute, is_local, resolve, written_here
 from ..elements import ImageReference
-from .inputs import Format, InputError, ListOptions
+from .inputs import Format, InputError, ListOptions, name_of_list
 from .list_files import MAX_LINE, DamagedListError, Lines, as_text, open_list
 
 _BATCH_ROWS = 1 << 14
@@ -73,7 +73,8 @@ def parse_entries(
     file: BinaryIO, uri: str, file_format: Format, options: ListOptions
 ) -> Iterator[ImageReference | None]:
     """Like `read_entries`, of an opened list; all but Parquet are read from the start to the end, without seeking."""
-    shown = redact_name(uri)
+    name = name_of_list(uri)
+    shown = redact_name(name)
     if file_format == "parquet":
         entries = _parquet_entries(file, shown, options)
     else:
@@ -90,7 +91,7 @@ def parse_entries(
             yield ImageReference(_meant(entry, uri, options.uri_prefix), listed_as=entry, carried=carried)
         else:
             place, message = entry if isinstance(entry, _Problem) else (redact_name(entry), problem)
-            yield ImageReference(f"{uri}#{_plain(place)}", problem=f"list {shown}, {_plain(place)}: {message}")
+            yield ImageReference(f"{name}#{_plain(place)}", problem=f"list {shown}, {_plain(place)}: {message}")
 
 
 def _why_not(entry: str) -> str | None:

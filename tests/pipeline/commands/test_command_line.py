@@ -60,6 +60,14 @@ class TestMistakes:
         assert len(lines) == 3 and lines[0].startswith("labelbeam") and "labelbeam help" in lines[2]
 
     @pytest.mark.parametrize(
+        "arguments, near",
+        [(["lable"], "label"), (["export", "out", "--format", "label-studo"], "label-studio"), (["xyz"], None)],
+    )
+    def test_in_words_of_a_few_are_answered_by_the_nearest(self, arguments, near, capsys):
+        first, *_ = usage_error(arguments, capsys).splitlines()
+        assert first.endswith(f"; did you mean {near}?") if near else "did you mean" not in first
+
+    @pytest.mark.parametrize(
         "option, suggestion",
         [
             ("--dry_run", "labelbeam's own is --dry-run"),

@@ -73,6 +73,26 @@ def test_a_list_on_standard_input(fake_detector, image_folder, tmp_path, monkeyp
     assert sorted(uris) == [str(image_folder / "0.jpg"), str(image_folder / "1.jpg")]
 
 
+def test_what_makes_no_sense_on_standard_input_is_the_same_row_each_time(
+    fake_detector, image_folder, tmp_path, monkeypatch, capsys
+):
+    out = str(tmp_path / "out")
+    for _ in range(2):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{image_folder / '0.jpg'}\ns3a://bucket/a.jpg\n"))
+        main(["label", "-", "-o", out, "--detector", fake_detector])
+    from labelbeam.results.reader import open_label_set
+
+    uris = open_label_set(out).arrow("images", ["uri"])["uri"].to_pylist()
+    assert sorted(uris) == [str(image_folder / "0.jpg"), "standard input#s3a://bucket/a.jpg"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    capsys.readouterr()
+    assert main(["label", "-", "-o", out, "--detector", fake_detector]) == 2
+    said = capsys.readouterr().err
+    assert "input standard input: matches no image; standard input is a list without URIs" in said
+    for file in (tmp_path / "out" / "_jobs").iterdir():
+        assert "labelbeam-stdin" not in file.read_text()
+
+
 class TestFailures:
     @pytest.fixture
     def mixed(self, image_folder):
