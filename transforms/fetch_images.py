@@ -262,7 +262,7 @@ class ImageFetcher:
         self, reference: ImageReference, facts: ImageFacts, reserve: Callable[[int], None]
     ) -> DecodedImage:
         """Frames of a stretch wait for each other, which is no fault of a disk: so no deadline of `Prefetch` runs, and
-        decoding watches its own."""
+        decoding has one of its own."""
         reserve(check_frame_size(reference, self._decode))
         started = time.monotonic()
         try:

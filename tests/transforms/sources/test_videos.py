@@ -1,5 +1,6 @@
 """Videos as containers: which frames are listed, and what is read of them."""
 
+import os
 import random
 
 import numpy as np
@@ -198,6 +199,17 @@ def test_a_video_that_is_replaced_fails_its_frames(tmp_path):
     with pytest.raises(ImageError) as error:
         read_frame(references[0].location, ReadOptions())
     assert error.value.kind == "not_found"
+
+
+def test_a_disk_that_hangs_is_given_up(tmp_path):
+    [reference, *_] = listed(write_video(tmp_path / "a.mp4"))
+    (tmp_path / "a.mp4").unlink()
+    os.mkfifo(tmp_path / "a.mp4")  # which makes who opens it wait
+    for _ in range(2):
+        with pytest.raises(ImageError) as error:
+            read_frame(reference.location, ReadOptions(deadline_s=0.1))
+        assert error.value.kind == "timeout" and "reading hangs" in error.value.message
+    os.close(os.open(tmp_path / "a.mp4", os.O_RDWR | os.O_NONBLOCK))
 
 
 def test_a_name_may_hold_what_urls_escape(tmp_path):

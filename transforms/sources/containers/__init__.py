@@ -9,6 +9,7 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, MutableMapping
+from concurrent.futures import Future, wait
 from typing import Any
 
 from ....storage import files, http_client
@@ -21,6 +22,7 @@ from ..frame_choice import FrameChoice
 from ..inputs import InputError, ListOptions, format_of
 from . import parquet, tar, tfrecord, video
 
+_GIVE_UP_FACTOR = 1.25  # a little later than decoding gives up by itself
 MAX_IDLE = 4  # containers that stay open while nobody reads them
 _READERS = {"tar": tar.Reader, "tfrecord": tfrecord.Reader, "parquet": parquet.Reader, "video": video.Reader}
 
@@ -102,8 +104,8 @@ def read_frame(
     """
     try:
         with _open.borrow(location) as slot:
-            frame = slot.reader.read(location, slot.expected, options)
-            on_version(slot.reader.version or slot.version)
+            frame, version = _read_in_time(slot, location, options)
+            on_version(version)
     except (ImageError, MemoryError):
         raise
     except InputError as error:
@@ -113,6 +115,25 @@ def read_frame(
     if frame is None:
         raise ImageError("truncated", f"container {location.container}: damaged at {location.time_s:.3f} s")
     return frame
+
+
+def _read_in_time(slot: "_Slot", location: MemberLocation, options: ReadOptions) -> tuple[Any, FileVersion]:
+    """A frame and its video's version, read in a thread that is left alone if the disk doesn't answer: Python can't
+    interrupt it, and nobody may touch its decoder."""
+    done: Future[tuple[Any, FileVersion]] = Future()
+    reader = slot.reader
+
+    def read() -> None:
+        try:
+            done.set_result((reader.read(location, slot.expected, options), reader.version))
+        except BaseException as error:  # raised again by `result`
+            done.set_exception(error)
+
+    threading.Thread(target=read, name="labelbeam-video", daemon=True).start()
+    if not wait([done], options.deadline_s * _GIVE_UP_FACTOR).done:
+        slot.reader = None
+        raise ImageError("timeout", f"not read within the deadline of {options.deadline_s:g} s: reading hangs")
+    return done.result()
 
 
 def version_of(container: str, policy: ReadOptions) -> FileVersion:
@@ -169,15 +190,15 @@ class _OpenContainers:
         try:
             with slot.lock:
                 if slot.reader is None:
-                    slot.version = (
-                        FileVersion() if is_http(location.container) else version_of(location.container, ReadOptions())
-                    )
+                    if location.format != "video":  # which says its own
+                        slot.version = version_of(location.container, ReadOptions())
                     slot.reader = _READERS[location.format](location.container)
                 try:
                     yield slot
                 except Exception:
                     reader, slot.reader = slot.reader, None
-                    reader.close()
+                    if reader is not None:
+                        reader.close()
                     raise
         finally:
             with self._lock:

@@ -172,13 +172,20 @@ class _File:
         self._file: Any = HttpCopy(path, read) if is_http(path) else files.open_to_read(path)
         self.read, self.tell, self.close = self._file.read, self._file.tell, self._file.close
         self.name = path
-        self.version: FileVersion | None = getattr(self._file, "version", None)
+        self.version = self._file.version if isinstance(self._file, HttpCopy) else _version_of(path, read)
         self._size = self._file.seek(0, io.SEEK_END)
         self._file.seek(0)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._file.tell(), io.SEEK_END: self._size}[whence]
         return self._file.seek(start + offset) if start + offset >= 0 else -1
+
+
+def _version_of(path: str, read: ReadOptions) -> FileVersion:
+    """Without its size, which isn't a frame's; empty if it can't be asked for."""
+    with contextlib.suppress(Exception):  # each filesystem's client has classes of its own
+        return files.version_of(path, read)._replace(num_bytes=None)
+    return FileVersion()
 
 
 class Video:
@@ -208,8 +215,7 @@ class Video:
             raise
 
     @property
-    def version(self) -> FileVersion | None:
-        """As its server said it; None where there is none."""
+    def version(self) -> FileVersion:
         return self._file.version
 
     def _find_stream(self, path: str) -> Any:
@@ -282,9 +288,9 @@ class Reader:
         return self._ready.pop(wanted)
 
     @property
-    def version(self) -> FileVersion | None:
-        """Of the video, as its server said it; None for others."""
-        return None if self._opened is None else self._opened.version
+    def version(self) -> FileVersion:
+        """Of the video, as it was when it was opened."""
+        return self._video.version
 
     @property
     def _video(self) -> Video:
