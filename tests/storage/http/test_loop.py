@@ -21,7 +21,7 @@ def server():
 def run(script, *args):
     """A script in a process of its own: its exit code, what it printed, and the seconds that it took to end after its
     last line."""
-    before = "import os, signal, sys, threading\nfrom labelbeam.storage import http_client\n"
+    before = "import os, signal, sys, threading, warnings\nfrom labelbeam.storage import http_client\n"
     before += "from labelbeam.storage.read_options import ReadOptions\n"
     command = [sys.executable, "-c", before + textwrap.dedent(script), *args]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -38,6 +38,7 @@ def test_a_fork_has_a_thread_of_its_own_and_leaves_its_parents_connections_alone
             other = url.replace("127.0.0.1", "localhost").replace("/files/a.jpg", path)
             http_client.start(other, ReadOptions(max_per_host=1), print)
         print(http_client.get(url, options))
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, from Python 3.12 on
         child = os.fork()
         print(http_client.get(url, options), flush=True)
         if not child:
