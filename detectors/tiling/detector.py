@@ -7,6 +7,7 @@ import numpy as np
 
 from ..protocol import Detections, Detector
 from .grid import Window, windows
+from .masks import relative_to_boxes
 from .merge import rows_kept
 from .options import TileOptions
 from .reduce import factor_for, reduced
@@ -77,6 +78,9 @@ class _ImageDetections:
         Args:
           size_hw: of what was seen of it, in the image's pixels: up to one reduced pixel more than the window.
         """
+        if detections.masks is not None and detections.mask_boxes_yxyx is not None:
+            masks = relative_to_boxes(detections.masks, detections.mask_boxes_yxyx, detections.boxes_yxyx)
+            detections = replace(detections, masks=masks, mask_boxes_yxyx=None)
         origin, size = np.array(window[:2] * 2, np.float32), np.array(size_hw * 2, np.float32)
         ends = np.array(window.size_hw * 2, np.float32) / size
         inside = np.minimum(detections.boxes_yxyx, ends)  # of what was seen, from 0 to 1

@@ -1,5 +1,7 @@
 """Tiles through a detector that finds coloured rectangles exactly, so that what comes out can be foretold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from labelbeam.detectors.protocol import Detections, Detector
@@ -150,3 +152,21 @@ def test_an_image_no_larger_than_a_tile_costs_one_look_and_is_the_detectors_own_
 def test_nothing_found_is_nothing(whole):
     _, detections = found(scene(300, 300), TileOptions((100, 100), 0.3, whole))
     assert len(detections) == 0 and detections.boxes_yxyx.shape == (0, 4) and detections.masks.shape == (0, 4, 4)
+
+
+def test_masks_of_whole_tiles_are_relative_to_the_boxes_afterwards():
+    class LeftHalves(Rectangles):
+        def _detect(self, image):
+            found = super()._detect(image)
+            masks = np.zeros((len(found), *image.shape[:2]), np.float32)
+            for mask, box in zip(
+                masks, np.round(found.boxes_yxyx * np.tile(image.shape[:2], 2)).astype(int), strict=True
+            ):
+                mask[box[0] : box[2], box[1] : (box[1] + box[3]) // 2] = 1
+            return replace(found, masks=masks, mask_boxes_yxyx=np.tile(np.float32([0, 0, 1, 1]), (len(found), 1)))
+
+    image = scene(170, 230, (10, 20, 40, 80), (120, 150, 160, 190), (60, 90, 120, 140))
+    [detections] = TiledDetector(LeftHalves(), TILE, 100).detect([image])
+    assert len(detections) == 3 and detections.mask_boxes_yxyx is None
+    assert detections.masks.shape == (3, 64, 64)
+    assert (detections.masks[:, 3:-3, 3:28] == 1).all() and (detections.masks[:, :, 36:] == 0).all()
