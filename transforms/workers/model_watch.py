@@ -78,7 +78,11 @@ class ModelWatch:
                 self._look_at(call, time.monotonic() - call.began, warn_after_s)
 
     def _look_at(self, call: _Call, seconds: float, warn_after_s: float) -> None:
-        overdue = self._timeout_s is not None and seconds >= self._timeout_s
+        # Of an image that a process has ended with before, no answer when others have long had theirs is enough. But
+        # not of the first call, which may compile the model.
+        suspect = bool(self._longest_s) and any(self._in_flight.runs_alone(r.image_id) for r in call.references)
+        patience_s = min(warn_after_s, self._timeout_s) if suspect and self._timeout_s else self._timeout_s
+        overdue = patience_s is not None and seconds >= patience_s
         if not overdue and (call.warned or seconds < warn_after_s):
             return
         call.warned = True
@@ -87,10 +91,11 @@ class ModelWatch:
         with self._lock:
             if not overdue or call not in self._calls:
                 return
+            what = "again, which is once too often" if suspect else "which is too long (--model-timeout-s)"
             sys.stderr.write(
-                f"labelbeam: the model hasn't answered for {seconds:.0f} s (--model-timeout-s), so this process ends. "
-                f"It has: {call.names()}. Run the same command again: it runs each of them alone, and passes over one "
-                "for which that happens again.\n"
+                f"labelbeam: the model hasn't answered for {seconds:.0f} s, {what}, so this process ends. It has: "
+                f"{call.names()}. Run the same command again: it runs each of them alone, and passes over one for "
+                "which that happens again.\n"
             )
             sys.stderr.flush()
             os._exit(1)

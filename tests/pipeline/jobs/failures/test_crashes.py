@@ -123,7 +123,8 @@ def test_a_model_that_never_answers(job):
     starts = job.start_until_done("hang")
     assert_found_out_in_two_crashes(starts)
     assert starts[0].code == starts[1].code == 1
-    assert f"{FATAL}.png" in starts[0].stderr and "hasn't answered for 2 s (--model-timeout-s)" in starts[0].stderr
+    assert f"{FATAL}.png" in starts[0].stderr
+    assert "hasn't answered for 2 s, which is too long (--model-timeout-s)" in starts[0].stderr
     assert "no answer for 2 s in the model" in job.assert_all_labelled_but_one("inference")
 
 
