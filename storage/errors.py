@@ -116,7 +116,7 @@ def storage_error(error: Exception) -> StorageError:
         text = error.strerror  # whoever asked knows the path
     if isinstance(error, FileNotFoundError) or number in _MISSING:
         return StorageError("not_found", text)
-    if isinstance(error, UnicodeEncodeError) or "null byte" in text:
+    if isinstance(error, UnicodeEncodeError) or "embedded null" in text:
         return StorageError("not_found", f"no file can have such a name: {text}")
     if isinstance(error, PermissionError):
         return StorageError("forbidden", text)

@@ -25,6 +25,7 @@ OF_OTHERS = {
     "--worker_pool",
     "--input_type",
     "--out",
+    "--saved-model",
     "--seeds",
 }
 OF_OTHERS |= {"--jinja_variables", "--yaml_pipeline_file"}
