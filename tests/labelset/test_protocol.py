@@ -62,6 +62,7 @@ def test_orders_drawn_at_random(monkeypatch):
         play(monkeypatch, schedule)
 
 
+@pytest.mark.heavy
 def test_jobs_that_label_again_what_has_a_row(monkeypatch):
     for steps in range(1, MAX_STEPS, 6):
         play(monkeypatch, [("first", 999), ("second", steps)], again=True)

@@ -241,6 +241,7 @@ class TestAhead:
 
 
 class TestHosts:
+    @pytest.mark.heavy
     def test_a_slow_host_leaves_threads_to_others(self):
         with MisbehavingServer() as slow, MisbehavingServer({"a.png": png()}) as quick:
             hanging = [ImageReference(slow.url(f"/hang?{number}")) for number in range(6)]

@@ -51,6 +51,7 @@ def test_everything_labelled_and_nothing_listed(tmp_path):
     assert_skips([], tmp_path, [], ListedCounts(0, 0))
 
 
+@pytest.mark.heavy
 def test_what_failed_with_certain_kinds_is_labelled_again(tmp_path):
     (tmp_path / "images").mkdir()
     kinds = {"ok": None, "slow": "timeout", "gone": "not_found"}

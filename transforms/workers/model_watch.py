@@ -80,9 +80,9 @@ class ModelWatch:
     def _look_at(self, call: _Call, seconds: float, warn_after_s: float) -> None:
         # Of an image that a process has ended with before, no answer when others have long had theirs is enough. But
         # not of the first call, which may compile the model.
-        suspect = bool(self._longest_s) and any(self._in_flight.runs_alone(r.image_id) for r in call.references)
-        patience_s = min(warn_after_s, self._timeout_s) if suspect and self._timeout_s else self._timeout_s
-        overdue = patience_s is not None and seconds >= patience_s
+        seen_before = bool(self._longest_s) and any(self._in_flight.runs_alone(r.image_id) for r in call.references)
+        limit_s = min(warn_after_s, self._timeout_s) if seen_before and self._timeout_s else self._timeout_s
+        overdue = limit_s is not None and seconds >= limit_s
         if not overdue and (call.warned or seconds < warn_after_s):
             return
         call.warned = True
@@ -91,7 +91,7 @@ class ModelWatch:
         with self._lock:
             if not overdue or call not in self._calls:
                 return
-            what = "again, which is once too often" if suspect else "which is too long (--model-timeout-s)"
+            what = "again, which is once too often" if seen_before else "which is too long (--model-timeout-s)"
             sys.stderr.write(
                 f"labelbeam: the model hasn't answered for {seconds:.0f} s, {what}, so this process ends. It has: "
                 f"{call.names()}. Run the same command again: it runs each of them alone, and passes over one for "

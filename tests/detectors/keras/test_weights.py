@@ -69,6 +69,7 @@ def test_a_wrong_source_is_refused_by_its_first_difference(zoo, tmp_path, change
     assert not list(tmp_path.glob("x.weights.h5*"))
 
 
+@pytest.mark.heavy
 def test_the_other_detectors_weights_are_refused(zoo, tmp_path):
     with pytest.raises(WeightsError, match=r"not those of this network: it lacks .* more differences"):
         weights.import_weights(MASK_RCNN, zoo(), str(tmp_path / "x.weights.h5"))

@@ -131,6 +131,7 @@ def test_masks_of_yolo_by_a_plain_loop(tmp_path, batch_size, resize):
                 np.testing.assert_allclose(mask[i], expected, atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_a_segmentation_model_needs_no_configuration_and_fills_the_table_of_masks(tmp_path, label):
     disc = np.where(np.hypot(*(np.mgrid[:16, :16] - 7.5)) < 4, 9, -9).astype(np.float32)[np.newaxis]
     rows = np.zeros((30, 4 + 2 + 1), np.float32)

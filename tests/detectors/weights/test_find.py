@@ -212,6 +212,7 @@ def test_what_is_no_handle(tmp_path, monkeypatch):
     assert kaggle.canonical("a/b/keras/d") == "a/b/keras/d"
 
 
+@pytest.mark.heavy
 def test_kagglehubs_cache_is_honoured(model, tmp_path):
     pytest.importorskip("kagglehub")
     variation = tmp_path / "kaggle" / "models" / "tensorflow" / "centernet-resnet" / "tensorFlow2" / "50v2-512x512"

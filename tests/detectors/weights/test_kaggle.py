@@ -100,6 +100,7 @@ def kaggle(model, tmp_path, monkeypatch):
         yield kaggle
 
 
+@pytest.mark.heavy
 def test_a_handle_is_downloaded_once(kaggle, model):
     for form in (f"kaggle://{HANDLE}", HANDLE, f"https://www.kaggle.com/models/{HANDLE}"):
         assert hub.fingerprint(find(WeightsSource(form))) == hub.fingerprint(model)
@@ -115,6 +116,7 @@ def test_what_kaggle_refuses_says_what_to_do(kaggle, model, status):
     assert hub.fingerprint(find(WeightsSource(HANDLE))) == hub.fingerprint(model)
 
 
+@pytest.mark.heavy
 def test_a_download_that_breaks_off_is_refused_and_the_next_try_succeeds(kaggle, model):
     kaggle.cut = 10
     with pytest.raises(WeightsError, match="kagglehub can't fetch it") as caught:

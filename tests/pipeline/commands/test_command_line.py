@@ -201,6 +201,7 @@ class TestStreamsThatEnd:
         assert sentence.startswith("labelbeam: standard output can't be written (No space left") and code == "1"
 
     @pytest.mark.parametrize("unbuffered", ["", "1"])
+    @pytest.mark.heavy
     def test_what_is_done_is_done_though_nobody_can_be_told(self, folder, tmp_path, unbuffered):
         command = f"-m labelbeam export {folder} --format coco --to {tmp_path / 'coco'}"
         done = self.shell(f"PYTHONUNBUFFERED={unbuffered} {sys.executable} {command} > /dev/full; echo $? >&2")

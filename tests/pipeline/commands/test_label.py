@@ -73,6 +73,7 @@ def test_a_list_on_standard_input(fake_detector, image_folder, tmp_path, monkeyp
     assert sorted(uris) == [str(image_folder / "0.jpg"), str(image_folder / "1.jpg")]
 
 
+@pytest.mark.heavy
 def test_what_makes_no_sense_on_standard_input_is_the_same_row_each_time(
     fake_detector, image_folder, tmp_path, monkeypatch, capsys
 ):

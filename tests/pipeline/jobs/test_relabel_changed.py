@@ -26,6 +26,7 @@ def sums_of(labels):
     return labels.frame("images").set_index("uri").sha256.to_dict()
 
 
+@pytest.mark.heavy
 def test_replaced_files_are_labelled_again_on_request(label, image_folder):
     _, _, labels = label(image_folder)
     before = sums_of(labels)

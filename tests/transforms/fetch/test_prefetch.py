@@ -190,6 +190,7 @@ class TestHangingReads:
         ahead.submit(1)
         assert list(ahead.results()) == [("done", 1)]
 
+    @pytest.mark.heavy
     def test_time_counts_from_the_start_of_reading_not_in_the_queue_or_for_room(self):
         def work(item, reserve):
             reserve(1000)

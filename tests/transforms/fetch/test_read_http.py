@@ -95,6 +95,7 @@ class TestHttp:
         assert "0.4 s" in error.message
         assert 0.4 <= time.monotonic() - started < WAIT_S
 
+    @pytest.mark.heavy
     def test_deadline_counts_all_tries_together(self, server):
         started = time.monotonic()
         options = ReadOptions(read_timeout_s=1, deadline_s=3.5, retries=100, backoff_s=0)

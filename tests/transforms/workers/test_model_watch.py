@@ -44,7 +44,8 @@ def start(tmp_path):
     remove_journals(str(tmp_path / "out"))
 
 
-def test_an_image_that_a_process_was_ended_for_has_the_patience_of_the_warning(start):
+@pytest.mark.heavy
+def test_an_image_that_a_process_was_ended_for_has_until_the_warning(start):
     code, _, errors = start()
     assert code == 7 and "hasn't answered for" in errors and "bad.jpg" in errors, "a warning alone"
     code, printed, errors = start()
@@ -52,6 +53,7 @@ def test_an_image_that_a_process_was_ended_for_has_the_patience_of_the_warning(s
     assert start()[1] == "quarantined"
 
 
+@pytest.mark.heavy
 def test_the_first_call_of_a_process_may_take_its_time(start):
     start()
     assert start("nothing first")[0] == 7, "it may compile the model"

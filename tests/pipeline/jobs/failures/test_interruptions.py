@@ -124,6 +124,7 @@ def test_two_jobs_at_once_on_one_folder(many_images, tmp_path, slow_detector):
         process.communicate()
 
 
+@pytest.mark.heavy
 def test_failed_images_are_labelled_again_on_request(label, image_folder):
     (image_folder / "broken.jpg").write_bytes(b"no image")
     (image_folder / "absent.txt").write_text(str(image_folder / "absent.jpg"))
@@ -166,6 +167,7 @@ class Lossy(beam.PTransform):
         (False, 0, "Labelled 6 of 6"),
     ],
 )
+@pytest.mark.heavy
 def test_elements_that_a_runner_drops_or_repeats(label, image_folder, monkeypatch, loses, code, message):
     import re
 
@@ -281,6 +283,7 @@ def test_an_output_that_is_moved_away_ends_the_job_with_one_true_sentence(many_i
     assert done.returncode == 0 and len(rows(tmp_path / "moved", "images")) == 301, printed
 
 
+@pytest.mark.heavy
 def test_a_disk_that_fills_up_fails_the_job_and_the_rerun_completes(label, image_folder, monkeypatch):
     whole = os.fsync
 
