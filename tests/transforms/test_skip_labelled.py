@@ -1,6 +1,7 @@
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from apache_beam.testing.util import assert_that, equal_to
 from labelbeam.labelset.parts import ids_sum
 from labelbeam.labelset.rows import image_id
