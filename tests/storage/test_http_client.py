@@ -85,6 +85,7 @@ def test_an_encoding_that_nobody_asked_for(server):
     assert error.kind == "truncated" and "Content-Encoding" in error.message
 
 
+@pytest.mark.heavy
 def test_many_endless_answers_at_once_stay_within_their_limits(server):
     before = peak_kib()
     kinds = []

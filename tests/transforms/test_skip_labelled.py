@@ -85,6 +85,7 @@ def test_limit_takes_the_smallest_ids_of_the_distinct_images(tmp_path):
     assert_skips(listed, None, smallest, ListedCounts(3, 0), limit=3)
 
 
+@pytest.mark.heavy
 def test_more_images_than_are_packed_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(packs, "ELEMENTS_AT_ONCE", 100)
     names = [str(number) for number in range(1000)]
@@ -92,6 +93,7 @@ def test_more_images_than_are_packed_at_once(tmp_path, monkeypatch):
     assert_skips(references(*names, *names[::-1]), tmp_path, references(*names[700:]), ListedCounts(1000, 700))
 
 
+@pytest.mark.heavy
 def test_limit_with_many_more_images_than_it_takes(tmp_path):
     names = [str(number) for number in range(5000)]
     smallest = sorted(references(*names), key=lambda r: r.image_id)[:2]

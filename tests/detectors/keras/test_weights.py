@@ -25,6 +25,7 @@ def zoo(tmp_path, centernet):
     return write
 
 
+@pytest.mark.heavy
 def test_imports_a_zoo_checkpoint(centernet, centernet_file):
     network = networks.build_network(CENTERNET)
     assert weights.load_weights(network, centernet_file) == centernet.fingerprint
@@ -95,6 +96,7 @@ def test_a_damaged_weights_file_is_refused(centernet_file, tmp_path):
         weights.read_fingerprint(str(damaged), CENTERNET)
 
 
+@pytest.mark.heavy
 def test_a_weights_file_fits_its_own_network_only(centernet_file):
     with pytest.raises(WeightsError, match=f"expected weights of {MASK_RCNN}, it holds those of {CENTERNET}"):
         weights.load_weights(networks.build_network(MASK_RCNN), centernet_file)

@@ -26,6 +26,7 @@ def run(tmp_path, fake_detector, capsys, monkeypatch):
 
 
 class TestWhatIsCounted:
+    @pytest.mark.heavy
     def test_a_job_from_its_inputs(self, run, image_folder, tmp_path):
         code, printed, found = run(image_folder, options=["--workers", "1", "3", "--price-per-hour", "2"])
         assert code == 0, printed
@@ -50,6 +51,7 @@ class TestWhatIsCounted:
         assert "2 images to label (6 listed, 4 labelled already)" in printed
         assert before == sorted((path, path.stat().st_mtime_ns) for path in labels.folder.rglob("*"))
 
+    @pytest.mark.heavy
     def test_failures_of_the_sample_are_told(self, run, image_folder):
         (image_folder / "bad.jpg").write_bytes(b"no image at all")
         code, printed, found = run(image_folder)

@@ -126,6 +126,7 @@ def test_other_weights_in_the_place_of_the_staged_ones_are_refused(bucket, stage
     assert code == 2 and "copy or fetch it again" in printed and not labels.folder.exists()
 
 
+@pytest.mark.heavy
 def test_a_damaged_copy_is_fetched_again(bucket, stage, label, image_folder, fake_detector, tmp_path):
     uri, arguments = bucket
     _, _, staged = stage(uri, fake_detector, *arguments)

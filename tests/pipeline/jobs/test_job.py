@@ -152,6 +152,7 @@ def test_without_masks(label, image_folder):
     assert not (labels.folder / "masks").exists() and " masks" not in printed
 
 
+@pytest.mark.heavy
 def test_elements_that_a_runner_loses_are_noticed_and_labelled_by_the_next_run(label, image_folder, monkeypatch):
     import apache_beam as beam
 

@@ -62,6 +62,7 @@ def test_a_file_that_is_broken_now_has_a_failed_row_and_no_labels(label, image_f
     assert code == 0 and (labels.frame("images").status == "ok").all()
 
 
+@pytest.mark.heavy
 def test_images_of_servers_are_asked_for_with_head_requests(label, tmp_path, image_folder):
     images = {path.name: path.read_bytes() for path in sorted(image_folder.iterdir())}
     with MisbehavingServer(images) as server:

@@ -23,6 +23,7 @@ def rows(labels):
     return {row["uri"]: row for row in labels.table("images").to_pylist()}
 
 
+@pytest.mark.heavy
 def test_entries_of_a_list_have_the_scheme_of_its_first_unless_others_are_allowed(label, server, tmp_path):
     image = str(save_image(tmp_path / "secret.jpg", 0))
     (tmp_path / "list.txt").write_text(f"{server.url('/files/a.jpg')}\n{image}\nfile://{image}?\n")

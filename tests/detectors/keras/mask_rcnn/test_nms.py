@@ -28,6 +28,7 @@ def test_selects_what_the_definition_selects(threshold):
             assert selected[place].tolist() == [True] * len(expected) + [False] * (12 - len(expected))
 
 
+@pytest.mark.heavy
 def test_equals_tensorflow():
     import tensorflow as tf
 
