@@ -39,9 +39,8 @@ def take_share(processes: int, backend: str = "tensorflow") -> None:
 
 
 def _limit_by_environment(processes: int) -> None:
-    count = (
-        len(os.environ["CUDA_VISIBLE_DEVICES"].split(",")) if os.environ.get("CUDA_VISIBLE_DEVICES") else _nvidia_gpus()
-    )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = len(visible.split(",")) if visible else _nvidia_gpus()
     if not count:
         return
     names = _gpu_names(count)

@@ -13,7 +13,7 @@ from ..storage.errors import ConfigError, UsageError, WeightsError
 from . import python_detector
 from .config import DetectorConfig, Engine
 from .device_share import processors, take_share
-from .keras.backend import Backend, check_backend, use_backend
+from .keras.backend import Backend, use_backend
 from .protocol import DetectOptions, Detector, InvalidDetections
 from .python_package import make_importable
 from .tiling.options import TileOptions, tile_options
@@ -167,10 +167,8 @@ def prepare(
             f"--precision {precision}: engine {engine} runs a model in the precision it was exported in; "
             f"use --precision float32{', or --engine keras' * ('keras' in config.engines)}"
         )
-    if backend is not None:
-        if engine != "keras":
-            raise UsageError(f"--backend {backend}: is of engine keras, and this detector runs on engine {engine}")
-        check_backend(backend)
+    if backend is not None and engine != "keras":
+        raise UsageError(f"--backend {backend}: is of engine keras, and this detector runs on engine {engine}")
     if engine == "keras":
         use_backend(backend)  # before the weights are looked at, which imports Keras
     if tiles is not None and options.keep:

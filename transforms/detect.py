@@ -113,9 +113,10 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
         if len(found) != len(images):
             raise InvalidDetections(f"the detector gave {len(found)} results for {len(images)} images")
         Metrics.counter(METRICS_NAMESPACE, "detections_kept").inc(sum(map(len, found)))
-        if len(self._named_classes):
-            unnamed = sum(int(np.isin(one.class_ids, self._named_classes, invert=True).sum()) for one in found)
-            Metrics.counter(METRICS_NAMESPACE, "detections_unnamed").inc(unnamed)
+        if len(self._named_classes) and found:
+            class_ids = np.concatenate([one.class_ids for one in found])  # one search a batch
+            unnamed = np.count_nonzero(np.isin(class_ids, self._named_classes, invert=True))
+            Metrics.counter(METRICS_NAMESPACE, "detections_unnamed").inc(int(unnamed))
         Metrics.counter(METRICS_NAMESPACE, "detections_dropped").inc(sum(one.num_dropped for one in found))
         return [
             LabelledImage(image.reference, image.facts, _in_image(detections, image.area))

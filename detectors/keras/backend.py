@@ -27,7 +27,7 @@ def use_backend(backend: Backend | None) -> str:
       UsageError: if it isn't installed, or Keras computes with another in this process already.
     """
     if backend is not None:
-        check_backend(backend)
+        _check(backend)
         os.environ["KERAS_BACKEND"] = backend
     if (backend or os.environ.get("KERAS_BACKEND")) == "jax":
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
@@ -36,8 +36,7 @@ def use_backend(backend: Backend | None) -> str:
     return keras.backend.backend()
 
 
-def check_backend(backend: str) -> None:
-    """Raises UsageError if `use_backend` would."""
+def _check(backend: str) -> None:
     if backend not in get_args(Backend):
         raise UsageError(f"--backend {backend}: expected {', '.join(get_args(Backend))}")
     if importlib.util.find_spec(backend) is None:

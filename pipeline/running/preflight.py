@@ -173,11 +173,9 @@ def why_remote(options: PipelineOptions) -> str | None:
         return "Dataflow's workers are machines of their own"
     if runner not in _PORTABLE:
         return f"nothing is known of where the workers of --runner {options.view_as(StandardOptions).runner} run"
-    portable, master, environment = (
-        options.view_as(PortableOptions),
-        _master(runner, options),
-        _environment(runner, options),
-    )
+    portable = options.view_as(PortableOptions)
+    master = _master(runner, options)
+    environment = _environment(runner, options)
     if environment == "LOOPBACK":
         return None
     if environment == "DOCKER":

@@ -42,9 +42,8 @@ REASONS = {  # why a file or folder is passed over: the words for a person
 PassOver = Callable[[str, str], None]  # called with the reason and the URI
 
 _SYSTEM_FOLDERS = frozenset({"@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
-_OFFERED_BY_FOLDERS = frozenset(
-    {"image", "tar", "tfrecord", "video", "compressed"}
-)  # compressed: to be refused, not overlooked
+# Those that are compressed, to be refused: not overlooked.
+_OFFERED_BY_FOLDERS = frozenset({"image", "tar", "tfrecord", "video", "compressed"})
 _NAMED_EXTENSION = re.compile(r"\.[A-Za-z][^.]*$")
 
 

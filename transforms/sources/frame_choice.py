@@ -50,6 +50,3 @@ class FrameChoice:
             begun = (pts[place] - pts[0]) // step
             place = bisect.bisect_left(pts, pts[0] + (begun + 1) * step)
         return chosen
-
-
-EVERY_FRAME = FrameChoice("1f")

@@ -24,6 +24,7 @@ CONTAINERS: frozenset[Format] = frozenset({"tar", "tfrecord", "parquet", "video"
 _TFRECORD = re.compile(r"\.(tfrecords?|record)(-\d+-of-\d+)?$")
 _COMPRESSION = re.compile(r"\.(gz|bz2|xz|zst)$")
 _TAR_SHORT = (".tgz", ".tbz2", ".txz")
+_VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 _FORMAT_OF_EXTENSION: dict[str, Format] = {
     ".txt": "txt",
     ".csv": "csv",
@@ -32,9 +33,10 @@ _FORMAT_OF_EXTENSION: dict[str, Format] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
     ".tar": "tar",
-    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"), "video"),
+    **dict.fromkeys(_VIDEOS, "video"),
 }
-_MAY_BE_VIDEO = re.compile(r"\.(mp4|mov|avi|mkv|webm|m4v)", re.IGNORECASE)  # for lists of millions that name none
+_MAY_BE_VIDEO = re.compile("|".join(map(re.escape, _VIDEOS)), re.IGNORECASE)  # for lists of millions that name none
+_COPY_OF_STANDARD_INPUT = re.compile(r"/labelbeam-stdin[.-][a-z0-9_]{8}/stdin\.txt\Z")
 _FRAME = re.compile(r"(?P<video>.*)#(?P<name>t=\d+(\.\d+)?)", re.DOTALL)
 # Of images that are read with pillow-heif installed, or not at all.
 NOT_READ = frozenset(
@@ -85,9 +87,6 @@ class ListOptions:
             FrameChoice(self.frames_every)
         except ValueError as error:
             raise InputError(str(error)) from error
-
-
-_COPY_OF_STANDARD_INPUT = re.compile(r"/labelbeam-stdin[.-][a-z0-9_]{8}/stdin\.txt\Z")
 
 
 @functools.cache

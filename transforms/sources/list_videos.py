@@ -30,7 +30,7 @@ def frames_named(reference: ImageReference, options: ListOptions, read: ReadOpti
         yield reference
         return
     try:
-        for frame in frames_of(*found, options, read):
+        for frame in _frames_of(*found, options, read):
             yield replace(frame, listed_as=reference.listed_as, carried=reference.carried)
     except InputError as error:
         yield replace(reference, problem=str(error))
@@ -38,7 +38,7 @@ def frames_named(reference: ImageReference, options: ListOptions, read: ReadOpti
         yield reference
 
 
-def frames_of(video: str, name: str, options: ListOptions, read: ReadOptions) -> Iterator[ImageReference]:
+def _frames_of(video: str, name: str, options: ListOptions, read: ReadOptions) -> Iterator[ImageReference]:
     """The chosen frames of a video, or the one of this name.
 
     Raises:
