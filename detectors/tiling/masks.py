@@ -6,7 +6,8 @@ SIDE = 64  # of a grid; published masks have 33
 
 
 def relative_to_boxes(masks: np.ndarray, mask_boxes_yxyx: np.ndarray, boxes_yxyx: np.ndarray) -> np.ndarray:
-    """Masks as they are seen in their detections' boxes, by bilinear sampling at the centres of the grid's cells.
+    """Masks as they are seen in their detections' boxes, by bilinear sampling. As everywhere, the outer cells' centres
+    of a mask lie on its box's edges (`labelset/masks.py`).
 
     Args:
       masks: float32 `[N, h, w]`.
@@ -27,10 +28,10 @@ def relative_to_boxes(masks: np.ndarray, mask_boxes_yxyx: np.ndarray, boxes_yxyx
     return grids
 
 
-def _neighbours(box: np.ndarray, covered: np.ndarray, num_pixels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each cell along one side: the mask's pixels before and behind its centre, and the weight of the latter."""
-    centres = box[0] + (box[1] - box[0]) * (np.arange(SIDE) + 0.5) / SIDE
+def _neighbours(box: np.ndarray, covered: np.ndarray, num_cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each point of a grid along one side: the mask's cells before and behind it, and the weight of the latter."""
     length = max(covered[1] - covered[0], np.finfo(np.float32).tiny)
-    pixels = np.clip((centres - covered[0]) / length * num_pixels - 0.5, 0, num_pixels - 1)
-    before = pixels.astype(int)
-    return before, np.minimum(before + 1, num_pixels - 1), (pixels - before).astype(np.float32)
+    points = (np.linspace(box[0], box[1], SIDE) - covered[0]) / length
+    places = np.clip(points * (num_cells - 1), 0, num_cells - 1)
+    before = places.astype(int)
+    return before, np.minimum(before + 1, num_cells - 1), (places - before).astype(np.float32)

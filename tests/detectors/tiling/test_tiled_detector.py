@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from labelbeam.detectors.protocol import Detections, Detector
 from labelbeam.detectors.tiling.detector import TiledDetector
+from labelbeam.detectors.tiling.masks import relative_to_boxes
 from labelbeam.detectors.tiling.options import TileOptions
 
 TILE = TileOptions((100, 100), 0.3)
@@ -170,3 +171,9 @@ def test_masks_of_whole_tiles_are_relative_to_the_boxes_afterwards():
     assert len(detections) == 3 and detections.mask_boxes_yxyx is None
     assert detections.masks.shape == (3, 64, 64)
     assert (detections.masks[:, 3:-3, 3:28] == 1).all() and (detections.masks[:, :, 36:] == 0).all()
+
+
+def test_a_mask_s_grid_begins_and_ends_on_its_box_s_edges():
+    ramp = np.broadcast_to(np.linspace(0, 1, 101, dtype=np.float32), (1, 51, 101))
+    [grid] = relative_to_boxes(ramp, np.float32([[0, 0, 1, 1]]), np.float32([[0.1, 0.25, 0.9, 0.75]]))
+    np.testing.assert_allclose(grid, np.broadcast_to(np.linspace(0.25, 0.75, 64), (64, 64)), atol=1e-5)
