@@ -21,6 +21,7 @@ from obstore import exceptions
 
 from .errors import StorageError, UsageError, check_own_resources, error_of_status
 from .files import FileInfo, FileVersion, file_version
+from .placed_stream import PlacedStream
 from .read_options import ReadOptions
 from .redaction import redact
 from .retry import Deadline, RetryPolicy
@@ -225,29 +226,15 @@ def impatient() -> Iterator[None]:
         _is_impatient.reset(token)
 
 
-class _ObjectReader(io.RawIOBase):
+class _ObjectReader(PlacedStream):
     """Reads ranges of an object, each with one request."""
 
     def __init__(self, uri: str):
+        super().__init__()
         self._uri = uri
-        self._place = 0
         self._start, self._data = 0, b""  # the range read last
-        self._size, self._version = -1, None
+        self._version = None
         self._fetch(0, RANGE_BYTES)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, base + offset)
-        return self._place
 
     def readinto(self, buffer) -> int:
         wanted = min(len(buffer), self._size - self._place)

@@ -3,7 +3,6 @@
 The files have no names, so they are gone when nobody has them open, however the process ends.
 """
 
-import io
 import os
 import tempfile
 import threading
@@ -12,6 +11,7 @@ from typing import Any
 
 from ....storage import http_client
 from ....storage.files import FileVersion
+from ....storage.placed_stream import PlacedStream
 from ....storage.read_options import ReadOptions
 from ....storage.read_policy import check_scheme
 from ....storage.uris import scheme_of
@@ -19,7 +19,7 @@ from ....storage.uris import scheme_of
 _KEPT = 2  # copies that stay while nobody reads them
 
 
-class HttpCopy(io.RawIOBase):
+class HttpCopy(PlacedStream):
     """A copy, with a place of its own to read at: several may read it at once.
 
     Raises:
@@ -27,23 +27,10 @@ class HttpCopy(io.RawIOBase):
     """
 
     def __init__(self, url: str, options: ReadOptions):
+        super().__init__()
         check_scheme(scheme_of(url), options.allow_schemes)
         self._file, self.version = _copies.get(url, options)
         self._size = os.fstat(self._file.fileno()).st_size
-        self._place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._place = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence] + offset
-        return self._place
 
     def read(self, size: int = -1) -> bytes:
         data = os.pread(self._file.fileno(), self._size if size < 0 else size, self._place)
