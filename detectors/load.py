@@ -10,12 +10,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ..storage.errors import ConfigError, UsageError, WeightsError
-from . import python_detector
 from .config import DetectorConfig, Engine
 from .device_share import processors, take_share
 from .keras.backend import Backend, use_backend
 from .protocol import DetectOptions, Detector, InvalidDetections
-from .python_package import make_importable
+from .python import detector as python_detector
+from .python.package import make_importable
 from .tiling.options import TileOptions, tile_options
 from .weights.source import WeightsSource
 
@@ -40,7 +40,7 @@ class DetectorSpec:
       processes: processes that load a detector on one machine, each with its share of processors and GPUs.
       tiles: how large images are cut; None looks at whole images only.
       backend: what Keras computes with, of engine keras; None leaves it to `KERAS_BACKEND`.
-      package: archive with the module of engine python, of `python_package.pack`; None where workers have it anyway.
+      package: archive with the module of engine python, of `python.package.pack`; None where workers have it anyway.
     """
 
     config: DetectorConfig

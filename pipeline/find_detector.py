@@ -8,7 +8,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ..detectors import python_detector, python_package
 from ..detectors.config import (
     DetectorConfig,
     detector_names,
@@ -21,6 +20,8 @@ from ..detectors.config import (
 from ..detectors.from_model import input_size_beside, labels_beside
 from ..detectors.load import DetectorSpec, prepare
 from ..detectors.onnx.model import guessed_options, names_inside, open_model
+from ..detectors.python import detector as python_detector
+from ..detectors.python import package as python_package
 from ..detectors.weights.find import local_weights
 from ..detectors.weights.kaggle import canonical
 from ..detectors.weights.source import WeightsSource

@@ -15,7 +15,7 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from .errors import StorageError, error_of_status
-from .files import FileVersion
+from .file_info import FileVersion
 from .http.errors import error_of_curl, error_of_name, status_text
 from .http.host_limits import HostLimits, ThrottledError
 from .http.loop import HttpLoop

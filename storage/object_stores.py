@@ -20,7 +20,7 @@ import obstore
 from obstore import exceptions
 
 from .errors import StorageError, UsageError, check_own_resources, error_of_status
-from .files import FileInfo, FileVersion, file_version
+from .file_info import FileInfo, FileVersion, file_version
 from .placed_stream import PlacedStream
 from .read_options import ReadOptions
 from .redaction import redact

@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
 from ..storage import files, http_client
-from ..storage.files import FileVersion
+from ..storage.file_info import FileVersion
 from ..storage.read_options import ReadOptions
 from ..storage.read_policy import check_scheme
 from ..storage.uris import is_http, is_local, scheme_of

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..detectors.protocol import Detections
 from ..labelset.rows import ErrorKind, image_id
-from ..storage.files import FileVersion
+from ..storage.file_info import FileVersion
 from .decode.image_area import WHOLE, ImageArea
 
 METRICS_NAMESPACE = "labelbeam"  # of all counters

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...storage import files as output_files
 from ...storage.errors import WeightsError
+from ...storage.file_info import FileInfo
 from ...storage.installation import cache_folder
 from .locks import locked
 
@@ -50,7 +51,7 @@ def local_copy(weights: str) -> str:
     return str(folder / weights.rpartition("/")[2])
 
 
-def _files_of(weights: str) -> dict[str, output_files.FileInfo]:
+def _files_of(weights: str) -> dict[str, FileInfo]:
     """The files of the weights: path behind the last name of `weights` (or with it, as in `ckpt-0.index`) -> file."""
     above = weights.rpartition("/")[0] + "/"
     found = {}
@@ -63,5 +64,5 @@ def _files_of(weights: str) -> dict[str, output_files.FileInfo]:
     return inside or found
 
 
-def _is_there(path: Path, file: output_files.FileInfo) -> bool:
+def _is_there(path: Path, file: FileInfo) -> bool:
     return path.is_file() and path.stat().st_size == file.size_in_bytes

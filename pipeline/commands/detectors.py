@@ -53,7 +53,7 @@ def check_detector(name: str, package: str | None = None) -> int:
     Raises:
       UsageError: if it can't be found or made.
     """
-    from ...detectors.conformance import check
+    from ...detectors.python.conformance import check
     from ..find_detector import find_detector
 
     failed = 0

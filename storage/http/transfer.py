@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from .. import read_policy
-from ..files import FileVersion, file_version
+from ..file_info import FileVersion, file_version
 from ..libcurl import pycurl
 from ..read_options import ReadOptions
 from ..size_limit import SMALL_BYTES

@@ -18,7 +18,7 @@ from labelbeam.labelset.compact import compact_parts
 from labelbeam.labelset.label_set_file import LabelSet
 from labelbeam.labelset.log import JobLostError
 from labelbeam.labelset.parts import new_stem, write_part
-from labelbeam.storage.files import FileInfo
+from labelbeam.storage.file_info import FileInfo
 
 from tests.fakes.folders_of_parts import part_tables
 

@@ -1,5 +1,5 @@
 import pytest
-from labelbeam.storage.files import FileVersion, file_version
+from labelbeam.storage.file_info import FileVersion, file_version
 from labelbeam.transforms.ask_versions import RowVersion, has_changed
 
 S = 1_000_000  # microseconds

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from ...storage import http_client, object_stores
 from ...storage.errors import ResourcesError, StorageError
-from ...storage.files import FileVersion, file_version
+from ...storage.file_info import FileVersion, file_version
 from ...storage.http_client import Fetch, TakeRoom
 from ...storage.read_policy import check_scheme
 from ...storage.size_limit import check_size, join_chunks

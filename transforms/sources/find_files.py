@@ -23,7 +23,7 @@ from apache_beam.io.filesystem import FileSystem
 
 from ...labelset.label_set_file import LABEL_SET_FILE
 from ...storage import object_stores
-from ...storage.files import FileVersion
+from ...storage.file_info import FileVersion
 from ...storage.uris import before_wildcard, has_wildcard, is_http, is_local
 from .inputs import NOT_READ, Format, InputError, can_read_videos, check_can_read_videos, format_of, video_of
 from .list_folders import filesystem_of, is_folder, list_below

@@ -8,7 +8,7 @@ from apache_beam.io.filesystem import BeamIOError, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from ...storage import object_stores
-from ...storage.files import FileInfo, FileVersion, file_version
+from ...storage.file_info import FileInfo, FileVersion, file_version
 from ...storage.uris import STORE_SCHEMES, is_in_store, is_local, scheme_of, written_here
 from .inputs import InputError
 

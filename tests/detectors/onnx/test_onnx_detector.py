@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from labelbeam.detectors.conformance import check
 from labelbeam.detectors.onnx.model import fingerprint
 from labelbeam.detectors.protocol import DetectOptions, InvalidDetections
+from labelbeam.detectors.python.conformance import check
 from labelbeam.labelset.masks import decode_rle
 from labelbeam.pipeline.find_detector import find_detector
 from labelbeam.storage.errors import UsageError

@@ -13,7 +13,7 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from ....storage import files, http_client
-from ....storage.files import FileVersion
+from ....storage.file_info import FileVersion
 from ....storage.read_options import ReadOptions
 from ....storage.uris import is_http
 from ...elements import ImageError, ImageReference, MemberLocation

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import Any
 
 from ....storage import http_client
-from ....storage.files import FileVersion
+from ....storage.file_info import FileVersion
 from ....storage.placed_stream import PlacedStream
 from ....storage.read_options import ReadOptions
 from ....storage.read_policy import check_scheme

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....detectors.device_share import processors
 from ....storage import files
-from ....storage.files import FileVersion
+from ....storage.file_info import FileVersion
 from ....storage.read_options import ReadOptions
 from ....storage.uris import is_http
 from ...elements import ImageError, ImageReference, MemberLocation

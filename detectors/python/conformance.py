@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .protocol import Detections, Detector
+from ..protocol import Detections, Detector
 
 SIZES_HW = ((1, 1), (48, 64), (300, 200), (7, 500), (480, 640), (48, 64))
 THREADS = 4

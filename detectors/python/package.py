@@ -9,9 +9,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ..storage.errors import ConfigError
-from ..storage.installation import cache_folder
-from .weights.locks import locked
+from ...storage.errors import ConfigError
+from ...storage.installation import cache_folder
+from ..weights.locks import locked
 
 MAX_BYTES = 8 << 20  # of a package: it travels inside the pipeline's graph
 

@@ -7,7 +7,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from labelbeam.detectors.python_package import MAX_BYTES, pack
+from labelbeam.detectors.python.package import MAX_BYTES, pack
 from labelbeam.pipeline.cli import main
 from labelbeam.pipeline.find_detector import find_detector
 from labelbeam.pipeline.running.beam_options import parse_beam_options

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..storage.errors import ConfigError, UsageError
-from .protocol import Detections, DetectOptions, Detector, num_dropped
+from ...storage.errors import ConfigError, UsageError
+from ..protocol import Detections, DetectOptions, Detector, num_dropped
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from labelbeam.detectors.protocol import DetectOptions
-from labelbeam.detectors.python_detector import find_class, is_class_name
+from labelbeam.detectors.python.detector import find_class, is_class_name
 from labelbeam.pipeline.cli import main
 from labelbeam.pipeline.find_detector import find_detector
 from labelbeam.storage.errors import UsageError

@@ -1,0 +1,1 @@
+"""Engine `python`: anybody's class, found, checked, and taken along to workers."""
