@@ -14,6 +14,11 @@ def duration(seconds: float) -> str:
     return " ".join(words[:2]) or "0 s"
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 image`, `2 images`, `1,000 images`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def few(items: Iterable, total: int | None = None, most: int = 3) -> str:
     """The first of them, and how many there are: `total`, if these aren't all."""
     items = list(items)

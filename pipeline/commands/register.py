@@ -2,6 +2,7 @@
 
 import argparse
 
+from ...results.text import counted
 from ...storage.errors import UsageError
 from ..arguments.common import add_label_set
 from ..streams import say
@@ -56,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
         registered = register_iceberg(take_snapshot(args.output), options)
     for table in registered:
         changed = table.added or table.removed
-        change = f"{table.added:,} files added, {table.removed:,} removed" if changed else "as it was"
-        say(f"{table.name}: {table.rows:,} rows in {table.files:,} files ({change})")
+        change = f"{counted(table.added, 'file')} added, {table.removed:,} removed" if changed else "as it was"
+        say(f"{table.name}: {counted(table.rows, 'row')} in {counted(table.files, 'file')} ({change})")
     return 0
 
 

@@ -19,6 +19,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ...detectors.device_share import processors
+from ...results.text import counted
 from ...storage.errors import UsageError
 from ...transforms.elements import ImageReference
 from ...transforms.skip_labelled import ListedCounts
@@ -111,7 +112,7 @@ def make_estimate(
     todo = listed.counts.listed - listed.counts.skipped
     if not todo:
         raise UsageError(
-            f"nothing to label: {listed.counts.listed:,} images were listed"
+            f"nothing to label: {counted(listed.counts.listed, 'image')} listed"
             + (f", and all are labelled in {job.spec.output}" if listed.counts.listed else "")
         )
     first, measured = time_sample(job, listed.sample, sample, options)
@@ -233,7 +234,7 @@ def describe(estimate: Estimate) -> str:
     an_image = f"{image_ms:,.3g} ms ± {image_ms_uncertainty:,.2g}"
     timed = f"{estimate.sampled:,} of them with {estimate.detector} on this machine"
     lines = [
-        f"{estimate.todo:,} images to label{skipped}; listing takes {rounded_duration(estimate.list_s)}.",
+        f"{counted(estimate.todo, 'image')} to label{skipped}; listing takes {rounded_duration(estimate.list_s)}.",
         f"  timed       {timed} ({estimate.processors} processors)",
         f"  an image    {an_image}; before the first, {rounded_duration(estimate.start_s)}",
         f"  to read     {_size(estimate.read_bytes.value)} ± {_size(estimate.read_bytes.uncertainty)}",

@@ -7,6 +7,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from ...results.text import counted
 from ...transforms.skip_labelled import ListedCounts
 from ..job import Job, list_todo
 from .summary import usual_scores
@@ -24,9 +25,9 @@ def describe_dry_run(job: Job, options: PipelineOptions) -> str:
     counts, detector, spec = count_images(job), job.label_config.detector, job.spec
     masks = "masks" if detector.has_masks else "no masks"
     size = detector.config.input_size_hw
-    classes = f"{len(detector.config.labels)} classes"
+    classes = counted(len(detector.config.labels), "class", "classes")
     lines = [
-        f"Nothing was done. {counts.listed - counts.skipped:,} images would be labelled"
+        f"Nothing was done. {counted(counts.listed - counts.skipped, 'image')} would be labelled"
         + (f"; {counts.skipped:,} of {counts.listed:,} have rows already." if counts.skipped else "."),
         f"  detector    {detector.config.name} (engine {detector.engine}, {detector.precision}), {classes}, "
         f"{masks}{', input {}×{}'.format(*size) if size else ''}",

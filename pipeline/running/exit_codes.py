@@ -4,6 +4,8 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
+from ...results.text import counted
+
 
 class ExitCode(enum.IntEnum):
     DONE = 0
@@ -34,9 +36,9 @@ def too_many_failed(record: Mapping[str, Any], max_failed: float | int | None) -
     """
     tried, failed = record["written"], sum(record["failures"].values())
     if max_failed is None:
-        return f"none of {tried:,} images could be labelled" if tried and failed == tried else None
+        return f"none of {counted(tried, 'image')} could be labelled" if tried and failed == tried else None
     most = max_failed * tried if isinstance(max_failed, float) else max_failed
     if failed <= most:
         return None
     allowed = f"{max_failed:.2%}" if isinstance(max_failed, float) else f"{max_failed:,}"
-    return f"{failed:,} of {tried:,} images failed, and --max-failed is {allowed}"
+    return f"{failed:,} of {counted(tried, 'image')} failed, and --max-failed is {allowed}"

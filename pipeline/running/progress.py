@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ...labelset.heartbeat import stop_path
 from ...labelset.parts import count_rows, written_parts
-from ...results.text import duration
+from ...results.text import counted, duration
 from ...storage import files
 from ...transforms.workers.driver_link import Counts, DriverLink, TallyReader
 from .temporary import temporary_folder
@@ -156,10 +156,10 @@ def describe_progress(counts: Counts, rate: float | None) -> str:
     Args:
       rate: images a second; None if it isn't known yet.
     """
-    text = f"{counts.done:,} images"
+    text = counted(counts.done, "image")
     if counts.listed:
         total = counts.listed - counts.passed_over
-        text = f"{counts.done:,} of {total:,} images ({counts.done / max(total, 1):.0%})"
+        text = f"{counts.done:,} of {counted(total, 'image')} ({counts.done / max(total, 1):.0%})"
         if rate:
             text += f", {duration((total - counts.done) / rate)} left"
     return f"{text}{f', {describe_rate(rate)}' if rate else ''}, {counts.failed:,} failed"

@@ -10,6 +10,7 @@ from ...labelset.job_records import describe_unreadable, read_records
 from ...labelset.label_set_file import read_label_set_file
 from ...labelset.parts import DamagedPartError, Part, iter_part, verify_part
 from ...results.reader import read_mask_file
+from ...results.text import counted
 from ..job import new_job_id
 
 
@@ -36,15 +37,15 @@ def repair(output: str) -> str:
     if damage:
         lost = sum(checked[stem].rows["images"] for stem in damage)
         done.append(
-            f"took out {len(damage):,} damaged parts with {lost:,} images, which the next `labelbeam label` labels "
-            "again"
+            f"took out {counted(len(damage), 'damaged part')} with {counted(lost, 'image')}; the next "
+            "`labelbeam label` labels what they held"
         )
     if gathered.repeats:
-        done.append(f"removed {gathered.repeats:,} repeated rows")
+        done.append(f"removed {counted(gathered.repeats, 'repeated row')}")
     if compacted:
-        done.append(f"made {len(compacted):,} parts of {sum(len(stems) for stems, _ in compacted):,}")
+        done.append(f"made {counted(len(compacted), 'part')} of {sum(len(stems) for stems, _ in compacted):,}")
     if deleted:
-        done.append(f"deleted {deleted:,} parts and temporary files that didn't count")
+        done.append(f"deleted {deleted:,}: parts that didn't count, and temporary files")
     lines = [line for lines in damage.values() for line in lines]
     lines += [describe_unreadable(job["file"]) for job in read_records(output) if job["status"] == "unreadable"]
     return "\n".join([*lines, f"{output}: {'; '.join(done) or 'nothing to repair'}"])

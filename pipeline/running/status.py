@@ -11,7 +11,7 @@ from ...labelset.job_records import describe_unreadable, read_records
 from ...labelset.label_set_file import find_label_set, read_label_set_file
 from ...labelset.log import LogState, read_log
 from ...labelset.parts import DamagedPartError, Part, iter_part, list_parts
-from ...results.text import duration
+from ...results.text import counted, duration
 from ...storage.errors import shorten
 from ...storage.redaction import redact_name
 from .progress import describe_rate
@@ -121,8 +121,8 @@ def describe_status(status: dict[str, Any]) -> str:
     is_dead = status["open_job"] is not None and status["open_job"]["dead"]
     if is_dead or (status["open_job"] is None and status["parts_that_do_not_count"]):
         lines.append(
-            f"  left behind {status['parts_that_do_not_count']:,} parts that don't count yet or any more: the same "
-            "`labelbeam label` goes on from there, `labelbeam repair` only takes over and cleans up"
+            f"  left behind {counted(status['parts_that_do_not_count'], 'part')}, not counting yet or any more: the "
+            "same `labelbeam label` goes on from there, `labelbeam repair` only takes over and cleans up"
         )
     return "\n".join(lines)
 
@@ -139,7 +139,7 @@ def _describe_job(job: dict[str, Any], open_job: dict[str, Any] | None) -> str:
         ended, started = (datetime.fromisoformat(job[key]) for key in ("finished_at", "started_at"))
         seconds = (ended - started).total_seconds()
         text += (
-            f": {job['written']:,} images written, {job['skipped']:,} skipped, in {seconds:,.0f} s"
+            f": {counted(job['written'], 'image')} written, {job['skipped']:,} skipped, in {seconds:,.0f} s"
             f" ({job['written'] / max(seconds, 1e-3):.1f} images/s)"
         )
     if "error" in job:
@@ -153,7 +153,7 @@ def _describe_running(job: dict[str, Any]) -> str:
     text = f"{state} (host {job['host']}, pid {job['pid']})"
     if job["done"] is None:
         return text
-    text += f": {job['done']:,} images"
+    text += f": {counted(job['done'], 'image')}"
     if job["total"]:
         text += f" of {job['total']:,} ({job['done'] / job['total']:.0%})"
     if rate := job["images_per_s"]:

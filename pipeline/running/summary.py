@@ -5,6 +5,7 @@ from json import dumps
 from shlex import quote
 
 from ...detectors.config import DetectorConfig
+from ...results.text import counted
 from ...storage.errors import shorten
 from ...transforms.list_images import PASSED_OVER_WORDS
 from ...transforms.skip_labelled import IMAGES_CHANGED, VERSIONS_UNKNOWN
@@ -25,20 +26,20 @@ def summarize(job: Job, result: JobResult) -> str:
     if not record["written"]:
         done = record["skipped"] - failed_earlier
         lines.append(
-            f"Nothing to do: of {record['listed']:,} images, {done:,} are labelled already and {failed_earlier:,} "
+            f"Nothing to do: of {counted(record['listed'], 'image')}, {done:,} labelled already and {failed_earlier:,} "
             f"failed earlier ({result.seconds:.1f} s)."
             if failed_earlier
-            else f"Nothing to do: all {record['listed']:,} images are labelled already ({result.seconds:.1f} s)."
+            else f"Nothing to do: {counted(record['listed'], 'image')}, labelled already ({result.seconds:.1f} s)."
         )
     else:
         lines.append(
-            f"Labelled {labelled:,} of {record['listed']:,} images in {result.seconds:.1f} s: "
+            f"Labelled {labelled:,} of {counted(record['listed'], 'image')} in {result.seconds:.1f} s: "
             f"{describe_rate(record['written'] / max(result.seconds, 1e-3))}."
         )
         if record["skipped"]:
             earlier = f", {failed_earlier:,} failed earlier" if failed_earlier else ""
             lines.append(f"  skipped     {record['skipped'] - failed_earlier:,} labelled earlier{earlier}")
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in record["failures"].items())
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in record["failures"].items())
         lines.append(f"  failed      {failed:,}{f' ({kinds})' if kinds else ''}")
         if record["failures"].get("internal"):
             lines.append("  please report the internal errors: they are faults of labelbeam's own, see the log above")
@@ -47,16 +48,16 @@ def summarize(job: Job, result: JobResult) -> str:
             lines.append(f"                {kind}: {example['uri']}: {message}")
         if result.metrics.get("images_without_boxes"):
             lines.append(
-                f"  no boxes    {result.metrics['images_without_boxes']:,} images aren't in the tables of --boxes"
+                f"  no boxes    in the tables of --boxes: {counted(result.metrics['images_without_boxes'], 'image')}"
             )
-        masks = f", {rows['masks']:,} masks" if "masks" in rows else ""
+        masks = f", {counted(rows['masks'], 'mask')}" if "masks" in rows else ""
         lines.append(f"  detections  {rows.get('detections', 0):,}{masks}")
         if remark := _remark_on_min_score(job, result):
             lines.append(f"  note        {remark}")
         if unnamed := result.metrics.get("detections_unnamed"):
             lines.append(
-                f"  note        {unnamed:,} detections are of classes that the label map lacks, called class_<id> in "
-                "the tables; is it the right map, or off by one?"
+                f"  note        {counted(unnamed, 'detection')} of classes that the label map lacks, called class_<id> "
+                "in the tables; is it the right map, or off by one?"
             )
         if result.metrics.get("model_loads"):
             lines.append(
@@ -69,7 +70,9 @@ def summarize(job: Job, result: JobResult) -> str:
     if unknown := result.metrics.get(VERSIONS_UNKNOWN):
         lines.append(f"  unknown     {unknown:,} labelled earlier; whether their files have changed couldn't be told")
     if passed_over := record.get("passed_over"):
-        counts = ", ".join(f"{count:,} {PASSED_OVER_WORDS.get(why, why)}" for why, count in sorted(passed_over.items()))
+        counts = ", ".join(
+            f"{number:,} {PASSED_OVER_WORDS.get(why, why)}" for why, number in sorted(passed_over.items())
+        )
         lines.append(f"  passed over {counts}")
     if failed or failed_earlier:
         lines.append(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...storage.redaction import redact
-from ..text import few
+from ..text import counted, few
 from .scoring import FIGURES
 
 MAX_NAMED = 5  # images of a kind that the text names; the JSON file has all
@@ -34,9 +34,9 @@ def describe_evaluation(result: dict[str, Any], per_class: bool = False) -> str:
     lines += [f"  {name:<10} {_figure(result['figures'][name])}  {_MEANING[name]}".rstrip() for name in FIGURES]
     lines.append(
         f"  images     {images['annotated']:,} annotated, {images['scored']:,} with labels; "
-        f"{result['detections']:,} detections"
+        f"{counted(result['detections'], 'detection')}"
     )
-    counted = "left out" if result["only_labelled"] else "count as images in which nothing was found"
+    outcome = "left out" if result["only_labelled"] else "count as images in which nothing was found"
     for what, key in (
         ("failed", "failed"),
         ("missing from the label set", "missing"),
@@ -44,7 +44,7 @@ def describe_evaluation(result: dict[str, Any], per_class: bool = False) -> str:
     ):
         if images[key]:
             named = [f"{name} ({kind})" for name, kind in images[key].items()] if key == "failed" else images[key]
-            lines.append(f"  without    {len(named):,} {what}, {counted}: {few(named, most=MAX_NAMED)}")
+            lines.append(f"  without    {len(named):,} {what}, {outcome}: {few(named, most=MAX_NAMED)}")
     if images["not_annotated"]:
         examples = few(map(redact, images["not_annotated_examples"]), images["not_annotated"], most=MAX_NAMED)
         lines.append(f"  besides    {images['not_annotated']:,} labelled images aren't in the annotations: {examples}")

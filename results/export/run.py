@@ -15,6 +15,7 @@ from ...storage.redaction import redact_name
 from ...transforms.elements import ImageError
 from ..reader import LabelSet, open_label_set
 from ..stored_labels import StoredLabels, iter_labels
+from ..text import counted
 from . import FORMATS, writer_class
 from .boxes import inside_image
 from .images import Images, Way
@@ -71,14 +72,14 @@ class ExportSummary:
 
     def describe(self) -> str:
         """For a person."""
-        lines = [f"{self.target}: {self.num_images:,} images with {self.num_detections:,} detections"]
+        lines = [f"{self.target}: {counted(self.num_images, 'image')} with {counted(self.num_detections, 'detection')}"]
         if self.failures:
             kinds = ", ".join(f"{number:,} {kind}" for kind, number in self.failures.items())
-            lines.append(f"  left out  {sum(self.failures.values()):,} images that have no labels ({kinds})")
+            lines.append(f"  left out  {counted(sum(self.failures.values()), 'image')} without labels ({kinds})")
         if self.num_missing:
-            lines.append(f"  left out  {self.num_missing:,} images that are gone, or not what was labelled")
+            lines.append(f"  left out  {counted(self.num_missing, 'image')}: gone, or not what was labelled")
             lines += [f"            {redact_name(uri)}: {redact_name(why)}" for uri, why in self.missing.items()]
-        lines += [f"  left out  {number:,} detections: {reason}" for reason, number in self.left_out.items()]
+        lines += [f"  left out  {counted(number, 'detection')}: {reason}" for reason, number in self.left_out.items()]
         lines += [f"  renamed   class {old!r}: {new!r}" for old, new in self.renamed.items()]
         return "\n".join(lines)
 

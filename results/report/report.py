@@ -20,7 +20,7 @@ from ..drawing.charts import ColumnChart, Label, column_chart
 from ..drawing.colours import PALETTE, class_colours
 from ..page import render
 from ..reader import LabelSet, open_label_set
-from ..text import duration
+from ..text import counted, duration
 from .choice import GROUPS
 from .data import BOX_SIDE_EDGES, NUM_SCORE_BINS, ReportData, collect_report_data
 from .gallery import FONT_SIZE, make_cards
@@ -54,7 +54,7 @@ def write_report(output: str, to_path: str | None = None, seed: int = 0) -> str:
     data = collect_report_data(label_set, seed)
     page = _render(label_set, list(read_records(output)), data, seed)
     files.write_where_asked("--output", to_path, page)
-    return f"Report of {data.images:,} images: {to_path} ({len(page) / 1e6:.2f} MB)"
+    return f"Report of {counted(data.images, 'image')}: {to_path} ({len(page) / 1e6:.2f} MB)"
 
 
 def _render(label_set: LabelSet, jobs: Sequence[dict[str, Any]], data: ReportData, seed: int) -> bytes:
@@ -173,7 +173,7 @@ def _per_image_chart(data: ReportData) -> ColumnChart:
     return column_chart(
         "Images by number of detections",
         counts,
-        [f"{name} detections: {images:,} images" for name, images in zip(ranges, counts, strict=True)],
+        [f"{name} detections: {counted(images, 'image')}" for name, images in zip(ranges, counts, strict=True)],
         labels,
     )
 

@@ -87,7 +87,7 @@ def test_lines_for_cron_and_scripts_run_as_they_are_written(on_path, tmp_path):
     line = line.replace(f"{tmp_path}/photos", str(tmp_path / "photos"))
     assert [subprocess.run(["sh", "-c", line]).returncode for _ in range(2)] == [0, 0]
     said = (tmp_path / "labelbeam.log").read_text()
-    assert "Labelled 1 of 1 images" in said and "Nothing to do: all 1 images are labelled already" in said
+    assert "Labelled 1 of 1 image in" in said and "Nothing to do: 1 image, labelled already" in said
     script = block("exit-codes.md", "case $?").replace("--detector demo", f"--detector {DETECTOR}")
     assert subprocess.run(["sh", "-c", script]).returncode == 0 and (tmp_path / "report.html").exists()
     script = script.replace("photos/", "nowhere/")

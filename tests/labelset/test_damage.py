@@ -107,7 +107,7 @@ def test_a_damaged_file_is_named_by_every_command(out, tmp_path, capsys, damage,
         assert f"damaged     {path}: " in capsys.readouterr().out
     assert main(["repair", out]) == 0
     printed = capsys.readouterr().out
-    assert str(path) in printed and "took out 1 damaged parts with 2 images" in printed
+    assert str(path) in printed and "took out 1 damaged part with 2 images" in printed
     assert labelled_names(out) == ["c", "d"]
     assert main(["repair", out]) == 0 and "nothing to repair" in capsys.readouterr().out
 
@@ -120,7 +120,7 @@ def test_repair_takes_over_from_a_dead_job_although_a_part_is_damaged(out, capsy
     put_part(out, "ef", job="j2")
     cut(Path(part_path(out, "images", put_part(out, "gh", job="j2"))))
     assert main(["repair", out]) == 0
-    assert "took out 1 damaged parts" in capsys.readouterr().out
+    assert "took out 1 damaged part with" in capsys.readouterr().out
     assert labelled_names(out) == ["c", "d", "e", "f"]
 
 
@@ -135,7 +135,7 @@ def test_the_file_of_a_mask_is_one_of_its_parts(tmp_path, capsys, damage):
     assert is_named(path, capsys.readouterr().err)
     assert main(["repair", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert str(path) in printed and "took out 1 damaged parts with 1 images" in printed
+    assert str(path) in printed and "took out 1 damaged part with 1 image" in printed
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"job_id": "x", "status": 7}'])

@@ -106,7 +106,7 @@ class TestRefusals:
     def test_nothing_to_label(self, run, label, image_folder):
         _, _, labels = label(image_folder)
         code, printed, _ = run(image_folder, options=["--output", str(labels.folder)])
-        assert code == 2 and "nothing to label: 6 images were listed, and all are labelled in" in printed
+        assert code == 2 and "nothing to label: 6 images listed, and all are labelled in" in printed
 
     def test_a_folder_with_another_label_set(self, run, label, image_folder):
         _, _, labels = label(image_folder)

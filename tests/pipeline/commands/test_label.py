@@ -112,4 +112,4 @@ class TestFailures:
         (tmp_path / "images").mkdir()
         (tmp_path / "images" / "bad.jpg").write_bytes(b"no image")
         code, printed, _ = label(tmp_path / "images")
-        assert code == 1 and "none of 1 images could be labelled" in printed
+        assert code == 1 and "none of 1 image could be labelled" in printed

@@ -57,7 +57,7 @@ def test_the_same_command_again_finds_nothing_to_do(label, image_folder):
     _, _, labels = label(image_folder)
     before = labels.parts()
     code, printed, labels = label(image_folder)
-    assert code == 0 and "Nothing to do: all 6 images are labelled already" in printed
+    assert code == 0 and "Nothing to do: 6 images, labelled already" in printed
     assert labels.parts() == before and "loaded" not in printed
     assert [(r["status"], r["written"], r["skipped"]) for r in labels.records()] == [
         ("complete", 6, 0),

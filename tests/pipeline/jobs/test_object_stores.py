@@ -108,7 +108,7 @@ def check_three_runs(store: Store, detector: str, capsys) -> None:
 
     capsys.readouterr()
     assert store.label(detector) == 0
-    assert "Nothing to do: of 5 images, 4 are labelled already and 1 failed earlier" in capsys.readouterr().out
+    assert "Nothing to do: of 5 images, 4 labelled already and 1 failed earlier" in capsys.readouterr().out
     assert store.rows("images") == images
 
     for i in range(4, 6):

@@ -90,5 +90,5 @@ def test_blanks_around_entries_of_lists_are_not_theirs(label, tmp_path):
     pq.write_table(pa.table({"uri": [entry + "\n" for entry in entries]}), tmp_path / "l.parquet")
     lists = [tmp_path / f"l.{ending}" for ending in ("txt", "csv", "jsonl", "parquet")]
     code, printed, labels = label(*lists, detector=DETECTOR)
-    assert code == 0 and "Labelled 1 of 1 images" in printed
+    assert code == 0 and "Labelled 1 of 1 image in" in printed
     assert list(labels.frame("images")["uri"]) == [str(tmp_path / "a b.jpg")]

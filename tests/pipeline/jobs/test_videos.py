@@ -32,9 +32,9 @@ def test_frames_are_images_with_their_times(label, video_folder, tmp_path):
     assert (images.loc[f"{video_folder}/a.mp4#t=0.520", ["width", "height"]] == [64, 48]).all()
     assert (images.loc[f"{video_folder}/turned.mov#t=0.520", ["width", "height"]] == [48, 64]).all()
     code, printed, _ = label(video_folder, options=["--frames-every", "0.5"])
-    assert code == 0 and "Nothing to do: all 11 images are labelled already" in printed
+    assert code == 0 and "Nothing to do: 11 images, labelled already" in printed
     code, printed, labels = label(video_folder)  # one a second: of these, all have rows
-    assert code == 0 and "Nothing to do: all 7 images are labelled already" in printed
+    assert code == 0 and "Nothing to do: 7 images, labelled already" in printed
 
     out, uri = str(labels.folder), f"{video_folder}/a.mp4#t=1.520"
     assert main(["show", out, uri, "--output", str(tmp_path / "shown.png")]) == 0

@@ -102,7 +102,7 @@ def test_images_that_are_gone_are_left_out_and_named(tmp_path, way, capsys):
     (tmp_path / "images" / "b" / "1.png").unlink()
     assert run_export(output, "coco", tmp_path / "to", way) == 1
     said = capsys.readouterr().out
-    assert "3 images with 4 detections" in said and "1 images that are gone, or not what was labelled" in said
+    assert "3 images with 4 detections" in said and "1 image: gone, or not what was labelled" in said
     assert "b/1.png: " in said
     coco = COCO(str(tmp_path / "to" / "annotations" / "instances_default.json"))
     names = {image["file_name"] for image in coco.dataset["images"]}

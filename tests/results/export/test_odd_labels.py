@@ -57,8 +57,8 @@ def albumentations_takes(boxes, format):
 def test_boxes_without_area_in_the_image_are_left_out_and_counted(odd_boxes, tmp_path, format, capsys):
     assert run_export(odd_boxes, format, tmp_path / "to") == 0
     said = capsys.readouterr().out
-    assert f"1 images with {KEPT - (format == 'voc')} detections" in said
-    assert "3 detections: their box has no area" in said and "1 detections: their box lies outside the image" in said
+    assert f"1 image with {KEPT - (format == 'voc')} detections" in said
+    assert "3 detections: their box has no area" in said and "1 detection: their box lies outside the image" in said
     assert ("no wider or higher than a pixel" in said) == (format == "voc")
 
 
@@ -211,6 +211,6 @@ def test_an_image_that_was_replaced_since_is_left_out_and_named(tmp_path, way, c
     Image.new("RGB", SIZE_HW[::-1], (9, 99, 9)).save(tmp_path / "replaced.png")  # of the same size
     assert run_export(tmp_path / "out", "coco", tmp_path / "to", way) == 1
     said = capsys.readouterr().out
-    assert "1 images with 1 detections" in said and "1 images that are gone, or not what was labelled" in said
+    assert "1 image with 1 detection" in said and "1 image: gone, or not what was labelled" in said
     assert "replaced.png: the image has changed since it was labelled" in said
     assert [path.name for path in (tmp_path / "to" / "images").iterdir()] == ["kept.png"]

@@ -214,7 +214,7 @@ def test_status_and_repair(label, image_folder, tmp_path, capsys):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heartbeat, "DEAD_AFTER_S", 0)
         assert main(["repair", str(labels.folder)]) == 0
-    assert "deleted 1 parts" in capsys.readouterr().out
+    assert "deleted 1: parts" in capsys.readouterr().out
     assert list(list_parts(str(labels.folder))) == [stem]
     main(["status", str(labels.folder)])
     printed = capsys.readouterr().out
