@@ -21,6 +21,7 @@ from .weights.source import WeightsSource
 from .zoo import zoo_config, zoo_models
 
 Engine = Literal["saved_model", "keras", "onnx", "python"]
+Resize = Literal["stretch", "letterbox"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class DetectorConfig:
     intended_use: str = ""
     limits: str = ""
     input_size_hw: tuple[int, int] | None = None
-    resize: Literal["stretch", "letterbox"] | None = None
+    resize: Resize | None = None
     reference: Reference | None = None
     box_format: BoxFormat = "yxyx_normalised"
     usual_min_score: tuple[float, float] | None = None

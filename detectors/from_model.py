@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..storage.errors import ConfigError
+from .config import Resize
 from .labels import parse_labels
 
 NUM_COCO_IDS = 90
 _LABEL_FILES = ("*label*.pbtxt", "*.pbtxt", "*label*.txt", "*classes*.txt", "*label*.json", "*label*.yaml")
-_FIXED = re.compile(r"fixed_shape_resizer\s*\{\s*(?:(height|width):\s*(\d+)\s*){2}\}")
-_SIDE = re.compile(r"\b(height|width):\s*(\d+)")
+_RESIZER = re.compile(r"\b(fixed_shape_resizer|keep_aspect_ratio_resizer)\s*\{([^{}]*)\}")
+_SIDE = re.compile(r"\b(height|width|min_dimension|max_dimension):\s*(\d+)")
 _CLASSES = re.compile(r"\bnum_classes:\s*(\d+)")
 
 _log = logging.getLogger(__name__)
@@ -38,12 +39,18 @@ def labels_beside(path: str, coco: dict[int, str]) -> dict[int, str]:
     return {}
 
 
-def input_size_beside(path: str) -> tuple[int, int] | None:
-    """(height, width) of the fixed size that the `pipeline.config` beside a model says; None if it doesn't."""
-    if found := _FIXED.search(_pipeline_config(Path(path))):
-        sides = dict(_SIDE.findall(found[0]))
-        if len(sides) == 2:
-            return int(sides["height"]), int(sides["width"])
+def resize_beside(path: str) -> tuple[tuple[int, int], Resize] | None:
+    """((height, width), how) of the resize that the `pipeline.config` beside a model says; None if it says none, or one
+    whose size depends on the image.
+    """
+    if (found := _RESIZER.search(_pipeline_config(Path(path)))) is None:
+        return None
+    sides = {name: int(pixels) for name, pixels in _SIDE.findall(found[2])}
+    match found[1], sides:
+        case "fixed_shape_resizer", {"height": height, "width": width}:
+            return (height, width), "stretch"
+        case "keep_aspect_ratio_resizer", {"min_dimension": least, "max_dimension": most} if least == most:
+            return (most, most), "letterbox"
     return None
 
 

@@ -161,7 +161,11 @@ def prepare(
     """
     engine = engine or config.engines[0]
     if engine not in config.engines:
-        raise UsageError(f"--engine {engine}: detector {config.name} runs on {', '.join(config.engines)}")
+        published = "; if `labelbeam detectors` lists it, give its name there with --detector, and this with --weights"
+        raise UsageError(
+            f"--engine {engine}: detector {config.name} runs on {', '.join(config.engines)}"
+            f"{published if engine == 'keras' and not config.source else ''}"
+        )
     if engine != "keras" and precision != "float32":
         raise UsageError(
             f"--precision {precision}: engine {engine} runs a model in the precision it was exported in; "

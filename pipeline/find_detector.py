@@ -17,7 +17,7 @@ from ..detectors.config import (
     read_labels,
     shipped_labels,
 )
-from ..detectors.from_model import input_size_beside, labels_beside
+from ..detectors.from_model import labels_beside, resize_beside
 from ..detectors.load import DetectorSpec, prepare
 from ..detectors.onnx.model import guessed_options, names_inside, open_model
 from ..detectors.python import detector as python_detector
@@ -77,8 +77,9 @@ def _pack(package: str, detector: str) -> bytes:
 def _with_facts_beside(config: DetectorConfig, path: str) -> DetectorConfig:
     """The configuration of a model that has none, with what lies beside the model."""
     config = replace(config, labels=labels_beside(path, shipped_labels("coco")))
-    if config.input_size_hw is None and (size := input_size_beside(path)):
-        return replace(config, input_size_hw=size, resize="stretch")
+    if config.input_size_hw is None and (found := resize_beside(path)):
+        size_hw, resize = found
+        return replace(config, input_size_hw=size_hw, resize=resize)
     return config
 
 

@@ -46,6 +46,29 @@ def test_labels_given_beside_and_guessed(model, zoo, tmp_path, caplog):
     assert find_detector(str(zoo)).config.labels == {1: "cat", 2: "dog's"}
 
 
+@pytest.mark.parametrize(
+    "resizer, expected",
+    [
+        ("fixed_shape_resizer {\n width: 640\n height: 320\n}", ((320, 640), "stretch")),
+        (
+            "keep_aspect_ratio_resizer { min_dimension: 512 max_dimension: 512 pad_to_max_dimension: true }",
+            ((512, 512), "letterbox"),
+        ),
+        ("keep_aspect_ratio_resizer { min_dimension: 600 max_dimension: 1024 }", (None, None)),
+        ("fixed_shape_resizer { width: 640 }", (None, None)),
+    ],
+)
+def test_the_resize_that_lies_beside_a_model(zoo, resizer, expected):
+    (zoo / "pipeline.config").write_text(f"model {{ ssd {{ num_classes: 90\n image_resizer {{ {resizer} }} }} }}")
+    config = find_detector(str(zoo)).config
+    assert (config.input_size_hw, config.resize) == expected
+
+
+def test_a_model_as_it_is_has_no_keras_network(model):
+    with pytest.raises(UsageError, match="toys runs on saved_model; if .* lists it, give its name there"):
+        find_detector(str(model), engine="keras")
+
+
 def test_labels_take_the_place_of_a_configurations(tmp_path):
     (tmp_path / "names.json").write_text('["a", "b"]')
     assert find_detector("demo", labels=str(tmp_path / "names.json")).config.labels == {1: "a", 2: "b"}

@@ -196,6 +196,17 @@ def test_a_job(tmp_path, label):
     code, printed, labels = label(tmp_path / "images", detector=save(tmp_path), options=["--min-score", "0.2"])
     assert code == 0, printed
     assert labels.frame("detections")["class_name"].tolist() == ["class_1", "class_0"] * 3
+    assert "loaded 1× in" in printed
+
+
+def test_the_threads_of_a_process_share_one_model(tmp_path, label):
+    for i in range(64):
+        save_image(tmp_path / "images" / f"{i}.jpg", i, (40, 60))
+    threads = ["--runner", "DirectRunner", "--direct_num_workers", "2", "--direct_running_mode", "multi_threading"]
+    code, printed, labels = label(tmp_path / "images", detector=save(tmp_path), options=threads)
+    assert code == 0, printed
+    [record] = labels.records()
+    assert record["written"] == 64 and record["detector_loads"]["count"] == 1
 
 
 def test_the_fingerprint_is_the_files(tmp_path):
