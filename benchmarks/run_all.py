@@ -63,6 +63,7 @@ MISSING = {
 SCRIPTS = (
     Script("jobs.pipeline_overhead"),
     Script("jobs.pipeline_vs_bare_loop"),
+    Script("jobs.pipeline_vs_bare_loop", ("--onnx",), variant="onnx"),
     Script(
         "jobs.pipeline_vs_bare_loop",
         ("{saved_models}/centernet", "--detector", CENTERNET),
