@@ -1,5 +1,6 @@
 """From a `LabelConfig` to a detector that has been found and checked: `prepare_label_config`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,9 @@ from ..storage.errors import UsageError
 from ..transforms.execution_options import ExecutionOptions
 from ..transforms.fetch.options import DecodeOptions, ModelInput
 from ..transforms.sources.box_prompts import BoxTables, open_tables
+from ..transforms.sources.carry import CarriedType
 from ..transforms.sources.inputs import ListOptions
+from ..transforms.to_rows import RowOptions
 from .find_detector import find_detector
 from .settings import LabelConfig
 
@@ -83,6 +86,11 @@ class PreparedLabelConfig:
         return DecodeOptions(
             max_pixels, self.config.exif_orientation, self.config.background_rgb, self._model_input, read_exif
         )
+
+    def row_options(self, carry: Mapping[str, CarriedType] | None = None) -> RowOptions:
+        """How rows are made; `carry` are further columns of `images`."""
+        mask_format = self.config.mask_format if self.detector.has_masks else "none"
+        return RowOptions(self.detector.config.labels, mask_format, carry or {})
 
     @cached_property
     def label_set(self) -> LabelSet:

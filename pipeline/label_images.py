@@ -13,7 +13,7 @@ from ..transforms.execution_options import ExecutionOptions
 from ..transforms.fetch_images import FetchImages
 from ..transforms.skip_labelled import DistinctImages
 from ..transforms.sources.carry import CarriedType
-from ..transforms.to_rows import RowOptions, ToRows, rows_as_dicts
+from ..transforms.to_rows import ToRows, rows_as_dicts
 from ..transforms.workers.driver_link import DriverLink
 from .label_config import PreparedLabelConfig, prepare_label_config
 from .running.beam_options import processes_per_machine
@@ -50,8 +50,6 @@ class LabelReferences(beam.PTransform):
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[ImageRows]:
         detector = self._label_config.detector
-        mask_format = self._label_config.config.mask_format if detector.has_masks else "none"
-        rows = RowOptions(detector.config.labels, mask_format, self._carry)
         handler = DetectorHandler(
             detector,
             self._execution.max_batch_size,
@@ -71,7 +69,7 @@ class LabelReferences(beam.PTransform):
                 link=self._link,
             )
             | Detect(handler)
-            | ToRows(rows)
+            | ToRows(self._label_config.row_options(self._carry))
         )
         return cast(beam.PCollection[ImageRows], rows_of_images)
 

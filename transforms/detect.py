@@ -103,25 +103,20 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
             raise StoppingError("the job was asked to stop")
         Metrics.counter(METRICS_NAMESPACE, "model_images").inc(len(images))
         pixels = [image.pixels for image in images]
-        boxes = [_box_prompts(image) for image in images if image.reference.boxes is not None]  # of all, or of none
         try:
-            found = model.detect(pixels, [image.reference for image in images], boxes or None)
+            found = model.detect(pixels, [image.reference for image in images], box_prompts(images))
         except (ConnectionError, EOFError) as error:
             if self._share_across_processes:
                 raise DetectorLostError("the process that runs the shared detector has ended") from error
             raise
-        if len(found) != len(images):
-            raise InvalidDetections(f"the detector gave {len(found)} results for {len(images)} images")
+        results = labelled(images, found)
         Metrics.counter(METRICS_NAMESPACE, "detections_kept").inc(sum(map(len, found)))
         if len(self._named_classes) and found:
             class_ids = np.concatenate([one.class_ids for one in found])  # one search a batch
             unnamed = np.count_nonzero(np.isin(class_ids, self._named_classes, invert=True))
             Metrics.counter(METRICS_NAMESPACE, "detections_unnamed").inc(int(unnamed))
         Metrics.counter(METRICS_NAMESPACE, "detections_dropped").inc(sum(one.num_dropped for one in found))
-        return [
-            LabelledImage(image.reference, image.facts, _in_image(detections, image.area))
-            for detections, image in zip(found, images, strict=True)
-        ]
+        return results
 
     def get_num_bytes(self, batch: Sequence[FetchOutcome]) -> int:
         return sum(image.num_bytes_in_memory for image in batch)  # the default pickles every image to learn its size
@@ -155,11 +150,29 @@ def _count_load(model: LoadedDetector) -> None:
             Metrics.counter(METRICS_NAMESPACE, f"{DEVICE}{load.device}").inc()
 
 
-def _box_prompts(image: FetchedImage) -> np.ndarray:
-    """An image's box prompts, normalised to the pixels that the detector gets."""
-    prompts, facts = image.reference.boxes, image.facts
-    assert prompts is not None and facts.height is not None and facts.width is not None, "of decoded images"
-    return image.area.from_image(prompts.normalised_yxyx((facts.height, facts.width)))
+def box_prompts(images: Iterable[FetchedImage]) -> list[np.ndarray] | None:
+    """Each image's box prompts, normalised to the pixels that the detector gets; None if the images have none."""
+    found = []
+    for image in images:
+        prompts, facts = image.reference.boxes, image.facts
+        if prompts is not None:  # of all images of a job, or of none
+            assert facts.height is not None and facts.width is not None, "of decoded images"
+            found.append(image.area.from_image(prompts.normalised_yxyx((facts.height, facts.width))))
+    return found or None
+
+
+def labelled(images: Sequence[FetchedImage], found: Sequence[Detections]) -> list[LabelledImage]:
+    """Images with what the detector found in the pixels of each.
+
+    Raises:
+      InvalidDetections: if it gave another number of results.
+    """
+    if len(found) != len(images):
+        raise InvalidDetections(f"the detector gave {len(found)} results for {len(images)} images")
+    return [
+        LabelledImage(image.reference, image.facts, _in_image(detections, image.area))
+        for detections, image in zip(found, images, strict=True)
+    ]
 
 
 def _in_image(detections: Detections, area: ImageArea) -> Detections:

@@ -25,6 +25,7 @@ from ...transforms.elements import ImageReference
 from ...transforms.skip_labelled import ListedCounts
 from ..job import Job, list_todo
 from ..running.temporary import keep_in, temporary_folder
+from .feeding import Feeding, describe_feeding, measure_feeding
 from .sample_run import SampleRun, keeping_detector, run_sample
 
 MIN_SAMPLE_S = 10.0  # a shorter run is repeated with more images: starting and ending would be too much of it
@@ -73,6 +74,7 @@ class Estimate:
       image_s: seconds an image, from then on.
       read_bytes, table_bytes: of the whole job.
       processors: of this machine, which a worker is taken to be like.
+      feeding: whether a device would wait for such a host; None if no image could be decoded.
       forecasts: one for each number of workers.
     """
 
@@ -88,6 +90,7 @@ class Estimate:
     read_bytes: Mean
     table_bytes: float
     processors: int
+    feeding: Feeding | None
     forecasts: tuple[Forecast, ...]
 
 
@@ -132,8 +135,16 @@ def make_estimate(
         read_bytes=Mean(num_bytes.value * todo, num_bytes.uncertainty * todo),
         table_bytes=measured.table_bytes / measured.images * todo,
         processors=processors(),
+        feeding=_feeding(job, listed.sample, measured),
         forecasts=tuple(_forecast(count, todo, listed.seconds + start_s, image_s, price_per_hour) for count in workers),
     )
+
+
+def _feeding(job: Job, sample: Sequence[ImageReference], measured: SampleRun) -> Feeding | None:
+    called = measured.images - sum(measured.failures.values())
+    if not called or not measured.model_s:
+        return None
+    return measure_feeding(job, sample[::-1], 1000 * measured.model_s / called)
 
 
 def list_with_sample(job: Job, options: PipelineOptions, size: int, seed: int) -> Listed:
@@ -240,6 +251,8 @@ def describe(estimate: Estimate) -> str:
         f"  to read     {_size(estimate.read_bytes.value)} ± {_size(estimate.read_bytes.uncertainty)}",
         f"  tables      {_size(estimate.table_bytes)}",
     ]
+    if estimate.feeding is not None:
+        lines[3:3] = describe_feeding(estimate.feeding)
     if failed:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(estimate.failures.items()))
         lines.append(f"  failed      {failed:,} of those timed ({kinds})")

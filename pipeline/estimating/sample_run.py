@@ -17,13 +17,14 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ...detectors.load import DetectorSpec
 from ...detectors.protocol import Detector
 from ...labelset.begin import begin_job
 from ...transforms.coders import ImageReferenceCoder
-from ...transforms.elements import ImageReference
+from ...transforms.elements import METRICS_NAMESPACE, ImageReference
 from ...transforms.group_by_chunk import GroupByChunk
 from ...transforms.write_parts import WriteParts
 from ..job import Job
@@ -56,6 +57,7 @@ class SampleRun:
       finished_s: for each image when the model was done with it, in seconds from the start of the steps, in order.
       num_bytes: of each image's file; images that weren't read count 0.
       failures: failed images by error kind.
+      model_s: wall time in the model's calls.
       table_bytes: of the tables' columns and of PNG masks, without the files' headers.
     """
 
@@ -66,6 +68,7 @@ class SampleRun:
     num_bytes: Sequence[int]
     failures: dict[str, int]
     table_bytes: int
+    model_s: float = 0.0
 
 
 def keeping_detector(job: Job) -> Job:
@@ -114,7 +117,15 @@ def run_sample(job: Job, references: Sequence[ImageReference], options: Pipeline
             num_bytes=[num_bytes or 0 for num_bytes in images.column("num_bytes").to_pylist()],
             failures=dict(Counter(kind for kind in images.column("error_kind").to_pylist() if kind is not None)),
             table_bytes=sum(map(_content_bytes, Path(output).rglob("*.*"))),
+            model_s=_model_seconds(pipeline.result),
         )
+
+
+def _model_seconds(result) -> float:
+    """Of RunInference's own metric, the time in the handler."""
+    latency = MetricsFilter().with_namespace(METRICS_NAMESPACE).with_name("inference_batch_latency_micro_secs")
+    found = result.metrics().query(latency)["distributions"]
+    return sum(distribution.result.sum for distribution in found) / 1e6
 
 
 class _NoteTimes(beam.DoFn):

@@ -3,9 +3,11 @@ forecasts come true is for `benchmarks/jobs/estimate.py`."""
 
 import json
 
+import numpy as np
 import pytest
 from labelbeam.pipeline.cli import main
 from labelbeam.pipeline.estimating import estimate
+from labelbeam.pipeline.estimating.feeding import describe_feeding, feeding
 from labelbeam.pipeline.estimating.sample_run import SampleRun
 
 from tests.fakes.images import save_image
@@ -39,6 +41,9 @@ class TestWhatIsCounted:
             assert forecast["worker_hours"] == pytest.approx(forecast["workers"] * expected_s / 3600)
             assert forecast["price"] == pytest.approx(2 * forecast["worker_hours"])
         assert "6 images to label; listing takes" in printed and "worker hours" in printed
+        host = found["feeding"]["host_ms"]
+        assert host["fetch"] > 0 and host["decode"] > 0 and host["resize"] == 0 and host["rows"] > 0
+        assert found["feeding"]["model_ms"] > 0 and "of a processor an image: " in printed
         assert {path.name for path in tmp_path.iterdir()} == {"images", "estimate.json"}, "nothing is left behind"
 
     @pytest.mark.heavy
@@ -112,6 +117,50 @@ class TestRefusals:
         _, _, labels = label(image_folder)
         code, printed, _ = run(image_folder, options=["--output", str(labels.folder), "--min-score", "0.9"])
         assert code == 2 and "holds another label set" in printed and "min_score" in printed
+
+
+class TestFeeding:
+    """By hand: 8 ms of a processor an image, of which decoding takes 5, on 2 processors: one every 4 ms."""
+
+    HOST_MS = {"fetch": 1.0, "decode": 5.0, "resize": 1.5, "rows": 0.5}
+
+    def test_a_device_that_is_slower_than_the_host_never_waits(self):
+        found = feeding(self.HOST_MS, read_ms=0.1, model_ms=4.1, cores=2)
+        assert (found.prepared_ms, found.waits_for, found.cores) == (4.0, None, 2)
+        assert describe_feeding(found) == [
+            "  host        8 ms of a processor an image: decode 5, resize 1.5, fetch 1, rows 0.5",
+            "  model       4.1 ms an image; the host prepares one in 4 ms",
+            "  device      one as fast as the model never waits for the host; it takes 2 processors to feed it",
+        ]
+
+    def test_one_that_is_faster_waits_for_the_slowest_stage(self):
+        found = feeding(self.HOST_MS, read_ms=0.1, model_ms=1.0, cores=2)
+        assert (found.waits_for, found.cores) == ("decode", 8)
+        assert "waits 75% of the time, most of all for decode; it takes 8 processors to feed it" in "".join(
+            describe_feeding(found)
+        )
+
+    def test_reads_that_take_longer_than_processors_are_what_it_waits_for(self):
+        found = feeding(self.HOST_MS, read_ms=20.0, model_ms=10.0, cores=2)
+        assert (found.prepared_ms, found.waits_for, found.cores) == (20.0, "fetch", 1)
+
+    @pytest.mark.heavy
+    def test_of_a_network_that_resizes_on_the_host(self, run, tmp_path):
+        models = pytest.importorskip("tests.fakes.onnx_models")
+        outputs = {"logits": np.zeros((5, 2)), "boxes": np.full((5, 4), 0.5)}
+        model = models.save_model(tmp_path / "m.onnx", outputs)
+        for number in range(4):
+            save_image(tmp_path / "large" / f"{number}.jpg", number, (1500, 2000))
+        code, printed, found = run(tmp_path / "large", detector=model)
+        assert code == 0, printed
+        assert found["feeding"]["host_ms"]["resize"] > 0 and "resize" in printed
+
+    @pytest.mark.heavy
+    def test_nothing_is_said_where_no_image_can_be_decoded(self, run, tmp_path):
+        (tmp_path / "bad").mkdir()
+        (tmp_path / "bad" / "bad.jpg").write_bytes(b"no image at all")
+        code, printed, found = run(tmp_path / "bad")
+        assert code == 0 and found["feeding"] is None and "host" not in printed
 
 
 class TestUncertainty:
