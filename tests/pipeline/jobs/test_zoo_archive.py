@@ -57,11 +57,11 @@ def test_an_archive_as_it_is_downloaded(archive, label, tmp_path):
         tar.extractall(tmp_path / "unpacked", filter="data")
     keras = ("--engine", "keras", "--weights")
     checkpoint = str(tmp_path / "unpacked" / NAME / "checkpoint")
-    code, printed, native = label(*image_folder, detector=CENTERNET, output="keras", options=(*keras, checkpoint))
+    code, printed, ours = label(*image_folder, detector=CENTERNET, output="keras", options=(*keras, checkpoint))
     assert code == 0 and "loaded 1×" in printed, printed
     code, printed, _ = label(*image_folder, detector=CENTERNET, output="keras", options=(*keras, str(archive)))
     assert code == 0 and "Nothing to do" in printed, "the archive's weights are those of its checkpoint"
-    one, other = (labels.frame("detections") for labels in (published, native))
+    one, other = (labels.frame("detections") for labels in (published, ours))
     assert set(one["uri"]) == set(other["uri"]) == set(map(str, image_folder))
     assert len(one) > 10 * len(image_folder)
     for uri in map(str, image_folder):
