@@ -78,6 +78,7 @@ SCRIPTS = (
     Script("reading.store_reads"),
     Script("reading.http_faults"),
     Script("labels.reading_at_scale"),
+    Script("labels.evaluating_at_scale"),
     Script("jobs.listing_at_scale"),
     Script("reading.decoding"),
     Script("labels.masks"),

@@ -1,8 +1,8 @@
 """A label set's tables as columns, for a range of image ids at a time: what two label sets are joined by.
 
 Parts are sorted by image within a file only, so images of two label sets don't come in one order. But ids are hashes:
-each of n equal ranges of ids holds about an n-th of the images, of both label sets the same ones. To read the tables
-once a range costs seconds a million images, and needs neither a sort nor files of its own.
+each of n equal ranges of ids holds about an n-th of the images, of both label sets the same ones. Of each part, a range
+reads the row groups that hold its ids.
 """
 
 import itertools
@@ -65,17 +65,19 @@ class LabelColumns:
         Raises:
           UsageError: if an image is there twice.
         """
-        in_range = (pc.field("image_id") >= ids[0]) & (pc.field("image_id") < ids[1])
         columns = ["image_id", "uri", "status", "width", "height"]
-        images = self._label_set.arrow("images", columns, in_range).combine_chunks()
+        images = self._label_set.arrow("images", columns, _in_range(ids)).combine_chunks()
         if len(pc.unique(images["image_id"])) < len(images):
             raise repeated_images(self._label_set.path)
         return images
 
-    def detections(self, image_ids: pa.Array, class_numbers: dict[str, int], with_masks: bool) -> DetectionColumns:
+    def detections(
+        self, ids: tuple[str, str], image_ids: pa.Array, class_numbers: dict[str, int], with_masks: bool
+    ) -> DetectionColumns:
         """The detections of certain images.
 
         Args:
+          ids: the range in which the images' ids lie.
           image_ids: of the images.
           class_numbers: by name; names that aren't there yet are added.
           with_masks: whether masks are wanted, too.
@@ -84,7 +86,7 @@ class LabelColumns:
           UsageError: if masks are wanted and a detection has none.
         """
         columns = ["image_id", "class_name", "score", "x", "y", "w", "h"] + ["mask_ref"] * with_masks
-        tables = [self._detections_of_part(stem, columns, image_ids) for stem in self._label_set.parts]
+        tables = [self._detections_of_part(stem, columns, ids, image_ids) for stem in self._label_set.parts]
         table = pa.concat_tables(tables)
         images = table["image"].to_numpy().astype(np.int64)
         order = np.argsort(images, kind="stable")
@@ -113,20 +115,24 @@ class LabelColumns:
             columns("height", "width"),
         )
 
-    def _detections_of_part(self, stem: str, columns: list[str], image_ids: pa.Array) -> pa.Table:
-        table = self._label_set.part(stem, "detections", columns).replace_schema_metadata(None)
+    def _detections_of_part(self, stem: str, columns: list[str], ids: tuple[str, str], image_ids: pa.Array) -> pa.Table:
+        table = self._label_set.part(stem, "detections", columns, _in_range(ids)).replace_schema_metadata(None)
         places = pc.index_in(table["image_id"], value_set=image_ids)
         table = table.drop_columns("image_id").append_column("image", places).filter(pc.is_valid(places))
         if "mask_ref" not in columns:
             return table
         if table["mask_ref"].null_count:
             raise no_masks(self._label_set.path)
-        masks = self._label_set.part(stem, "masks", ["mask_ref", *_MASK_COLUMNS])
+        masks = self._label_set.part(stem, "masks", ["mask_ref", *_MASK_COLUMNS], _in_range(ids))
         rows = pc.index_in(table["mask_ref"], value_set=masks["mask_ref"].combine_chunks())
         found = masks.take(rows)
         for name in _MASK_COLUMNS:
             table = table.append_column(f"mask_{name}", found[name])
         return table
+
+
+def _in_range(ids: tuple[str, str]) -> pc.Expression:
+    return (pc.field("image_id") >= ids[0]) & (pc.field("image_id") < ids[1])
 
 
 def repeated_images(output: str) -> UsageError:

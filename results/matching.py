@@ -15,6 +15,7 @@ from ..storage.errors import UsageError
 from ..storage.installation import install_hint
 from .reader import read_mask_file
 
+_PAIRS_AT_ONCE = 10_000  # of masks that are Python's strings together
 MIN_SIDE = 1e-3  # pixels that a box's side counts at least: boxes without area overlap as lines and points do
 
 
@@ -48,12 +49,14 @@ class MaskColumns:
     boxes_xywh: np.ndarray
     sizes_hw: np.ndarray
 
-    def rle(self, row: int) -> dict[str, Any]:
-        """One mask as COCO's tools take it."""
-        counts = self.counts[row].as_py()
-        if counts is None:
-            counts = encode_rle(read_mask_file(self.output, self.refs[row].as_py()))
-        return {"size": self.sizes_hw[row].tolist(), "counts": counts}
+    def rles(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        """Some masks, by their rows, as COCO's tools take them."""
+        taken = pa.array(rows, pa.int64())
+        refs, counts = map(str, self.refs.take(taken).to_pylist()), self.counts.take(taken).to_pylist()
+        return [
+            {"size": size, "counts": encode_rle(read_mask_file(self.output, ref)) if runs is None else runs}
+            for size, ref, runs in zip(self.sizes_hw[rows].tolist(), refs, counts, strict=True)
+        ]
 
 
 def mask_iou(
@@ -82,9 +85,13 @@ def mask_iou(
     overlap, union = np.minimum(shared, np.minimum(areas, other_areas)), np.maximum(areas, other_areas)
     most = np.where(union > 0, overlap / np.maximum(union, 1), 1.0)
     found = np.where(union > 0, 0.0, 1.0)
-    for pair in np.flatnonzero((most >= min_iou) & (union > 0)).tolist():
-        one, other = masks.rle(int(first[pair])), others.rle(int(second[pair]))
-        found[pair] = 1.0 if one == other else iou([one], [other], [0])[0, 0]
+    candidates = np.flatnonzero((most >= min_iou) & (union > 0))
+    for start in range(0, len(candidates), _PAIRS_AT_ONCE):
+        pairs = candidates[start : start + _PAIRS_AT_ONCE]
+        found[pairs] = [
+            1.0 if one == other else iou([one], [other], [0])[0, 0]
+            for one, other in zip(masks.rles(first[pairs]), others.rles(second[pairs]), strict=True)
+        ]
     return found
 
 

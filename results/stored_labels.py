@@ -4,6 +4,7 @@ sample.
 For looking at results, measuring and exporting them; `reader` has the tables as such.
 """
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from ..labelset.masks import encode_rle
 from ..transforms.elements import ImageFailure
 from .reader import LabelSet, decode_mask
 
+_LISTED_IMAGES = 1000  # whose columns are made Python's lists together
 MAX_PARTS = 64  # parts that a sample is drawn from: of a folder with thousands, even their sizes take long to read
 
 
@@ -190,29 +192,32 @@ def _read_part(
     masks = rows_of("masks", ["mask_ref", "counts", "area"], of_images if with_masks else pc.scalar(False))
     class_ids, scores = detections.array("class_id"), detections.array("score")
     boxes = np.stack([detections.array(name) for name in "xywh"], axis=1)
-    for place, image in enumerate(row for batch in images.to_batches(max_chunksize=1000) for row in batch.to_pylist()):
-        mine, of_masks = detections.of(place), masks.of(place)
-        refs = masks.values("mask_ref", of_masks)
-        yield StoredLabels(
-            label_set.path,
-            label_set.settings,
-            image["image_id"],
-            image["uri"],
-            size_hw=(image["height"], image["width"]) if image["width"] else None,
-            sha256=image["sha256"],
-            failure=ImageFailure(image["error_kind"], image["error_message"]) if image["error_kind"] else None,
-            class_ids=class_ids[mine],
-            class_names=detections.values("class_name", mine),
-            scores=scores[mine],
-            boxes_xywh=boxes[mine],
-            mask_refs=detections.values("mask_ref", mine),
-            counts={
-                ref: counts
-                for ref, counts in zip(refs, masks.values("counts", of_masks), strict=True)
-                if counts is not None
-            },
-            areas=dict(zip(refs, masks.values("area", of_masks), strict=True)),
-        )
+    for first in range(0, len(images), _LISTED_IMAGES):
+        some = images.slice(first, _LISTED_IMAGES).to_pylist()
+        names, refs = (detections.lists(name, first, len(some)) for name in ("class_name", "mask_ref"))
+        encoded_refs, counts, areas = (masks.lists(name, first, len(some)) for name in ("mask_ref", "counts", "area"))
+        for number, image in enumerate(some):
+            mine = detections.of(first + number)
+            yield StoredLabels(
+                label_set.path,
+                label_set.settings,
+                image["image_id"],
+                image["uri"],
+                size_hw=(image["height"], image["width"]) if image["width"] else None,
+                sha256=image["sha256"],
+                failure=ImageFailure(image["error_kind"], image["error_message"]) if image["error_kind"] else None,
+                class_ids=class_ids[mine],
+                class_names=names[number],
+                scores=scores[mine],
+                boxes_xywh=boxes[mine],
+                mask_refs=refs[number],
+                counts={
+                    ref: runs
+                    for ref, runs in zip(encoded_refs[number], counts[number], strict=True)
+                    if runs is not None
+                },
+                areas=dict(zip(encoded_refs[number], areas[number], strict=True)),
+            )
 
 
 class _RowsByImage:
@@ -239,5 +244,8 @@ class _RowsByImage:
     def array(self, name: str) -> np.ndarray:
         return self._columns[name].to_numpy()
 
-    def values(self, name: str, rows: slice) -> list:
-        return self._columns[name][rows].to_pylist()
+    def lists(self, name: str, first: int, num_images: int) -> list[list]:
+        """A column's values for each of some neighbouring images."""
+        bounds = self._bounds[first : first + num_images + 1]
+        values = self._columns[name][bounds[0] : bounds[-1]].to_pylist()
+        return [values[start - bounds[0] : end - bounds[0]] for start, end in itertools.pairwise(bounds)]

@@ -1,84 +1,29 @@
 """What does looking at a million labelled images cost?  python -m benchmarks.labels.reading_at_scale
 
-Generates a label set of 1,000,000 images with 7 detections each, in merged parts of 64 MiB, and a second one of the
-same images with other scores; then runs each command that reads output folders in a process of its own: seconds and
-peak memory. Peers: DuckDB, which reads the same tables for the same answer, pandas with whole tables in memory, and
-pycocotools on a JSON file of the same detections.
+Generates a label set of 1,000,000 images with 7 detections each, in merged parts of 64 MiB, another detector's of the
+same images, and annotations of the first ones; then runs each command that reads output folders in a process of its
+own: seconds and peak memory. Peers: DuckDB, which reads the same tables for the same answer, pandas with whole tables
+in memory, and pycocotools on a JSON file of the same detections.
 """
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from labelbeam.pipeline.cli import main as labelbeam
 from labelbeam.results.export import FORMATS
 
-from benchmarks.figures import Figure, arguments, in_own_process, publish
-from tests.fakes.generated_label_sets import SIZE_HW, generate_label_set
+from ..figures import Figure, arguments, in_own_process, publish
+from .generated import generate
 
-PART_IMAGES = 92_000  # about 64 MiB
 ANNOTATED = 5_000  # as many as COCO's val2017
-BOXES_A_IMAGE = 7
 QUICK_FORMATS = ("coco", "coco-results", "fiftyone")  # the others decode each mask, or write a file an image
 GOAL_MIB = 2_000
-
-
-def generate(folder: Path, num_images: int) -> None:
-    """`folder/out`, `folder/images`; `folder/b`, with scores that another precision might give, and a hundredth
-    missing; `folder/instances.json`."""
-    output = generate_label_set(
-        folder, num_images, mean_detections=BOXES_A_IMAGE, part_images=PART_IMAGES, num_shapes=20_000
-    )
-    rng, other = np.random.default_rng(1), folder / "b"
-    shutil.copytree(output, other, copy_function=os.link)
-    for path in (other / "detections").iterdir():
-        table = pq.read_table(path)
-        scores = table["score"].to_numpy() + rng.normal(0, 0.01, len(table))
-        column = table.column_names.index("score")
-        table = table.set_column(column, table.schema.field(column), pa.array(np.clip(scores, 0, 1).astype(np.float32)))
-        path.unlink()
-        pq.write_table(table.filter(pa.array(rng.random(len(table)) < 0.99)), path, compression="zstd")
-    (folder / "instances.json").write_text(json.dumps(annotations(rng)))
-
-
-def annotations(rng: np.random.Generator) -> dict[str, Any]:
-    """Random boxes in COCO's format, for the first images."""
-    height, width = SIZE_HW
-    images = [
-        {"id": number, "file_name": f"{number:07d}.jpg", "height": height, "width": width}
-        for number in range(ANNOTATED)
-    ]
-    boxes = rng.uniform(
-        [0, 0, 20, 20], [0.7 * width, 0.7 * height, 0.3 * width, 0.3 * height], (ANNOTATED, BOXES_A_IMAGE, 4)
-    )
-    rows = [
-        {
-            "image_id": image["id"],
-            "category_id": int(category),
-            "bbox": box,
-            "area": box[2] * box[3],
-            "iscrowd": 0,
-            "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
-        }
-        for image, of_image in zip(images, boxes.tolist())
-        for box, category in zip(of_image, rng.integers(1, 81, len(of_image)))
-        for x, y, w, h in [box]
-    ]
-    rows = [{"id": number, **row} for number, row in enumerate(rows, start=1)]
-    return {
-        "images": images,
-        "annotations": rows,
-        "categories": [{"id": i, "name": f"class {i}"} for i in range(1, 81)],
-    }
 
 
 def run(*arguments: str) -> float:
@@ -246,7 +191,7 @@ def main() -> None:
         folder = args.data or Path(temporary)
         if not (folder / "instances.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
-            in_own_process(generate, folder, num_images)
+            in_own_process(generate, folder, num_images, ANNOTATED)
         figures = measure(folder, args.quick, args.formats)
     publish(figures, args.json)
     most = max(figures, key=lambda figure: figure.ours_mib)

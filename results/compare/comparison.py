@@ -65,7 +65,7 @@ def compare(
     for ids in id_ranges(num_ranges):
         images = _join_images(sides[0].images(ids), sides[1].images(ids), tally)
         image_ids = images["image_id"].combine_chunks()
-        found = [side.detections(image_ids, tally.class_numbers, iou == "segm") for side in sides]
+        found = [side.detections(ids, image_ids, tally.class_numbers, iou == "segm") for side in sides]
         _compare_images(images, found[0], found[1], iou, min_iou, tally)
     if not tally.images["compared"]:
         raise UsageError(_nothing_to_compare(a, b, tally))

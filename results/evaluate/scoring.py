@@ -50,7 +50,6 @@ class Scorer:
         categories = [{"id": number, "name": name} for number, (_, name) in enumerate(truth.categories)]
         self._engine = StreamingEval(categories, iou)
         self._images: list[dict[str, Any]] = []
-        self._objects: list[dict[str, Any]] = []
         self._detections: list[Any] = []
         self._annotated = np.zeros(len(categories), np.int64)
         self._found = Counter[int]()
@@ -75,7 +74,6 @@ class Scorer:
         self._found.update(categories)
         height, width = (side or 0 for side in (labels.image_size_hw if labels else truth.sizes_hw[image]))
         self._images.append({"id": image, "width": width, "height": height})
-        self._objects += truth.objects(image)
         if labels is not None and len(ranks):
             self._detections += self._detections_of(image, labels, ranks, categories)
         if len(self._images) == _BATCH_IMAGES:
@@ -103,8 +101,8 @@ class Scorer:
         found: Any = self._detections
         if self._iou == "bbox":
             found = np.concatenate(found) if found else np.zeros((0, 7))
-        self._engine.update(self._images, self._objects, found)
-        self._images, self._objects, self._detections = [], [], []
+        self._engine.update(self._images, self._truth.objects(image["id"] for image in self._images), found)
+        self._images, self._detections = [], []
 
     def result(self) -> tuple[dict[str, float | None], list[dict[str, Any]]]:
         """The twelve figures, and those of each category that is annotated or was found."""

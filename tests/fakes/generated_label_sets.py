@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from labelbeam.labelset.compact import sorted_by_image
-from labelbeam.labelset.masks import encode_box_mask
+from labelbeam.labelset.masks import EncodedMask, encode_box_masks
 from labelbeam.labelset.parts import new_stem, write_part
 from labelbeam.labelset.rows import image_id
 from labelbeam.labelset.schemas import TABLES
@@ -30,28 +30,37 @@ def generate_label_set(
     images_per_s: float = 25,
     num_shapes: int = 200,
     seed: int = 0,
+    name: str = "out",
+    shifted: float = 0.0,
 ) -> Path:
-    """Writes a label set to `folder / "out"` and its images, noise that no codec makes small, beside it.
+    """Writes a label set to `folder / name` and its images, noise that no codec makes small, beside it.
 
     Args:
       num_shapes: different boxes and masks; with thousands, masks take as many bytes as those of a real detector.
+      shifted: what else would be the same labels has boxes moved and scores changed by about so much, as another
+        detector's are.
     """
-    rng, output, images = np.random.default_rng(seed), folder / "out", folder / "images"
-    images.mkdir()
+    rng, output, images = np.random.default_rng(seed), folder / name, folder / "images"
+    images.mkdir(exist_ok=True)
     drawn = [images / f"drawn-{number}.jpg" for number in range(20)]
     for path in drawn:
-        Image.fromarray(rng.integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)).save(path, quality=90)
+        pixels = rng.integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)
+        if not path.exists():
+            Image.fromarray(pixels).save(path, quality=90)
     boxes = rng.uniform(0, 0.7, (num_shapes, 2))
-    boxes = np.concatenate([boxes, boxes + rng.uniform(0.02, 0.3, (num_shapes, 2))], axis=1).astype(np.float32)
-    masks = [encode_box_mask(MASK, box, *SIZE_HW) for box in boxes]
+    boxes = np.concatenate([boxes, boxes + rng.uniform(0.02, 0.3, (num_shapes, 2))], axis=1)
+    boxes = (boxes + shifted * np.random.default_rng(seed + 1).normal(size=boxes.shape)).astype(np.float32)
+    masks = encode_box_masks(np.broadcast_to(MASK, (num_shapes, *MASK.shape)), boxes, *SIZE_HW)
+    encoded = pa.table({name: [getattr(mask, name) for mask in masks] for name in EncodedMask._fields})
     for first in range(0, num_images, part_images):
         uris = [str(images / f"{number:07d}.jpg") for number in range(first, min(first + part_images, num_images))]
         for number, uri in enumerate(uris):
-            os.link(drawn[number % len(drawn)], uri)
+            if not os.path.exists(uri):
+                os.link(drawn[number % len(drawn)], uri)
         write_part(
             str(output),
             new_stem("job"),
-            _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed, images_per_s),
+            _tables(rng, uris, first, boxes, encoded, num_classes, mean_detections, failed, images_per_s, shifted),
         )
     settings = {
         "detector": "generated",
@@ -65,7 +74,7 @@ def generate_label_set(
     return output
 
 
-def _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed, images_per_s):
+def _tables(rng, uris, first, boxes, encoded, num_classes, mean_detections, failed, images_per_s, shifted):
     n, (height, width) = len(uris), SIZE_HW
     ids = np.array([image_id(uri) for uri in uris])
     fails = rng.random(n) < failed
@@ -101,14 +110,17 @@ def _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed
     which = rng.integers(0, len(boxes), len(owner))
     classes = np.minimum(rng.geometric(0.06, len(owner)), num_classes)
     ymin, xmin, ymax, xmax = boxes[which].T
+    scores = rng.uniform(0.3, 1, len(owner))
+    if shifted:
+        scores = np.clip(scores + shifted * np.random.default_rng(first).normal(size=len(scores)), 0, 1)
     detections = {
         "detection_id": detection_ids,
         "image_id": ids[owner],
         "uri": np.array(uris)[owner],
         "rank": rank,
         "class_id": classes,
-        "class_name": np.char.add("class ", classes.astype(str)),
-        "score": rng.uniform(0.3, 1, len(owner)),
+        "class_name": np.array([f"class {number}" for number in range(num_classes + 1)])[classes],
+        "score": scores,
         "ymin": ymin,
         "xmin": xmin,
         "ymax": ymax,
@@ -119,14 +131,14 @@ def _tables(rng, uris, first, boxes, masks, num_classes, mean_detections, failed
         "h": (ymax - ymin) * height,
         "mask_ref": detection_ids,
     }
-    found = [masks[number] for number in which]
+    found = encoded.take(which)
     pasted = {
         "mask_ref": detection_ids,
         "detection_id": detection_ids,
         "image_id": ids[owner],
         "height": [height] * len(owner),
         "width": [width] * len(owner),
-        **{name: [getattr(mask, name) for mask in found] for name in masks[0]._fields},
+        **{name: found[name].combine_chunks() for name in found.column_names},
     }
     tables = {"images": images, "detections": detections, "masks": pasted}
     return {

@@ -73,7 +73,7 @@ def test_overlaps_of_masks_are_those_of_pycocotools():
     for min_iou in (0.0, 0.4):
         found = mask_iou(columns, columns, first, second, min_iou)
         for one, other, overlap in zip(first.tolist(), second.tolist(), found.tolist()):
-            [[expected]] = coco_mask.iou([columns.rle(one)], [columns.rle(other)], [0])
+            [[expected]] = coco_mask.iou(columns.rles(np.array([one])), columns.rles(np.array([other])), [0])
             expected = expected if masks[one].any() or masks[other].any() else 1
             assert overlap == pytest.approx(expected, abs=1e-12) or (overlap == 0 and expected < min_iou)
 
