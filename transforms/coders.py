@@ -9,6 +9,8 @@ from ..labelset.rows import ImageRows
 from . import pipeline_options  # noqa: F401  registers labelbeam's own, wherever its elements travel
 from .elements import BoxPrompts, DetectOutcome, FetchOutcome, ImageReference, MemberLocation
 
+_NO_OTHERS = (None, None, "", (), None)  # location, boxes, problem, carried and version of most references
+
 
 class InMemoryCoder(beam.coders.Coder):
     """For elements within a fused stage: pickles where a runner insists on bytes, not to tell an element's size.
@@ -38,7 +40,8 @@ class ImageReferenceCoder(beam.coders.Coder):
     """Little more than the URI's own bytes: runners keep several copies of millions. Pickles where there is more."""
 
     def encode(self, value: ImageReference) -> bytes:
-        if value == ImageReference(value.uri, listed_as=value.listed_as) and value.listed_as in (None, value.uri):
+        others = (value.location, value.boxes, value.problem, value.carried, value.version)
+        if others == _NO_OTHERS and value.listed_as in (None, value.uri):
             # File names may hold lone surrogates.
             return (b"u" if value.listed_as is None else b"l") + value.uri.encode("utf-8", "surrogatepass")
         location, boxes = (part and tuple(vars(part).values()) for part in (value.location, value.boxes))

@@ -23,6 +23,7 @@ from ..storage.files import max_open_files
 from ..storage.http_client import Fetch, TakeRoom
 from ..storage.redaction import redact
 from ..storage.size_limit import announcing
+from ..storage.uris import is_http
 from . import coders  # noqa: F401  registers them
 from .decode.decoding import DecodedImage, OpenedImage, open_image
 from .decode.video_frame import check_frame_size, decoded_frame
@@ -194,9 +195,12 @@ class ImageFetcher:
 
     def start(self, reference: ImageReference, arrived: Callable[[Fetch], None], take_room: TakeRoom) -> Fetch | None:
         """Begins to read an image if no thread is needed for that; `arrived` is called when it has ended."""
-        if self._read is not read_bytes or self._in_flight.quarantined(reference.image_id):
+        frame = is_frame(reference)
+        if self._read is not read_bytes or not (frame or is_http(reference.uri)):
+            return None  # before the id is asked for, which takes a hash
+        if self._in_flight.quarantined(reference.image_id):
             return None
-        if is_frame(reference):
+        if frame:
             expect_frame(reference)
             return None
         return start_reading(reference, self._options, self._reads_at_once, arrived, take_room)

@@ -22,6 +22,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from ..storage.errors import UsageError
+from ..storage.file_info import FileVersion
 from ..storage.files import open_to_read
 from ..storage.read_options import ReadOptions
 from ..storage.redaction import redact
@@ -32,7 +33,15 @@ from .elements import METRICS_NAMESPACE, ImageReference
 from .sources.containers import index_members
 from .sources.containers.parquet import find_image_column
 from .sources.find_files import REASONS, FoundFile, find_files
-from .sources.inputs import TEXT_LISTS, InputError, ListOptions, check_can_read_videos, format_of, name_of_list
+from .sources.inputs import (
+    TEXT_LISTS,
+    Format,
+    InputError,
+    ListOptions,
+    check_can_read_videos,
+    format_of,
+    name_of_list,
+)
 from .sources.list_videos import frames_named
 from .sources.uri_lists import open_list, parse_entries, read_entries
 
@@ -98,24 +107,35 @@ class _Files:
     """Some image files, or one list or container.
 
     Image files aren't elements of their own, nor an output that is joined with what lists give: both would take the
-    runner several times the memory.
+    runner several times the memory. Plain strings: a shuffle pickles them.
+
+    Attributes:
+      uris: of the files.
+      format: of all of them.
+      versions: of each image file, where they are asked for; else empty.
     """
 
-    files: Sequence[FoundFile]
+    uris: Sequence[str]
+    format: Format
+    versions: Sequence[FileVersion | None] = ()
 
 
-def _find_files(element: _Input, exclude: Sequence[str], versions: bool) -> Iterator[_Files]:
-    passed_over, images = Counter(), []
+def _find_files(element: _Input, exclude: Sequence[str], with_versions: bool) -> Iterator[_Files]:
+    passed_over: Counter[str] = Counter()
+    uris: list[str] = []
+    versions: list[FileVersion | None] = []
     for file in find_files(element.uri, exclude, lambda reason, uri: passed_over.update([reason])):
         if file.format != "image":
-            yield _Files([file])
+            yield _Files([file.uri], file.format)
             continue
-        images.append(file if versions else FoundFile(file.uri, file.format))
-        if len(images) == _IMAGES_TOGETHER:
-            yield _Files(images)
-            images = []
-    if images:
-        yield _Files(images)
+        uris.append(file.uri)
+        if with_versions:
+            versions.append(file.version)
+        if len(uris) == _IMAGES_TOGETHER:
+            yield _Files(uris, "image", versions)
+            uris, versions = [], []
+    if uris:
+        yield _Files(uris, "image", versions)
     for reason, count in passed_over.items():
         Metrics.counter(METRICS_NAMESPACE, PASSED_OVER + reason).inc(count)
 
@@ -128,11 +148,14 @@ class _ReadFiles(beam.DoFn):
         self._read_options = read
 
     def process(self, element: _Files):
-        for file in element.files:
-            if file.format == "image":
-                yield ImageReference(file.uri, version=file.version)
-            else:
-                yield from self._read(file)
+        if element.versions:
+            for uri, version in zip(element.uris, element.versions, strict=True):
+                yield ImageReference(uri, version=version)
+        elif element.format == "image":
+            yield from map(ImageReference, element.uris)
+        else:
+            for uri in element.uris:
+                yield from self._read(FoundFile(uri, element.format))
 
     def _read(self, file: FoundFile) -> Iterator[ImageReference]:
         num_empty = num_problems = 0

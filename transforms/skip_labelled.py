@@ -22,7 +22,7 @@ from apache_beam.transforms.window import GlobalWindows
 from ..labelset.begin import OpenJob
 from ..labelset.counting import counting_parts
 from ..labelset.parts import iter_part
-from ..labelset.rows import ErrorKind
+from ..labelset.rows import ErrorKind, image_id
 from ..storage.read_options import ReadOptions
 from .ask_versions import AskVersions, RowVersion, has_changed
 from .coders import ImageReferenceCoder
@@ -164,7 +164,7 @@ class _SmallestIdsFn(beam.CombineFn):
         return merged
 
     def compact(self, accumulator):
-        return {image_id: accumulator[image_id] for image_id in heapq.nsmallest(self._limit, accumulator)}
+        return {id_: accumulator[id_] for id_ in heapq.nsmallest(self._limit, accumulator)}
 
     def extract_output(self, accumulator) -> list[ImageReference]:
         return list(self.compact(accumulator).values())
@@ -209,20 +209,21 @@ def _read_ids(part: tuple[str, str], retry: tuple[ErrorKind, ...], with_versions
         columns = [batch.column(name) for name in versions]
         columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in columns]
         rows = zip(*(column.to_pylist() for column in columns), strict=True) if with_versions else [()] * len(failed)
-        for image_id, has_failed, version in zip(batch.column("image_id").to_pylist(), failed, rows, strict=True):
+        for hex_id, has_failed, version in zip(batch.column("image_id").to_pylist(), failed, rows, strict=True):
             flag = _FAILED if has_failed else _OK if with_versions else b""
-            yield bytes.fromhex(str(image_id)) + flag + (pickle.dumps(version) if with_versions else b"")
+            yield bytes.fromhex(str(hex_id)) + flag + (pickle.dumps(version) if with_versions else b"")
 
 
-def _bucket_of(image_id: str) -> str:
-    return image_id[:_BUCKET_DIGITS]
+def _bucket_of(hex_id: str) -> str:
+    return hex_id[:_BUCKET_DIGITS]
 
 
 class _PackReferencesFn(PackFn):
     """Packs 16 bytes of the image's id, and the encoded reference."""
 
     def keyed(self, element: ImageReference) -> tuple[str, bytes]:
-        return _bucket_of(element.image_id), bytes.fromhex(element.image_id) + _CODER.encode(element)
+        id_ = image_id(element.uri)  # which the element needn't keep: it's encoded here
+        return _bucket_of(id_), bytes.fromhex(id_) + _CODER.encode(element)
 
 
 class _PackIdsFn(PackFn):
@@ -291,8 +292,8 @@ class _AntiJoinFn(beam.DoFn):
 
     def _with_boxes(self, references: dict[bytes, bytes], boxes: Iterable[tuple[str, BoxesOfImage]]) -> Iterator[bytes]:
         parts = defaultdict(list)
-        for image_id, part in boxes:
-            parts[bytes.fromhex(image_id)].append(part)
+        for hex_id, part in boxes:
+            parts[bytes.fromhex(hex_id)].append(part)
         self._without_boxes.inc(len(references.keys() - parts.keys()))
         for id_, encoded in references.items():
             yield _CODER.encode(replace(_CODER.decode(encoded), boxes=joined(parts[id_])))

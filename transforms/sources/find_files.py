@@ -196,12 +196,15 @@ class _Search:
         return is_label_set
 
     def _reason_against(self, below: str) -> str | None:
-        """Why a file or folder doesn't count, by its name and those of the folders above it."""
-        parts = below.split("/")
-        if any(name.startswith(".") for name in parts):
+        """Why a file or folder doesn't count. Of the folders above it, `enters` has looked at the names."""
+        name = below.rpartition("/")[2]
+        if name.startswith("."):
             return "hidden"
-        if not _SYSTEM_FOLDERS.isdisjoint(parts):
+        if name in _SYSTEM_FOLDERS:
             return "system_folder"
+        if not self._exclude:
+            return None
+        parts = below.split("/")
         for pattern in self._exclude:
             if len(pattern) == 1 and pattern != ["**"]:
                 if any(fnmatchcase(part, pattern[0]) for part in parts):
