@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= demo-labels
 BEAM := 2.77.0
 
-.PHONY: demo check format test test-heavy bench docs prism store-servers flink flink-smoke export-readers lock clean
+.PHONY: demo check format test test-heavy bench docs prism store-servers flink flink-smoke spark export-readers lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/labelbeam demo --output $(OUT)
@@ -65,6 +65,14 @@ flink: build/flink/job-server.jar
 
 build/flink/job-server.jar: tests/flink/pom.xml
 	@command -v mvn >/dev/null || { echo "make flink: there's no mvn in PATH; install Java 11 or newer, and Maven"; exit 1; }
+	mvn --batch-mode --quiet --file $< package
+	touch $@
+
+# A Spark and Beam's runner for it as libraries (300 MB), likewise.
+spark: build/spark/job-server.jar
+
+build/spark/job-server.jar: tests/spark/pom.xml
+	@command -v mvn >/dev/null || { echo "make spark: there's no mvn in PATH; install Java 11 or newer, and Maven"; exit 1; }
 	mvn --batch-mode --quiet --file $< package
 	touch $@
 

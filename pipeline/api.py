@@ -42,8 +42,8 @@ def label(
       limit: label at most so many images, the same ones each time; None for all.
       retry_failed: error kinds of images that failed earlier and are labelled again.
       relabel_changed: whether images whose files have changed since are labelled again.
-      runner_config: where it runs: `in_process` (if None), `multi_process`, `prism`, `flink`, `dataflow_gpu`, or a YAML
-        file.
+      runner_config: where it runs: `in_process` (if None), `multi_process`, `prism`, `flink`, `spark`, `dataflow_gpu`,
+        or a YAML file.
       beam_options: options of Beam, as on a command line: `["--parallelism=8"]`.
 
     Returns:

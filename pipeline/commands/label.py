@@ -62,8 +62,8 @@ def add_parser(commands) -> None:
     main.add_argument(
         "--runner-config",
         metavar="NAME_OR_YAML",
-        help="where it runs: in_process (the default), multi_process, prism, flink, dataflow_gpu, or a YAML file of "
-        "the same form. Beam's options on the command line win",
+        help="where it runs: in_process (the default), multi_process, prism, flink, spark, dataflow_gpu, or a YAML "
+        "file of the same form. Beam's options on the command line win",
     )
     main.add_argument(
         "--dry-run",

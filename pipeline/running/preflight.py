@@ -60,14 +60,20 @@ def check_runner(options: PipelineOptions) -> None:
     if runner == "prism":
         _check_pool_of_prism(options.view_as(PortableOptions))
         _find_prism(options.view_as(PrismRunnerOptions))
-    if (
-        runner == "flink"
-        and not options.view_as(FlinkRunnerOptions).flink_submit_uber_jar
-        and shutil.which("java") is None
-    ):
+    needs_java, instead = {
+        "flink": (
+            not options.view_as(FlinkRunnerOptions).flink_submit_uber_jar,
+            "--flink_submit_uber_jar with a --flink_master",
+        ),
+        "spark": (
+            not options.view_as(SparkRunnerOptions).spark_submit_uber_jar,
+            "--spark_submit_uber_jar with a --spark_rest_url",
+        ),
+    }.get(runner, (False, ""))
+    if needs_java and shutil.which("java") is None:
         raise UsageError(
-            "--runner FlinkRunner: Beam's job server needs Java 11 or newer, and there's no `java` in PATH. Install "
-            "one, or give --flink_submit_uber_jar with a --flink_master, see docs/runners.md"
+            f"--runner {named}: Beam's job server needs Java 11 or newer, and there's no `java` in PATH. Install "
+            f"one, or give {instead}, see docs/runners.md"
         )
 
 
@@ -190,7 +196,9 @@ def why_remote(options: PipelineOptions) -> str | None:
 
 def _environment(runner: str, options: PipelineOptions) -> str:
     """`--environment_type`, or what Beam takes where it isn't given."""
-    default = "LOOPBACK" if runner == "prism" or _master(runner, options) in ("[local]", "[auto]") else "DOCKER"
+    default = (
+        "LOOPBACK" if runner == "prism" or _master(runner, options) in ("[local]", "[auto]", "local") else "DOCKER"
+    )
     return (options.view_as(PortableOptions).environment_type or default).upper()
 
 

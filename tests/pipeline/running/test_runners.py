@@ -20,7 +20,7 @@ from labelbeam.pipeline.running.preflight import check_runner, check_visible, wh
 from labelbeam.pipeline.running.runner_config import load_runner_config
 from labelbeam.storage.errors import UsageError
 
-PRESETS = ["dataflow_gpu", "flink", "in_process", "multi_process", "prism"]
+PRESETS = ["dataflow_gpu", "flink", "in_process", "multi_process", "prism", "spark"]
 FOLDER = Path(__file__).parents[3] / "configs" / "runners"
 
 
@@ -127,6 +127,8 @@ def remote(*arguments, preset=None):
         ("flink", []),  # as shipped, the cluster is on this machine
         (None, ["--runner=FlinkRunner"]),
         ("flink", ["--flink_master=jobmanager:8081", "--environment_type=LOOPBACK"]),
+        ("spark", []),  # as shipped, Spark is inside the job server
+        (None, ["--runner=SparkRunner"]),
     ],
 )
 def test_runners_whose_workers_see_this_machines_files(preset, arguments):
@@ -138,6 +140,7 @@ def test_runners_whose_workers_see_this_machines_files(preset, arguments):
     [
         ("flink", ["--flink_master=jobmanager:8081"], "jobmanager:8081"),
         ("flink", ["--flink_master=http://jobmanager:8081"], "jobmanager:8081"),
+        ("spark", ["--spark_master_url=spark://master:7077"], "master:7077"),
         ("flink", ["--environment_type=DOCKER", "--environment_config=image"], "containers"),
         ("prism", ["--environment_type=DOCKER"], "containers"),
         ("prism", ["--environment_type=EXTERNAL", "--environment_config=worker-7:50000"], "worker-7:50000"),
