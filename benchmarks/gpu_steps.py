@@ -97,11 +97,15 @@ def golden(name: str) -> dict:
     from tests.detectors.keras.support.golden_weights import GOLDEN, golden_tensors, golden_variables
 
     model = build(name, "float32")
-    with np.load(GOLDEN / f"{name.partition('_')[0]}.npz") as file:
+    with np.load(GOLDEN / f"{'mask_rcnn' if model.has_proposals else 'centernet'}.npz") as file:
         stored = dict(file)
     weights.fill(model, golden_variables(stored, weights.needed_variables(model)))
-    inputs = model.preprocess(np.asarray(Image.open(Path(os.environ["GPU_FOLDER"], "coffee.png"))))
-    outputs = compiled(model, model, ("float32", "int32"))(*(array[None] for array in inputs))
+    pixels, size_hw = model.preprocess(np.asarray(Image.open(Path(os.environ["GPU_FOLDER"], "coffee.png"))))
+    if model.has_proposals:
+        names = ("num_detections", "detection_boxes", "detection_classes", "detection_scores")
+        outputs, _ = compiled(lambda pixels: model.detect(pixels, names), model, ("float32",))(pixels[None])
+    else:
+        outputs = compiled(model, model, ("float32", "int32"))(pixels[None], size_hw[None])
     expected = rows(golden_tensors(stored, "coffee"))
     assert_same_detections(rows(outputs), expected, score_tolerance=2e-4, box_tolerance=2e-5)
     return {"device": device()[0], "note": "equal to the golden file"}

@@ -1,13 +1,20 @@
-"""What can a worker feed a GPU?  python -m benchmarks.jobs.feeding [--quick]
+"""What can a worker feed a GPU?
 
-First what each stage of an image takes of a processor, alone in one thread: reading a file, its SHA-256, decoding,
-each engine's own preprocessing, rows, masks, Parquet. Then whole jobs with a fake device that computes by itself: the
-main thread's processor time an image, which no number of cores helps, and images a second against the device's own.
-Both sizes of a job run in one process each; what counts is the slope of time over size. Last, what so many cores can
-feed: the lesser of cores over the stages' sum, and of one over the main thread's share.
+    python -m benchmarks.jobs.feeding [--quick]
+    python -m benchmarks.jobs.feeding --main-thread [--rounds 5]
+
+First what each stage of an image takes of a processor: fetching from a disk, over HTTP and from S3 with its SHA-256 and
+the hand-over between threads (all threads of a process; the server is another), then alone in one thread decoding, each
+engine's own preprocessing, rows, masks, Parquet. Then whole jobs with a fake device that computes by itself: the main
+thread's processor time an image, which no number of cores helps, and images a second against the device's own. What
+counts is the slope of time over size, each size's fastest of several rounds. Last, what so many cores can feed:
+the lesser of cores over the stages' sum, and of one over the main thread's share.
+
+`--main-thread` measures nothing but that share, with JPEGs of 160×120: to compare two versions of the code.
 """
 
 import hashlib
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +32,7 @@ from labelbeam.labelset.schemas import build_table
 from labelbeam.pipeline.job import run_job
 from labelbeam.pipeline.prepare_job import prepare_job
 from labelbeam.pipeline.settings import JobSpec
+from labelbeam.storage import store_options
 from labelbeam.transforms.decode.decoding import decode
 from labelbeam.transforms.elements import ImageFacts, ImageReference, LabelledImage
 from labelbeam.transforms.execution_options import ExecutionOptions
@@ -36,10 +44,16 @@ from labelbeam.transforms.workers.malloc import keep_large_blocks
 from ..figures import Figure, arguments, in_own_process, publish
 from ..free_detector import FreeDetector, free_label_config
 from ..photos import write_jpegs
+from ..reading.fetching import ahead
+from ..reading.object_server import object_server
 
 SIZES_WH = {"0.3 MP": (640, 480), "2 MP": (1632, 1224), "12 MP": (4000, 3000)}
 DEVICE_MS = (0.3, 1.0, 3.0)
 CORES = (2, 8, 16, 64)
+SOURCES = ("disk", "HTTP", "S3")
+FETCHES = {"0.3 MP": 2000, "2 MP": 800, "12 MP": 200}
+CONNECTIONS = 16
+SMALL_WH = (160, 120)
 MASKS = 10
 GOAL_MAIN_MS = 0.10
 
@@ -77,8 +91,33 @@ def cpu_ms(call: Callable[[], object], seconds: float) -> float:
     return 1000 * float(np.median(taken))
 
 
+def fetch_ms(uri: str, count: int, s3_port: int | None) -> float:
+    """Milliseconds of all threads of this process that fetching and hashing one of `count` images takes; for a fresh
+    process.
+    """
+    if s3_port is not None:
+        endpoint = f"aws_endpoint=http://127.0.0.1:{s3_port}"
+        store_options.configure((endpoint, "aws_access_key_id=a", "aws_secret_access_key=b", "aws_region=us-east-1"))
+    for _ in ahead([uri] * 20, CONNECTIONS):
+        pass  # clients, connections, threads
+    began = time.process_time()
+    for _ in ahead([uri] * count, CONNECTIONS):
+        pass
+    return 1000 * (time.process_time() - began) / count
+
+
+def fetches(path: Path, count: int) -> dict[str, float]:
+    """`fetch_ms` of a file, and of as many bytes from local servers, by source."""
+    with object_server(path.stat().st_size) as port:
+        uris = {"disk": str(path), "HTTP": f"http://127.0.0.1:{port}/images/0.jpg", "S3": "s3://images/0.jpg"}
+        return {
+            source: in_own_process(fetch_ms, uri, count, port if source == "S3" else None)[0]
+            for source, uri in uris.items()
+        }
+
+
 def stages(path: Path, seconds: float) -> dict[str, float]:
-    """Milliseconds of a processor that each stage takes for an image; for a fresh process."""
+    """Milliseconds of a processor that each stage behind fetching takes for an image; for a fresh process."""
     keep_large_blocks()
     reference, options = ImageReference(str(path)), ExecutionOptions()
     data = read_bytes(reference, options, ImageFacts())
@@ -95,8 +134,6 @@ def stages(path: Path, seconds: float) -> dict[str, float]:
     rows: list[ImageRows] = [make(masked)] * 500
     tables = ("images", "detections", "masks")
     found_ms = {
-        "read": cpu_ms(lambda: read_bytes(reference, options, ImageFacts()), seconds),
-        "sha256": cpu_ms(lambda: hashlib.sha256(data).hexdigest(), seconds),
         "decode": cpu_ms(lambda: decode(data, DecodeOptions()), seconds),
         "rows": cpu_ms(lambda: make(plain), seconds),
         f"{MASKS} masks": cpu_ms(lambda: make(masked), seconds),
@@ -111,76 +148,101 @@ def stages(path: Path, seconds: float) -> dict[str, float]:
     return found_ms
 
 
-def job(folder: Path, count: int, device_s: float) -> tuple[float, float, float]:
-    """Seconds of wall time, of the main thread, of all processors, of a job; for a fresh process."""
+def jobs(folders: dict[int, Path], device_s: float, rounds: int) -> dict[int, list[float]]:
+    """Milliseconds by the clock, of the main thread, of all threads that a job of each size takes: the least of all
+    rounds, which take turns. For a fresh process; a first job pays for what a process does once.
+    """
     labels = free_label_config()
     labels = replace(labels, detector=FakeDeviceSpec(**{**vars(labels.detector), "seconds": device_s}))
     options = PipelineOptions(["--runner=FnApiRunner"])
-    with tempfile.TemporaryDirectory(dir=folder.parent) as output:
-        began = time.monotonic(), time.thread_time(), time.process_time()
-        run_job(prepare_job(JobSpec([str(folder)], output, labels, limit=count), options), options)
-        ended = time.monotonic(), time.thread_time(), time.process_time()
-    wall, main, cpu = (end - begin for begin, end in zip(began, ended, strict=True))
+
+    def spent(folder: Path) -> list[float]:
+        with tempfile.TemporaryDirectory(dir=folder.parent) as output:
+            began = time.monotonic(), time.thread_time(), time.process_time()
+            run_job(prepare_job(JobSpec([str(folder)], output, labels), options), options)
+            ended = time.monotonic(), time.thread_time(), time.process_time()
+        return [1000 * (end - begin) for begin, end in zip(began, ended, strict=True)]
+
+    spent(folders[min(folders)])
+    found = [{count: spent(folder) for count, folder in folders.items()} for _ in range(rounds)]
+    return {
+        count: [min(column) for column in zip(*(one_round[count] for one_round in found), strict=True)]
+        for count in folders
+    }
+
+
+def slopes(folders: dict[int, Path], device_ms: float, rounds: int) -> tuple[float, float, float]:
+    """Milliseconds an image by the clock, of the main thread, of all threads: what images add to a job."""
+    found, _ = in_own_process(jobs, folders, device_ms / 1000, rounds)
+    few, many = sorted(found)
+    wall, main, cpu = ((b - a) / (many - few) for a, b in zip(found[few], found[many], strict=True))
+    print(f"  a device of {device_ms} ms: main thread {main:.3f} ms an image, all threads {cpu:.3f}", flush=True)
     return wall, main, cpu
+
+
+def write_folders(root: Path, counts: Sequence[int], size_wh: tuple[int, int]) -> dict[int, Path]:
+    return {count: write_jpegs(root / str(count), count, size_wh) for count in counts}
+
+
+def describe(size: str, host_ms: dict[str, float], main_ms: float) -> list[str]:
+    """Rows of the table of cores, one a network: images/s from a disk, over HTTP, from S3, and what limits first."""
+    rows = []
+    always = {name: host_ms[name] for name in ("decode", "rows", "parts")}
+    for network, more in (("centernet", ()), ("mask_rcnn", (f"{MASKS} masks",))):
+        of_network = {name: host_ms[name] for name in (f"resize for {network}", *more)}
+        sums = [host_ms[source] + sum(always.values()) + sum(of_network.values()) for source in SOURCES]
+        cells = [" / ".join(f"{min(1000 * cores / ms, 1000 / main_ms):,.0f}" for ms in sums) for cores in CORES]
+        slowest = max({**always, **of_network}.items(), key=lambda stage: stage[1])[0]
+        from_cores = math.ceil(min(sums) / main_ms)
+        rows.append(f"| {network}, {size} | {' | '.join(cells)} | {slowest}; from {from_cores} cores the main thread |")
+    return rows
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="of each job, of which the fastest counts (%(default)s)")
+    parser.add_argument("--main-thread", action="store_true", help="nothing but the main thread's share")
     args = parser.parse_args()
-    rounds, seconds = (1, 0.3) if args.quick else (args.rounds, 1.0)
-    few, many = (500, 2000) if args.quick else (1000, 5000)
-    figures, per_image = [], {}
+    rounds, seconds = (min(args.rounds, 4), 0.3) if args.quick else (args.rounds, 1.0)
+    few, many = (500, 2000) if args.quick else (500, 4500)
     with tempfile.TemporaryDirectory() as name:
+        if args.main_thread:
+            _, main_ms, _ = slopes(write_folders(Path(name), (few, many), SMALL_WH), DEVICE_MS[0], rounds)
+            publish([_main_figure(main_ms)], args.json)
+            return
+        per_image = {}
         for size, size_wh in SIZES_WH.items():
-            folder = write_jpegs(Path(name, "one", size), 1, size_wh, distinct=1)
-            per_image[size], _ = in_own_process(stages, next(folder.iterdir()), seconds)
+            path = next(write_jpegs(Path(name, "one", size), 1, size_wh, distinct=1).iterdir())
+            per_image[size] = {
+                **fetches(path, FETCHES[size] // (4 if args.quick else 1)),
+                **in_own_process(stages, path, seconds)[0],
+            }
         names = list(per_image["0.3 MP"])
-        print("Milliseconds of a processor an image:\n")
+        print("Milliseconds of a processor an image, the first three of fetching and hashing:\n")
         print(f"| image | {' | '.join(names)} |\n|---{'|---' * len(names)}|")
         for size, found in per_image.items():
             print(f"| {size} | {' | '.join(f'{found[stage]:.3f}' for stage in names)} |", flush=True)
-        folders = {count: write_jpegs(Path(name, str(count)), count, SIZES_WH["0.3 MP"]) for count in (few, many)}
-        print(
-            "\n| device, ms an image | images/s | device alone | main thread, ms an image | all threads, ms an image |"
-        )
-        print("|---|---|---|---|---|")
-        main_ms = 0.0
+        folders = write_folders(Path(name), (few, many), SIZES_WH["0.3 MP"])
+        figures, main_ms, rows = [], 0.0, []
         for device_ms in DEVICE_MS:
-            best = {}
-            for count, images in folders.items():
-                runs = [in_own_process(job, images, count, device_ms / 1000)[0] for _ in range(rounds)]
-                best[count] = [min(column) for column in zip(*runs, strict=True)]
-            wall, main, cpu = ((b - a) / (many - few) for a, b in zip(best[few], best[many], strict=True))
-            main_ms = max(main_ms, 1000 * main)
-            print(
-                f"| {device_ms} | {1 / wall:,.0f} | {1000 / device_ms:,.0f} | {1000 * main:.3f} | {1000 * cpu:.3f} |",
-                flush=True,
-            )
-            figures.append(
-                Figure(
-                    f"job, 0.3 MP, a device of {device_ms} ms an image",
-                    "the device alone",
-                    "images/s",
-                    1 / wall,
-                    1000 / device_ms,
-                    True,
-                )
-            )
-    figures.append(Figure("main thread, 0.3 MP", "its goal", "ms an image", main_ms, GOAL_MAIN_MS, False))
+            wall, of_main, cpu = slopes(folders, device_ms, rounds)
+            main_ms = max(main_ms, of_main)
+            rows.append(f"| {device_ms} | {1000 / wall:,.0f} | {1000 / device_ms:,.0f} | {of_main:.3f} | {cpu:.3f} |")
+            what = f"job, 0.3 MP, a device of {device_ms} ms an image"
+            figures.append(Figure(what, "the device alone", "images/s", 1000 / wall, 1000 / device_ms, True))
     print(
-        f"\nImages/s that cores can feed (* the main thread is the limit):\n\n| image | {' | '.join(map(str, CORES))} |"
+        "\n| device, ms an image | images/s | device alone | main thread, ms | all threads, ms |\n|---|---|---|---|---|"
     )
-    print(f"|---{'|---' * len(CORES)}|")
-    for size, found in per_image.items():
-        host_ms = sum(ms for stage, ms in found.items() if not stage.startswith("resize")) + main_ms
-        cells = [
-            f"{min(1000 * cores / host_ms, 1000 / main_ms):,.0f}{'*' * (1000 / main_ms < 1000 * cores / host_ms)}"
-            for cores in CORES
-        ]
-        print(f"| {size} | {' | '.join(cells)} |")
-    print()
+    print("\n".join(rows))
+    figures.append(_main_figure(main_ms))
+    print(f"\nImages/s that cores can feed, from {', '.join(SOURCES)}:\n")
+    print(f"| network, image | {' | '.join(map(str, CORES))} | what limits first |\n|---{'|---' * (len(CORES) + 1)}|")
+    print("\n".join(row for size, found in per_image.items() for row in describe(size, found, main_ms)) + "\n")
     publish(figures, args.json)
+
+
+def _main_figure(main_ms: float) -> Figure:
+    return Figure("main thread of a job", "its goal", "ms an image", main_ms, GOAL_MAIN_MS, False)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def ahead(urls: list[str], connections: int) -> Iterator[Image]:
     """As FetchImages reads, without decoding."""
     options = options_for(connections)
 
-    def make(url: str, reserve, fetch) -> Image:
+    def make(url: str, reserve, fetch=None) -> Image:
         data = read_bytes(ImageReference(url), options, ImageFacts(), fetch)
         sha256 = hashlib.sha256(data).hexdigest()
         reserve(len(data))
