@@ -48,9 +48,17 @@ $(BIN)/prism: | $(VENV)/.installed
 	@command -v go >/dev/null || { echo "make prism: there's no go in PATH; install Go 1.26 or newer (https://go.dev/dl)"; exit 1; }
 	GOBIN=$(abspath $(BIN)) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
 
-# Servers that stand in for Google Cloud Storage and Azure in the tests: some minutes, with Go 1.24 or newer and Node.js 18 or newer.
+# Servers of S3, Google Cloud Storage and Azure for the tests: with Go 1.26 or newer and Node.js 18 or newer, ten minutes on two cores,
+# six of them for SeaweedFS.
 STORE_SERVERS := build/store-servers
-store-servers: $(STORE_SERVERS)/go/fake-gcs-server $(STORE_SERVERS)/npm/node_modules/.bin/azurite-blob
+SEAWEEDFS := github.com/seaweedfs/seaweedfs@v0.0.0-20261109003541-7506e5f91cd6
+store-servers: $(STORE_SERVERS)/go/weed $(STORE_SERVERS)/go/fake-gcs-server $(STORE_SERVERS)/npm/node_modules/.bin/azurite-blob
+
+# Built where Go has it: `go install NAME@VERSION` refuses modules that replace others of theirs.
+$(STORE_SERVERS)/go/weed:
+	@command -v go >/dev/null || { echo "make store-servers: there's no go in PATH; install Go (https://go.dev/dl)"; exit 1; }
+	mkdir -p $(@D)
+	cd "$$(go mod download -json $(SEAWEEDFS) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')" && go build -o $(abspath $@) ./weed
 
 $(STORE_SERVERS)/go/fake-gcs-server:
 	@command -v go >/dev/null || { echo "make store-servers: there's no go in PATH; install Go (https://go.dev/dl)"; exit 1; }

@@ -1,5 +1,5 @@
-"""Object stores' servers, real processes on free ports of localhost: moto for S3, fake-gcs-server for Google Cloud
-Storage.
+"""Object stores' servers, real processes on free ports of localhost: moto and SeaweedFS for S3, fake-gcs-server for
+Google Cloud Storage, Azurite for Azure.
 """
 
 import base64
@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import hashlib
 import hmac
+import json
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _REPOSITORY = Path(__file__).parents[2]
 _START_S = 60  # until a server listens; on an idle machine it's two
 _INSTALLED = _REPOSITORY / "build" / "store-servers"
+NO_SEAWEEDFS = "SeaweedFS isn't there: make store-servers"
 NO_FAKE_GCS_SERVER = "fake-gcs-server isn't there: make store-servers"
 NO_AZURITE = "Azurite isn't there: make store-servers"
 
@@ -69,14 +72,48 @@ def moto_server(**environment: str) -> Iterator[int]:
         yield port
 
 
+@contextlib.contextmanager
+def seaweedfs_server(folder: Path) -> Iterator[int]:
+    """An empty S3 that keeps its data in a folder, and looks at signatures; gives its port."""
+    binary, identities = seaweedfs_binary(), folder / "identities.json"
+    assert binary is not None, NO_SEAWEEDFS
+    key = {"accessKey": "a", "secretKey": "b"}
+    admin = {"name": "admin", "credentials": [key], "actions": ["Admin", "Read", "Write", "List"]}
+    identities.write_text(json.dumps({"identities": [admin]}))
+    parts = ["master", "volume", "filer", "s3"]
+    ports = {f"{part}.port{kind}": free_port() for part in parts for kind in ("", ".grpc")}
+    options = {
+        "dir": folder,
+        "ip": "127.0.0.1",
+        **ports,
+        "s3": True,
+        "s3.config": identities,
+        "s3.autoCreateBucket": False,
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.localSocket": folder / "s3.sock",
+        "filer.localSocket": folder / "filer.sock",
+        "master.telemetry": False,
+        "master.volumeSizeLimitMB": 64,
+        "volume.max": 0,
+    }
+    command = [binary, "server", *(f"-{name}={value}" for name, value in options.items())]
+    port = ports["s3.port"]
+    with serving(command, port, WEED_MASTER_VOLUME_GROWTH_COPY_1="1"):  # files for a new bucket; it would make seven
+        bucket = new_bucket()
+        with s3_filesystem(port, bucket).open_output_stream(f"{bucket}/first") as stream:
+            stream.write(b"takes seconds: the server's parts have to find each other")
+        yield port
+
+
 def s3_options(port: int) -> list[str]:
-    """Beam's options with which labelbeam finds a `moto_server`."""
+    """Beam's options with which labelbeam finds a server of S3."""
     credentials = ["--s3_access_key_id=a", "--s3_secret_access_key=b", "--s3_region_name=us-east-1"]
     return [f"--s3_endpoint_url=http://127.0.0.1:{port}", *credentials]
 
 
 def s3_filesystem(port: int, bucket: str) -> "pyarrow.fs.S3FileSystem":
-    """A `moto_server` as others see it, who know nothing of labelbeam; with a bucket in it."""
+    """A server of S3 as others see it, who know nothing of labelbeam; with a bucket in it."""
     import pyarrow.fs
 
     endpoint = {"scheme": "http", "endpoint_override": f"127.0.0.1:{port}", "region": "us-east-1"}
@@ -85,10 +122,14 @@ def s3_filesystem(port: int, bucket: str) -> "pyarrow.fs.S3FileSystem":
     return filesystem
 
 
-def tcp_proxy(port: int, target_port: int, dies_at_put: int | None = None):
+def new_bucket() -> str:
+    """A name that no bucket has yet."""
+    return f"bucket{uuid.uuid4().hex}"  # moto knows no escaped ones, and clients of gs:// escape "-"
+
+
+def tcp_proxy(port: int, target_port: int, *options: str):
     """A context with a process in front of another; see `tcp_proxy.py`."""
-    puts = [] if dies_at_put is None else [str(dies_at_put)]
-    return serving([sys.executable, "-m", "tests.fakes.tcp_proxy", str(port), str(target_port), *puts], port)
+    return serving([sys.executable, "-m", "tests.fakes.tcp_proxy", str(port), str(target_port), *options], port)
 
 
 @contextlib.contextmanager
@@ -153,6 +194,11 @@ def make_azurite_container(url: str, name: str) -> None:
     }
     request = urllib.request.Request(f"{url}/{name}?restype=container", method="PUT", headers=headers)
     urllib.request.urlopen(request).close()
+
+
+def seaweedfs_binary() -> str | None:
+    """The program's path, from `make store-servers` or PATH; None if it isn't installed."""
+    return shutil.which("weed", path=f"{_INSTALLED / 'go'}{os.pathsep}{os.environ['PATH']}")
 
 
 def fake_gcs_server_binary() -> str | None:

@@ -13,7 +13,7 @@ from labelbeam.pipeline.cli import main
 from labelbeam.results.reader import open_label_set
 
 from tests.fakes.folders_of_parts import put_part
-from tests.fakes.store_servers import moto_server, s3_filesystem
+from tests.fakes.store_servers import new_bucket, s3_filesystem
 
 DATA = Path(__file__).parents[1] / "data" / "label_set_v1"
 TABLES = ("images", "detections")
@@ -183,27 +183,27 @@ def test_nothing_to_register(tmp_path, capsys):
 
 
 @pytest.mark.heavy
-def test_a_label_set_in_a_store(tmp_path, capsys):
-    for module in ("moto.server", "pyiceberg", "deltalake"):
+def test_a_label_set_in_a_store(s3_port, tmp_path, capsys):
+    for module in ("pyiceberg", "deltalake"):
         pytest.importorskip(module)
-    with moto_server() as port:
-        pyarrow.fs.copy_files(str(DATA), "bucket/out", destination_filesystem=s3_filesystem(port, "bucket"))
-        endpoint = f"http://127.0.0.1:{port}"
-        ours = {"endpoint": endpoint, "access_key_id": "a", "secret_access_key": "b", "region": "us-east-1"}
-        command = ["register", "s3://bucket/out", *(f"--storage-option=aws_{key}={ours[key]}" for key in ours)]
-        assert main([*command, "--to", "iceberg"]) == 2
-        assert "name a catalog" in capsys.readouterr().err
-        theirs = {
-            "uri": f"sqlite:///{tmp_path}/catalog.db",
-            "warehouse": "s3://bucket/warehouse",
-            "s3.endpoint": endpoint,
-            "s3.access-key-id": "a",
-            "s3.secret-access-key": "b",
-            "s3.region": "us-east-1",
-        }
-        catalog = [f"--catalog-property={key}={theirs[key]}" for key in theirs]
-        for to in (["delta"], ["iceberg", *catalog]):
-            assert main([*command, "--to", *to]) == 0
-            assert "5 rows in 2 files (2 files added" in capsys.readouterr().out
-            assert main([*command, "--to", *to]) == 0
-            assert "5 rows in 2 files (as it was)" in capsys.readouterr().out
+    bucket = new_bucket()
+    pyarrow.fs.copy_files(str(DATA), f"{bucket}/out", destination_filesystem=s3_filesystem(s3_port, bucket))
+    endpoint = f"http://127.0.0.1:{s3_port}"
+    ours = {"endpoint": endpoint, "access_key_id": "a", "secret_access_key": "b", "region": "us-east-1"}
+    command = ["register", f"s3://{bucket}/out", *(f"--storage-option=aws_{key}={ours[key]}" for key in ours)]
+    assert main([*command, "--to", "iceberg"]) == 2
+    assert "name a catalog" in capsys.readouterr().err
+    theirs = {
+        "uri": f"sqlite:///{tmp_path}/catalog.db",
+        "warehouse": f"s3://{bucket}/warehouse",
+        "s3.endpoint": endpoint,
+        "s3.access-key-id": "a",
+        "s3.secret-access-key": "b",
+        "s3.region": "us-east-1",
+    }
+    catalog = [f"--catalog-property={key}={theirs[key]}" for key in theirs]
+    for to in (["delta"], ["iceberg", *catalog]):
+        assert main([*command, "--to", *to]) == 0
+        assert "5 rows in 2 files (2 files added" in capsys.readouterr().out
+        assert main([*command, "--to", *to]) == 0
+        assert "5 rows in 2 files (as it was)" in capsys.readouterr().out

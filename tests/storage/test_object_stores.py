@@ -2,13 +2,13 @@
 all.
 """
 
+import base64
 import contextlib
 import threading
-import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import boto3
 import pytest
 from labelbeam.storage import files, object_stores, store_clients, store_options
 from labelbeam.storage.errors import StorageError, UsageError
@@ -25,24 +25,30 @@ from tests.fakes.store_servers import (
     free_port,
     make_azurite_container,
     moto_server,
+    new_bucket,
+    s3_filesystem,
     tcp_proxy,
 )
 
-KEYS_IN_PAGE = 4  # of a listing of moto's
+KEYS_IN_PAGE = {"moto": 4, "seaweedfs": 1000}  # of a listing
 BODY = bytes(range(256)) * 100
+WITH_KEYS = pytest.mark.parametrize("store", ["seaweedfs", "az"], indirect=True)  # the others let anybody in
+MANY = 16
 
 
 class Store(NamedTuple):
-    """A store with an empty bucket: its URI; where its server listens; `configure` sends labelbeam to a port."""
+    """A store with an empty bucket: its URI; where its server listens; `configure` sends labelbeam to a port, with
+    another secret if one is given; `keys_in_page` of its listings."""
 
     bucket: str
     port: int
-    configure: Callable[[int], None]
+    configure: Callable[..., None]
+    keys_in_page: int
 
 
 @pytest.fixture(scope="module")
 def moto():
-    with moto_server(MOTO_S3_DEFAULT_MAX_KEYS=str(KEYS_IN_PAGE)) as port:
+    with moto_server(MOTO_S3_DEFAULT_MAX_KEYS=str(KEYS_IN_PAGE["moto"])) as port:
         yield port
 
 
@@ -61,8 +67,8 @@ def azure(tmp_path_factory):
         yield int(url.split(":")[2].partition("/")[0])
 
 
-def configure_s3(port):
-    keys = ("aws_access_key_id=a", "aws_secret_access_key=b", "aws_region=us-east-1")
+def configure_s3(port, secret="b"):
+    keys = ("aws_access_key_id=a", f"aws_secret_access_key={secret}", "aws_region=us-east-1")
     store_options.configure([f"aws_endpoint=http://127.0.0.1:{port}", *keys])
 
 
@@ -70,28 +76,27 @@ def configure_gcs(port):
     store_options.configure([f"gcs_base_url=http://127.0.0.1:{port}", "gcs_bearer_token=any"])
 
 
-def configure_azure(port):
+def configure_azure(port, secret=AZURITE_KEY):
     endpoint = f"azure_endpoint=http://127.0.0.1:{port}/{AZURITE_ACCOUNT}"
-    store_options.configure([endpoint, f"account_name={AZURITE_ACCOUNT}", f"account_key={AZURITE_KEY}"])
+    store_options.configure([endpoint, f"account_name={AZURITE_ACCOUNT}", f"account_key={secret}"])
 
 
-@pytest.fixture(params=["s3", "gs", "az"])
+@pytest.fixture(params=["moto", "seaweedfs", "gs", "az"])
 def store(request, monkeypatch):
-    """A store of each kind, with a new bucket."""
-    name = f"bucket{uuid.uuid4().hex}"  # moto knows no escaped ones, and clients of gs:// escape "-"
+    """A store of each kind, S3 by two servers, with a new bucket."""
+    name, keys_in_page = new_bucket(), KEYS_IN_PAGE.get(request.param, KEYS_IN_PAGE["moto"])
     if request.param == "az":
-        port, configure = request.getfixturevalue("azure"), configure_azure
+        scheme, port, configure = "az", request.getfixturevalue("azure"), configure_azure
         make_azurite_container(f"http://127.0.0.1:{port}/{AZURITE_ACCOUNT}", name)
+    elif request.param == "gs":
+        s3_filesystem(request.getfixturevalue("moto"), name)
+        scheme, port, configure = "gs", request.getfixturevalue("gcs"), configure_gcs
     else:
-        moto = request.getfixturevalue("moto")
-        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
-        boto3.client("s3", endpoint_url=f"http://127.0.0.1:{moto}", **keys).create_bucket(Bucket=name)
-        port, configure = (
-            (moto, configure_s3) if request.param == "s3" else (request.getfixturevalue("gcs"), configure_gcs)
-        )
+        scheme, port, configure = "s3", request.getfixturevalue(request.param), configure_s3
+        s3_filesystem(port, name)
     configure(port)
     monkeypatch.setattr(object_stores, "STORE_POLICY", RetryPolicy(deadline_s=20, backoff_s=0.2, retries=100))
-    yield Store(f"{request.param}://{name}", port, configure)
+    yield Store(f"{scheme}://{name}", port, configure, keys_in_page)
     store_options.configure(())
     store_clients.close()
 
@@ -146,6 +151,38 @@ def test_an_object_is_created_once(store):
     assert files.read(path) == b"one"
 
 
+@WITH_KEYS
+@pytest.mark.heavy
+def test_of_many_who_create_an_object_at_once_one_does(store):
+    """The log of an output folder rests on that. moto looks first and writes then."""
+    with ThreadPoolExecutor(MANY) as threads:
+        for number in range(3):
+            path = f"{store.bucket}/log/{number}.json"
+            created = list(threads.map(lambda who, path=path: files.create_exclusive(path, b"%d" % who), range(MANY)))
+            assert sum(created) == 1 and files.read(path) == b"%d" % created.index(True)
+
+
+@WITH_KEYS
+def test_a_wrong_secret_is_forbidden(store):
+    object_stores.write(f"{store.bucket}/a.jpg", BODY)
+    store.configure(store.port, base64.b64encode(b"wrong").decode())
+    assert get(f"{store.bucket}/a.jpg") == ("forbidden", 1)
+    with pytest.raises(UsageError, match="a.jpg can't be written: .*See that .* credentials .* are those of its store"):
+        object_stores.write(f"{store.bucket}/a.jpg", b"")
+    with pytest.raises(UsageError, match="can't be listed: .*credentials"):
+        list(object_stores.list_uris(store.bucket))
+
+
+@pytest.mark.parametrize("fault, kind", [("--breaks", "truncated"), ("--falls-silent", "timeout")])
+def test_a_server_that_fails_in_mid_read(store, fault, kind):
+    object_stores.write(f"{store.bucket}/a.jpg", BODY)
+    for times, expected in ((1, BODY), (2, kind)):
+        port = free_port()
+        with tcp_proxy(port, store.port, f"{fault}={times}"):
+            store.configure(port)
+            assert get(f"{store.bucket}/a.jpg", read_timeout_s=1, retries=1) == (expected, 2)
+
+
 def test_large_objects_are_written_in_parts_and_read_in_ranges(store, monkeypatch):
     monkeypatch.setattr(object_stores, "RANGE_BYTES", 1 << 20)
     data = BODY * 500  # 12.8 MB: multipart above 5
@@ -165,11 +202,11 @@ def test_an_empty_object(store):
 
 
 def test_listing_goes_on_behind_a_page_and_finds_names_by_their_beginning(store):
-    keys = [f"{store.bucket}/n/{i}" for i in range(2 * KEYS_IN_PAGE + 1)]
-    for key in (*keys, f"{store.bucket}/n-other"):
-        object_stores.write(key, b"")
+    keys = [f"{store.bucket}/n/{i:04}" for i in range(2 * store.keys_in_page + 1)]
+    with ThreadPoolExecutor(MANY) as threads:
+        list(threads.map(lambda key: object_stores.write(key, b""), [*keys, f"{store.bucket}/n-other"]))
     assert list(object_stores.list_uris(f"{store.bucket}/n/")) == keys
-    assert list(object_stores.list_uris(f"{store.bucket}/n/5")) == keys[5:6]
+    assert list(object_stores.list_uris(f"{store.bucket}/n/0005")) == keys[5:6]
     assert list(object_stores.list_uris(f"{store.bucket}/n-")) == [f"{store.bucket}/n-other"]
 
 

@@ -14,7 +14,7 @@ from labelbeam.transforms.sources.find_files import find_files
 from labelbeam.transforms.sources.inputs import InputError, ListOptions
 
 from tests.fakes.http_server import MisbehavingServer
-from tests.fakes.store_servers import moto_server, s3_filesystem, s3_options
+from tests.fakes.store_servers import new_bucket, s3_filesystem, s3_options
 from tests.fakes.videos import number_of, write_video
 
 LISTED = []
@@ -107,22 +107,21 @@ def test_videos_on_servers_are_read_once_a_process(folder, web):
 
 
 @pytest.mark.heavy
-def test_videos_in_stores(folder, use_store_options):
-    pytest.importorskip("moto.server")
-    with moto_server() as port:
-        filesystem = s3_filesystem(port, "films")
-        for name in ("a.mp4", "deep.MKV"):
-            with filesystem.open_output_stream(f"films/{name}") as file:
-                file.write((folder / name).read_bytes())
-        use_store_options(s3_options(port))
-        files = [file.uri for file in find_files("s3://films/")]
-        references = [reference for uri in files for reference in index_members(uri)]
-        assert sorted(r.uri for r in references) == [f"s3://films/{name}" for name in A + DEEP]
-        for number, reference in enumerate(sorted(references, key=lambda r: r.uri)[:3]):
-            facts = ImageFacts()
-            frame = read_frame(reference, ReadOptions(), facts)
-            assert number_of(frame.to_ndarray(format="rgb24")) == 25 * number and facts.version.etag
-        close_containers()
+def test_videos_in_stores(folder, s3_port, use_store_options):
+    films = new_bucket()
+    filesystem = s3_filesystem(s3_port, films)
+    for name in ("a.mp4", "deep.MKV"):
+        with filesystem.open_output_stream(f"{films}/{name}") as file:
+            file.write((folder / name).read_bytes())
+    use_store_options(s3_options(s3_port))
+    files = [file.uri for file in find_files(f"s3://{films}/")]
+    references = [reference for uri in files for reference in index_members(uri)]
+    assert sorted(r.uri for r in references) == [f"s3://{films}/{name}" for name in A + DEEP]
+    for number, reference in enumerate(sorted(references, key=lambda r: r.uri)[:3]):
+        facts = ImageFacts()
+        frame = read_frame(reference, ReadOptions(), facts)
+        assert number_of(frame.to_ndarray(format="rgb24")) == 25 * number and facts.version.etag
+    close_containers()
 
 
 def test_lists_open_no_videos_that_may_not_be_read(folder):

@@ -17,7 +17,7 @@ from labelbeam.storage.errors import WeightsError
 from tests.detectors.test_config import GOOD
 from tests.fakes.file_server import Answer, file_server
 from tests.fakes.saved_models import save_detector
-from tests.fakes.store_servers import moto_server, s3_filesystem
+from tests.fakes.store_servers import new_bucket, s3_filesystem
 
 
 @pytest.fixture(scope="module")
@@ -116,18 +116,18 @@ def test_several_sources_in_turn(server, model, tmp_path):
 
 
 @pytest.mark.heavy
-def test_archives_in_a_store(archives, model):
-    with moto_server() as port:
-        s3_filesystem(port, "models")
-        store_options.configure(
-            (f"aws_endpoint=http://127.0.0.1:{port}", "aws_access_key_id=a", "aws_secret_access_key=b")
-        )
-        try:
-            for name in ("zoo.tar.gz", "zoo.zip"):
-                object_stores.write(f"s3://models/tf2/{name}", (archives / name).read_bytes())
-                assert same(found(f"s3://models/tf2/{name}"), model)
-        finally:
-            store_options.configure(())
+def test_archives_in_a_store(archives, model, s3_port):
+    models = new_bucket()
+    s3_filesystem(s3_port, models)
+    store_options.configure(
+        (f"aws_endpoint=http://127.0.0.1:{s3_port}", "aws_access_key_id=a", "aws_secret_access_key=b")
+    )
+    try:
+        for name in ("zoo.tar.gz", "zoo.zip"):
+            object_stores.write(f"s3://{models}/tf2/{name}", (archives / name).read_bytes())
+            assert same(found(f"s3://{models}/tf2/{name}"), model)
+    finally:
+        store_options.configure(())
 
 
 def test_archives_that_are_none_or_cut_short(server, archives, cache):

@@ -1,7 +1,6 @@
-"""Detectors put where workers elsewhere can read them: a network disk, and S3 as a real moto server."""
+"""Detectors put where workers elsewhere can read them: a network disk, and S3."""
 
 import threading
-import uuid
 from pathlib import Path
 
 import pytest
@@ -14,26 +13,18 @@ from labelbeam.pipeline.running.preflight import check_visible
 from labelbeam.storage import files as output_files
 from labelbeam.storage.errors import UsageError, WeightsError
 
-from tests.fakes.store_servers import moto_server, s3_filesystem, s3_options
+from tests.fakes.store_servers import new_bucket, s3_filesystem, s3_options
 from tests.same_tables import read_tables
-
-pytest.importorskip("moto.server")
 
 FILES = 4  # of the fake SavedModel: saved_model.pb, fingerprint.pb, variables.index, variables.data
 
 
-@pytest.fixture(scope="module")
-def moto():
-    with moto_server() as port:
-        yield port
-
-
 @pytest.fixture
-def bucket(moto, monkeypatch, tmp_path, use_store_options):
+def bucket(s3_port, monkeypatch, tmp_path, use_store_options):
     """A new bucket's URI, and the options with which a command finds it. Copies go into a cache of this test."""
-    name = f"bucket-{uuid.uuid4().hex}"
-    s3_filesystem(moto, name)
-    arguments = s3_options(moto)
+    name = new_bucket()
+    s3_filesystem(s3_port, name)
+    arguments = s3_options(s3_port)
     use_store_options(arguments)
     monkeypatch.setenv("LABELBEAM_CACHE", str(tmp_path / "cache"))
     return f"s3://{name}", arguments

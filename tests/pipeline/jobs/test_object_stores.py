@@ -28,13 +28,12 @@ from tests.fakes.store_servers import (
     azurite_binary,
     free_port,
     make_azurite_container,
-    moto_server,
+    new_bucket,
     s3_filesystem,
     s3_options,
     tcp_proxy,
 )
 
-BUCKET = "imagesandlabels"  # moto knows no escaped names of buckets, and clients of gs:// escape "-"
 FILES_OF_A_PART = 3  # images, detections, masks
 
 
@@ -49,21 +48,23 @@ class Store:
 
     Attributes:
       scheme: of URIs.
+      bucket: its name.
       arguments: Beam's options with which `labelbeam` finds the store.
     """
 
-    def __init__(self, scheme: str, arguments: list[str], filesystem: pyarrow.fs.FileSystem):
-        self.scheme, self.arguments, self.filesystem = scheme, arguments, filesystem
+    def __init__(self, scheme: str, bucket: str, arguments: list[str], filesystem: pyarrow.fs.FileSystem):
+        self.scheme, self.bucket, self.arguments, self.filesystem = scheme, bucket, arguments, filesystem
 
     def uri(self, key: str) -> str:
-        return f"{self.scheme}://{BUCKET}/{key}"
+        return f"{self.scheme}://{self.bucket}/{key}"
 
     def put(self, key: str, data: bytes) -> None:
-        with self.filesystem.open_output_stream(f"{BUCKET}/{key}") as stream:
+        with self.filesystem.open_output_stream(f"{self.bucket}/{key}") as stream:
             stream.write(data)
 
     def rows(self, table: str) -> list[dict]:
-        return ds.dataset(f"{BUCKET}/out/{table}", filesystem=self.filesystem, format="parquet").to_table().to_pylist()
+        folder = f"{self.bucket}/out/{table}"
+        return ds.dataset(folder, filesystem=self.filesystem, format="parquet").to_table().to_pylist()
 
     def label(self, detector: str) -> int:
         return main(
@@ -81,15 +82,9 @@ class Store:
 
 
 def s3_store(port: int, through: int | None = None) -> Store:
-    """The store of the server at `port`; `labelbeam` is sent to the port `through`, if that is another one."""
-    return Store("s3", s3_options(through or port), s3_filesystem(port, BUCKET))
-
-
-@pytest.fixture
-def moto():
-    pytest.importorskip("moto.server")
-    with moto_server() as port:
-        yield port
+    """A new bucket of the server at `port`; `labelbeam` is sent to the port `through`, if that is another one."""
+    bucket = new_bucket()
+    return Store("s3", bucket, s3_options(through or port), s3_filesystem(port, bucket))
 
 
 def check_three_runs(store: Store, detector: str, capsys) -> None:
@@ -117,7 +112,7 @@ def check_three_runs(store: Store, detector: str, capsys) -> None:
     assert sorted(row["uri"] for row in store.rows("images")) == sorted(
         [store.uri("photos/broken.jpg"), *(store.uri(f"photos/{i}.jpg") for i in range(6))]
     )
-    files = store.filesystem.get_file_info(pyarrow.fs.FileSelector(f"{BUCKET}/out/_jobs"))
+    files = store.filesystem.get_file_info(pyarrow.fs.FileSelector(f"{store.bucket}/out/_jobs"))
     records = [json.loads(store.filesystem.open_input_stream(file.path).read()) for file in files]
     assert sorted((r["status"], r["listed"], r["skipped"], r["written"]) for r in records) == [
         ("complete", 5, 0, 5),
@@ -126,12 +121,12 @@ def check_three_runs(store: Store, detector: str, capsys) -> None:
     ]
 
 
-def test_s3_from_images_to_tables(moto, fake_detector, capsys):
-    check_three_runs(s3_store(moto), fake_detector, capsys)
+def test_s3_from_images_to_tables(s3_port, fake_detector, capsys):
+    check_three_runs(s3_store(s3_port), fake_detector, capsys)
 
 
-def test_a_bucket_that_is_not_there_is_said_before_the_work_starts(moto, fake_detector, capsys):
-    store = s3_store(moto)
+def test_a_bucket_that_is_not_there_is_said_before_the_work_starts(s3_port, fake_detector, capsys):
+    store = s3_store(s3_port)
     store.put("photos/1.jpg", jpeg(1))
     for names in (["s3://no-such-bucket/photos/", store.uri("out")], [store.uri("photos/"), "s3://no-such-bucket/out"]):
         assert (
@@ -146,15 +141,15 @@ class TestServerKilled:
     """In mid job: on the arrival of the first file of the third part."""
 
     IMAGES = 30
-    DIES_AT_PUT = 2 * FILES_OF_A_PART + 1  # two parts, and the next file
+    DIES_AT_PUT = f"--dies-at-put={2 * FILES_OF_A_PART + 1}"  # two parts, and the next file
 
     @pytest.fixture
     def front(self):
         return free_port()
 
     @pytest.fixture
-    def store(self, moto, front):
-        store = s3_store(moto, through=front)
+    def store(self, s3_port, front):
+        store = s3_store(s3_port, through=front)
         for i in range(self.IMAGES):
             store.put(f"photos/{i}.jpg", jpeg(i))
         return store
@@ -173,14 +168,14 @@ class TestServerKilled:
         ids = Counter(row["image_id"] for row in store.rows("detections"))
         assert ids == {row["image_id"]: 4 for row in images}
 
-    def test_and_started_again_the_job_survives(self, store, moto, front, fake_detector, capsys):
+    def test_and_started_again_the_job_survives(self, store, s3_port, front, fake_detector, capsys):
         started_again = threading.Event()
         ended = threading.Event()
-        with tcp_proxy(front, moto, dies_at_put=self.DIES_AT_PUT) as first:
+        with tcp_proxy(front, s3_port, self.DIES_AT_PUT) as first:
 
             def start_again():
                 first.wait()
-                with tcp_proxy(front, moto):
+                with tcp_proxy(front, s3_port):
                     started_again.set()
                     ended.wait()
 
@@ -196,16 +191,16 @@ class TestServerKilled:
         self.assert_complete(store)
 
     def test_and_not_started_again_the_job_says_so_and_the_next_one_goes_on(
-        self, store, moto, front, fake_detector, capsys, monkeypatch
+        self, store, s3_port, front, fake_detector, capsys, monkeypatch
     ):
-        with tcp_proxy(front, moto, dies_at_put=self.DIES_AT_PUT), monkeypatch.context() as patch:
+        with tcp_proxy(front, s3_port, self.DIES_AT_PUT), monkeypatch.context() as patch:
             patch.setattr(object_stores, "STORE_POLICY", RetryPolicy(retries=100, backoff_s=0.05, deadline_s=1))
             assert self.run(store, fake_detector) == 1
         printed = capsys.readouterr().err
         assert f"the job failed: {store.uri('out/')}" in printed and "can't be written: " in printed
         before = store.rows("images")
         assert len(before) == 10 and {row["status"] for row in before} == {"ok"}
-        with tcp_proxy(front, moto):
+        with tcp_proxy(front, s3_port):
             assert self.run(store, fake_detector) == 0, capsys.readouterr()
         self.assert_complete(store)
         assert all(row in store.rows("images") for row in before)
@@ -218,7 +213,8 @@ def test_gcs_from_images_to_tables(moto, fake_detector, capsys, monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"127.0.0.1:{port}")
     store_clients.close()
     with tcp_proxy(port, moto):
-        check_three_runs(Store("gs", [], s3_store(moto).filesystem), fake_detector, capsys)
+        store = s3_store(moto)
+        check_three_runs(Store("gs", store.bucket, [], store.filesystem), fake_detector, capsys)
     store_clients.close()
 
 
@@ -226,7 +222,8 @@ def test_gcs_from_images_to_tables(moto, fake_detector, capsys, monkeypatch):
 @pytest.mark.heavy
 def test_azure_from_images_to_tables(tmp_path, fake_detector, capsys):
     with azurite(tmp_path) as url:
-        make_azurite_container(url, BUCKET)
+        bucket = new_bucket()
+        make_azurite_container(url, bucket)
         authority = url.removeprefix("http://").partition("/")[0]
         filesystem = pyarrow.fs.AzureFileSystem(
             AZURITE_ACCOUNT,
@@ -238,4 +235,4 @@ def test_azure_from_images_to_tables(tmp_path, fake_detector, capsys):
         )
         settings = (f"azure_endpoint={url}", f"account_name={AZURITE_ACCOUNT}", f"account_key={AZURITE_KEY}")
         arguments = [word for setting in settings for word in ("--storage-option", setting)]
-        check_three_runs(Store("az", arguments, filesystem), fake_detector, capsys)
+        check_three_runs(Store("az", bucket, arguments, filesystem), fake_detector, capsys)

@@ -11,10 +11,10 @@ import pytest
 from labelbeam.pipeline.running.exit_codes import ExitCode
 
 from tests.fakes.images import save_image
-from tests.fakes.store_servers import moto_server, s3_filesystem, s3_options
+from tests.fakes.store_servers import new_bucket, s3_filesystem, s3_options
 from tests.pipeline.jobs.failures.forked_job import PART_IMAGES, start
 
-IMAGES, BUCKET = 200, "labels"
+IMAGES = 200
 ROWS_TOGETHER = 32  # images whose rows are made together, if they come within a second: the model is ahead of parts
 TIMINGS = ["labelled_at", "fetch_ms", "decode_ms"]
 
@@ -46,15 +46,13 @@ class Place:
             return file.read()
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(params=["disk", "moto", "seaweedfs"])
 def place(request, tmp_path):
     log = str(tmp_path / "calls")
     if request.param == "disk":
-        yield Place(str(tmp_path / "labels"), pyarrow.fs.LocalFileSystem(), [], log)
-        return
-    pytest.importorskip("moto.server")
-    with moto_server() as port:
-        yield Place(f"s3://{BUCKET}", s3_filesystem(port, BUCKET), s3_options(port), log)
+        return Place(str(tmp_path / "labels"), pyarrow.fs.LocalFileSystem(), [], log)
+    port, bucket = request.getfixturevalue(request.param), new_bucket()
+    return Place(f"s3://{bucket}", s3_filesystem(port, bucket), s3_options(port), log)
 
 
 @pytest.fixture(scope="module")
