@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 
-from .errors import StorageError, error_of_status
+from .errors import StorageError
 from .file_info import FileVersion
-from .http.errors import error_of_curl, error_of_name, status_text
+from .http.errors import error_of_answer, error_of_curl, error_of_name
 from .http.host_limits import HostLimits, ThrottledError
 from .http.loop import HttpLoop
-from .http.transfer import Method, Transfer
+from .http.transfer import MAX_REDIRECTS, Method, Transfer
 from .http.urls import parse_url
 from .libcurl import pycurl
 from .read_options import ReadOptions
@@ -27,8 +27,6 @@ from .read_policy import check_scheme
 from .retry import Deadline
 from .size_limit import SMALL_BYTES, check_size, more_than
 
-MAX_REDIRECTS = 5
-_RETRY_AFTER = pycurl.RETRY_AFTER  # pyright: ignore[reportAttributeAccessIssue]  # newer than the stubs
 _LOOK_AGAIN_S = 0.02  # at what waits for its host, or to be tried again
 
 TakeRoom = Callable[[int, Callable[[], None]], None]
@@ -243,17 +241,13 @@ class _Client:
         self.loop.allow_connections(min(len(self._active), fetch.max_requests))
         fetch.transfer = transfer = self.loop.take()
         transfer.prepare(
-            target.text,
-            target.scheme,
+            target,
             options,
             fetch.method,
             fetch,
             self._take_answer,
             self._ask_for_room if fetch.take_room else None,
         )
-        if target.credentials is not None:
-            transfer.curl.setopt(pycurl.USERNAME, target.credentials[0])
-            transfer.curl.setopt(pycurl.PASSWORD, target.credentials[1])
         if fetch.hop == 0:
             fetch.attempts += 1
         self.loop.start(transfer, remaining_s)
@@ -271,7 +265,7 @@ class _Client:
                 body = transfer.body()
                 fetch.version = transfer.version()
             elif not 300 <= status < 400 or (location := curl.getinfo(pycurl.REDIRECT_URL)) is None:
-                error = error_of_status(status, f"HTTP status {status_text(status)}", curl.getinfo(_RETRY_AFTER))
+                error = error_of_answer(curl, status)
                 throttled_for_s = error.retry_after_s if status == HTTPStatus.TOO_MANY_REQUESTS else None
         except Exception as raised:
             error = raised

@@ -5,11 +5,13 @@ import os
 import socket
 from http import HTTPStatus
 
-from ..errors import StorageError, check_own_resources
+from ..errors import StorageError, check_own_resources, error_of_status
 from ..libcurl import pycurl
 from ..redaction import redact
 from ..retry import Deadline, RetryPolicy
 from .urls import Url
+
+_RETRY_AFTER = pycurl.RETRY_AFTER  # pyright: ignore[reportAttributeAccessIssue]  # newer than the stubs
 
 
 def status_text(status: int) -> str:
@@ -18,6 +20,11 @@ def status_text(status: int) -> str:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         return str(status)
+
+
+def error_of_answer(curl: pycurl.Curl, status: int) -> StorageError:
+    """The error for an answer with a status that is none of success, and what it says of trying again."""
+    return error_of_status(status, f"HTTP status {status_text(status)}", curl.getinfo(_RETRY_AFTER))
 
 
 def error_of_curl(

@@ -8,7 +8,6 @@ import atexit
 import collections
 import contextlib
 import logging
-import select
 import socket
 import threading
 import time
@@ -19,7 +18,7 @@ from ..errors import check_own_resources
 from ..files import max_open_files
 from ..libcurl import pycurl
 from ..redaction import redact
-from .transfer import Transfer
+from .transfer import Transfer, wait_for_sockets
 
 _MAX_IDLE = 64  # connections, or as many as there may be requests
 _FEW_CONNECTIONS_S = 15
@@ -206,20 +205,10 @@ class HttpLoop:
             self._multi.setopt(pycurl.M_MAXCONNECTS, self._max_connections)
 
     def _wait(self, wait_s: float) -> None:
-        """Until something has arrived, or something was asked for. libcurl's list of sockets ends at the 1,024th of a
-        process: those beyond are looked at every few milliseconds.
-        """
-        poller = select.poll()
-        poller.register(self._wake_end, select.POLLIN)
+        """Until something has arrived, or something was asked for."""
         if self._transfers:
-            reading, writing, _ = self._multi.fdset()
-            for fd in reading:
-                poller.register(fd, select.POLLIN)
-            for fd in writing:
-                poller.register(fd, select.POLLOUT)
-            timeout_ms = self._multi.timeout()
-            wait_s = min(wait_s, _LOOK_AGAIN_S, timeout_ms / 1000 if timeout_ms >= 0 else wait_s)
-        poller.poll(0 if self._inbox else wait_s * 1000)
+            wait_s = min(wait_s, _LOOK_AGAIN_S)
+        wait_for_sockets(self._multi, 0 if self._inbox else wait_s, self._wake_end)
         if self._is_woken:
             with contextlib.suppress(BlockingIOError):
                 self._wake_end.recv(64)

@@ -3,22 +3,26 @@
 import collections
 import io
 import re
-import select
 import time
 from typing import NamedTuple
 
-from ..errors import StorageError, error_of_status
+from ..errors import StorageError
 from ..libcurl import pycurl
 from ..retry import Deadline, RetryPolicy
-from .errors import error_of_curl, error_of_name, status_text
-from .transfer import accept_encodings, new_handle, set_proxy
+from .errors import error_of_answer, error_of_curl, error_of_name, status_text
+from .transfer import (
+    MAX_REDIRECTS,
+    accept_encodings,
+    limit_silence,
+    new_handle,
+    set_proxy,
+    set_url,
+    wait_for_sockets,
+)
 from .urls import parse_url
 
-_MAX_REDIRECTS = 5
-_LOOK_AGAIN_MS = 5  # at what libcurl names no socket for
-_LONGEST_WAIT_MS = 1000
+_LONGEST_WAIT_S = 1.0
 _CHUNK_BYTES = 1 << 18
-_RETRY_AFTER = pycurl.RETRY_AFTER  # pyright: ignore[reportAttributeAccessIssue]  # newer than the stubs
 
 
 class _Version(NamedTuple):
@@ -94,19 +98,15 @@ class HttpStream(io.RawIOBase):
         self._num_before = self._num_arrived
         self._curl = curl = new_handle()
         set_proxy(curl, self._url.scheme)
-        curl.setopt(pycurl.URL, self._url.text)
+        set_url(curl, self._url)
+        limit_silence(curl, self._policy)
         curl.setopt(pycurl.USERAGENT, "labelbeam")
         curl.setopt(pycurl.FOLLOWLOCATION, 1)
-        curl.setopt(pycurl.MAXREDIRS, _MAX_REDIRECTS)
+        curl.setopt(pycurl.MAXREDIRS, MAX_REDIRECTS)
         curl.setopt(pycurl.REDIR_PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._policy.connect_timeout_s * 1000))
-        curl.setopt(pycurl.LOW_SPEED_TIME, int(self._policy.read_timeout_s))
         curl.setopt(pycurl.BUFFERSIZE, _CHUNK_BYTES)
         curl.setopt(pycurl.HEADERFUNCTION, self._take_header)
         curl.setopt(pycurl.WRITEFUNCTION, self._take)
-        if self._url.credentials is not None:
-            curl.setopt(pycurl.USERNAME, self._url.credentials[0])
-            curl.setopt(pycurl.PASSWORD, self._url.credentials[1])
         headers = []
         if self._num_arrived and self._version and self._version.tag:
             headers = [f"Range: bytes={self._num_arrived}-", f"If-Range: {self._version.tag}"]
@@ -128,18 +128,7 @@ class HttpStream(io.RawIOBase):
             elif bad:
                 self._finish(bad[0][1:])
             elif not self._arrived:
-                self._wait()
-
-    def _wait(self) -> None:
-        poller = select.poll()
-        reading, writing, _ = self._multi.fdset()
-        for fd in reading:
-            poller.register(fd, select.POLLIN)
-        for fd in writing:
-            poller.register(fd, select.POLLOUT)
-        wait_ms = _LONGEST_WAIT_MS if reading or writing else _LOOK_AGAIN_MS
-        timeout_ms = self._multi.timeout()
-        poller.poll(min(wait_ms, timeout_ms) if timeout_ms >= 0 else wait_ms)
+                wait_for_sockets(self._multi, _LONGEST_WAIT_S)
 
     def _take_header(self, line: bytes) -> None:
         text = line.decode("latin-1")
@@ -196,8 +185,7 @@ class HttpStream(io.RawIOBase):
         if self._is_other or (curl_error is None and self._to_skip):
             error = StorageError("truncated", f"{where} broke off its answer, and the rest is of another version")
         elif status and not 200 <= status < 300 and not 300 <= status < 400:
-            retry_after_s = self._curl.getinfo(_RETRY_AFTER)
-            error = error_of_status(status, f"HTTP status {status_text(status)}", retry_after_s)
+            error = error_of_answer(self._curl, status)
         elif curl_error is None and status and not 300 <= status < 400:
             self._has_ended = True
             self._drop_request()

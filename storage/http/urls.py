@@ -9,6 +9,7 @@ from ..errors import StorageError
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _TO_ESCAPE = re.compile(r"[^\x21-\x7e]+")
+_PLAIN = re.compile(r"(https?)://([a-z0-9.-]+(?::\d+)?)(/[\x21\x22\x24-\x7e]*)(?<!\?)")  # as it is to be sent
 
 
 class Url(NamedTuple):
@@ -34,7 +35,8 @@ def parse_url(url: str, redirected_by: str | None = None) -> Url:
     """
     by = f"redirected by {redirected_by} to " if redirected_by else ""
     try:
-        scheme, netloc, path, query, _ = urlsplit(url)
+        plain = _PLAIN.fullmatch(url)  # most are, and urlsplit takes a tenth of what a small image costs
+        scheme, netloc, path, query = (*plain.groups(), "") if plain else urlsplit(url)[:4]
         name, host, port = _place(netloc)
     except ValueError as error:
         raise StorageError("unreachable", f"{by}a malformed URL" if by else "malformed URL") from error
@@ -43,7 +45,7 @@ def parse_url(url: str, redirected_by: str | None = None) -> Url:
         raise StorageError("forbidden", f"{by}something other than http(s): {scheme or 'no scheme'}")
     if not name:
         raise StorageError("unreachable", f"{by}a URL without a host" if by else "not a URL with a host")
-    text = f"{scheme}://{host}{_escaped(path) or '/'}"
+    text = f"{scheme}://{host}{path if plain else _escaped(path) or '/'}"
     if query:
         text += f"?{_escaped(query)}"
     origin = scheme, name, port or _DEFAULT_PORTS.get(scheme, 0)

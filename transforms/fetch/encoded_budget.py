@@ -28,9 +28,10 @@ class EncodedBudget:
             self._let_go_on()
 
     def free(self, owner: Hashable) -> None:
-        """Makes an owner's room that of others. It may have none."""
-        with self._lock:
-            if self._taken.pop(owner, None) is not None:
+        """Makes an owner's room that of others. It may have none, and asks for no more."""
+        if owner in self._taken:
+            with self._lock:
+                self._taken.pop(owner, None)
                 self._let_go_on()
 
     def close(self) -> None:

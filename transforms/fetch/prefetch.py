@@ -48,7 +48,7 @@ class _GivenUp(BaseException):
     """Ends work that nobody waits for any more. Not an Exception: the work's own handlers must let it pass."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Job(Generic[T]):
     item: T
     elsewhere: Fetch | None = None  # what reads it, where no thread does
@@ -125,9 +125,7 @@ class Prefetch(Generic[T, R]):
         self._outstanding = 0
         self._to_hand_on = 0  # results that the consumer waited for together and hasn't taken yet
         self._consumer_waits_for = 0
-        self._producers = 0
-        self._made = 0
-        self._reserved_bytes = 0
+        self._producers = self._made = self._reserved_bytes = 0
         self._usual_read_s = self._usual_make_s = None
         self._threads = 0
         self._idle_threads = 0
@@ -142,8 +140,7 @@ class Prefetch(Generic[T, R]):
         job = _Job(item)
         self._outstanding += 1
         if self._start is not None:
-            with self._lock:
-                self._elsewhere.add(job)
+            self._elsewhere.add(job)
             job.elsewhere = self._start(
                 item, lambda what: self._arrive(job, what), lambda *room: self._encoded.ask(job, *room)
             )
@@ -173,7 +170,7 @@ class Prefetch(Generic[T, R]):
 
     def close(self) -> None:
         """Lets the threads end, without waiting for them; results that nobody has taken are dropped."""
-        with self._job_waiting:
+        with self._lock:
             self._closed = True
             self._jobs.clear()
             self._arrived.clear()
@@ -187,7 +184,7 @@ class Prefetch(Generic[T, R]):
             reading.cancel()
 
     def _next(self, leave: int) -> _Job | None:
-        with self._result_ready:
+        with self._lock:
             if not self._to_hand_on:
                 if self._outstanding <= leave:
                     return None
@@ -282,7 +279,7 @@ class Prefetch(Generic[T, R]):
             except BaseException as raised:  # raised again in `results`, or dropped with the rest
                 job_result, error = None, raised
             self._encoded.free(job)
-            with self._result_ready:
+            with self._lock:
                 self._reading.pop(job, None)
                 if job.making_since is not None:
                     self._usual_make_s = _usual(self._usual_make_s, time.monotonic() - job.making_since)
@@ -301,7 +298,7 @@ class Prefetch(Generic[T, R]):
             del job, job_result, error, arrived  # an idle thread must not keep an image alive
 
     def _take_job(self) -> _Job | None:
-        with self._job_waiting:
+        with self._lock:
             nobody_starts = False
             while not self._closed:
                 if self._arrived and self._threads_making() <= self._max_producers:
@@ -350,18 +347,18 @@ class Prefetch(Generic[T, R]):
             self._reading[job] = None
 
     def _reserve(self, job: _Job, num_bytes: int) -> None:
-        with self._job_waiting:
+        with self._lock:
             self._reading.pop(job, None)
             if job.arrived is None:
                 self._usual_read_s = _usual(self._usual_read_s, time.monotonic() - job.started_at)
             if job.given_up or self._closed:
                 raise _GivenUp
             job.num_bytes = num_bytes
+            if not self._reserving and self._begins_to_make(job):
+                return
             admitted = threading.Condition(self._lock)
             self._reserving.append((job, admitted))
-            self._admit()
-            if job.making_since is None:
-                self._tell_consumer()
+            self._tell_consumer()
             while job.making_since is None and not self._closed:
                 admitted.wait()
             if job.making_since is None:
@@ -369,16 +366,19 @@ class Prefetch(Generic[T, R]):
 
     def _admit(self) -> None:
         """Lets those that wait go on making their results, as far as there is room."""
-        while self._reserving and self._producers < self._max_producers and self._made < self._max_made:
-            job, admitted = self._reserving[0]
-            if self._reserved_bytes and self._reserved_bytes + job.num_bytes > self._max_bytes:
-                return
-            self._reserving.popleft()
-            self._producers += 1
-            self._made += 1
-            self._reserved_bytes += job.num_bytes
-            job.making_since = time.monotonic()
-            admitted.notify()
+        while self._reserving and self._begins_to_make(self._reserving[0][0]):
+            self._reserving.popleft()[1].notify()
+
+    def _begins_to_make(self, job: _Job) -> bool:
+        """Takes the room that a result needs, if there is so much."""
+        no_bytes = self._reserved_bytes and self._reserved_bytes + job.num_bytes > self._max_bytes
+        if no_bytes or self._producers >= self._max_producers or self._made >= self._max_made:
+            return False
+        self._producers += 1
+        self._made += 1
+        self._reserved_bytes += job.num_bytes
+        job.making_since = time.monotonic()
+        return True
 
 
 class _Reservation:
