@@ -40,7 +40,7 @@ from ..transforms.workers.in_flight import remove_journals
 from ..transforms.write_parts import WriteParts
 from .label_config import PreparedLabelConfig
 from .label_images import LabelReferences
-from .running.beam_options import ends_with_driver, use_store_options
+from .running.beam_options import ends_with_driver, is_template, use_store_options
 from .running.children import in_own_sessions
 from .running.job_control import JobControl, Phase
 from .running.missing import find_missing
@@ -51,6 +51,7 @@ from .settings import JobSpec
 
 _log = logging.getLogger(__name__)
 
+SUBMITTED = "submitted"  # status of a job that was handed over: its record is written by who runs it
 PACKAGES = ("labelbeam", "apache-beam", "tensorflow", "keras", "numpy", "pillow", "pyarrow")
 
 
@@ -129,7 +130,7 @@ def list_todo(
 
 
 def run_job(job: Job, options: PipelineOptions) -> JobResult:
-    """Runs a job to its end.
+    """Runs a job to its end; one that becomes a template of Dataflow is only handed over.
 
     Raises:
       UsageError: if the output folder holds another label set, or another job is at work on it.
@@ -214,6 +215,8 @@ def _run(job: Job, begun: OpenJob, options: PipelineOptions, control: JobControl
             build_graph(pipeline, job, begun, facts, follow.link)
             control.run(follow.link)
             result = pipeline.run()
+            if is_template(options):  # what runs it is started later, by somebody else
+                return JobResult({**facts, "status": SUBMITTED}, {}, time.monotonic() - started)
             result.wait_until_finish()
             metrics = _metrics(result)
         if closed_as(begun) is None:

@@ -158,7 +158,7 @@ def run_and_report(job: "Job", options, max_failed: float | int | None = None) -
     """
     from ...labelset.log import JobLostError
     from ...transforms.close_job import JobIncompleteError
-    from ..job import JobFailedError, run_job
+    from ..job import SUBMITTED, JobFailedError, run_job
     from ..running.exit_codes import ExitCode, code_of_record, too_many_failed
     from ..running.summary import summarize
 
@@ -178,6 +178,9 @@ def run_and_report(job: "Job", options, max_failed: float | int | None = None) -
             file=sys.stderr,
         )
         return ExitCode.FAILED
+    if result.record["status"] == SUBMITTED:
+        say(f"Job {job.job_id} is handed over; `labelbeam status {job.spec.output}` shows how far it is.")
+        return ExitCode.DONE
     say(summarize(job, result))
     if result.record["status"] == "interrupted":
         print(

@@ -12,7 +12,13 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
 from apache_beam.transforms.resources import resource_hints_from_options
 
 from ...storage.errors import UsageError
@@ -107,6 +113,12 @@ def ends_with_driver(options: PipelineOptions) -> bool:
     runner = options.view_as(StandardOptions).runner.rpartition(".")[2]
     loopback = options.view_as(PortableOptions).environment_type == "LOOPBACK"
     return loopback or runner in ("FnApiRunner", "DirectRunner", "PrismRunner", "SwitchingDirectRunner")
+
+
+def is_template(options: PipelineOptions) -> bool:
+    """Whether the graph only becomes a template of Dataflow, as the launcher of a Flex template has it: the job is
+    started after this process has ended."""
+    return bool(options.view_as(GoogleCloudOptions).template_location)
 
 
 def _runner_of(options: Sequence[str]) -> str:
