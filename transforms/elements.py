@@ -41,7 +41,7 @@ class MemberLocation:
         the frame's time, in the units of its stream (video).
       length: bytes of the member or of the record's data, of the frame's pixels (video); unused for parquet.
       column: the column with the bytes, dotted for a struct's field (parquet); the feature with them (tfrecord).
-      chunk: number of the stretch of the container, at most 128 images and about 64 MiB, whose members are best read
+      chunk: number of the stretch of the container, at most 128 images and 64 MiB, whose members are best read
         together and in order; never across a Parquet row group.
       keyframe: the time of the keyframe before, as `offset` (video).
       time_s: seconds from the video's first frame to this one; None for all others.

@@ -21,8 +21,8 @@ _IMAGES_TOGETHER = 16  # to one worker at a time: few enough to spread the image
 class GroupByChunk(beam.PTransform):
     """PCollection of encoded references (`ImageReferenceCoder`) to the references, spread over the workers.
 
-    References of one chunk of a container (`MemberLocation.chunk`, about 64 MiB) stay together, sorted by their place
-    in it. All others are spread a few at a time.
+    References of one chunk of a container (`MemberLocation.chunk`, at most 128 images and 64 MiB) stay together, sorted
+    by their place in it. All others are spread a few at a time.
     """
 
     def expand(self, references: beam.PCollection[bytes]) -> beam.PCollection[ImageReference]:

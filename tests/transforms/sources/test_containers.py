@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import tarfile
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -173,7 +174,22 @@ def test_chunks_follow_row_groups_and_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr("labelbeam.transforms.sources.containers.members.CHUNK_BYTES", 10_000)
     references = index(write_tar(tmp_path / "x.tar", [(f"{i}.jpg", image) for i, image in enumerate(images)]))
     chunks = [reference.location.chunk for reference in references]
-    assert chunks == sorted(chunks) and max(map(chunks.count, chunks)) == 7  # of 1,536 bytes each
+    assert chunks == sorted(chunks) and max(map(chunks.count, chunks)) == 10_000 // len(images[0])
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tfrecord"])
+def test_a_chunk_is_never_larger_than_it_may_be_but_for_one_large_image(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("labelbeam.transforms.sources.containers.members.CHUNK_BYTES", 10_000)
+    path, sizes = tmp_path / name, [4000, 4000, 4000, 25_000, 1, 9000, 2000, *[100] * 300]
+    if name == "x.tar":
+        write_tar(path, [(f"{i}.jpg", bytes(size)) for i, size in enumerate(sizes)])
+    else:
+        write_tfrecord(path, [{"image/encoded": bytes(size)} for size in sizes])
+    chunks = defaultdict(list)
+    for reference in index(path):
+        chunks[reference.location.chunk].append(reference.location.length)
+    assert list(map(len, chunks.values()))[:4] == [2, 1, 1, 2]
+    assert all(len(lengths) == 1 or (sum(lengths) <= 10_000 and len(lengths) <= 128) for lengths in chunks.values())
 
 
 @pytest.mark.parametrize("name", ["x.tar", "x.tfrecord", "x.parquet"])

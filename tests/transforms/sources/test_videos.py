@@ -115,6 +115,14 @@ def test_stretches_have_at_most_128_frames(tmp_path):
     assert [reference.location.chunk for reference in references] == [0] * 128 + [1] * 128 + [2] * 44
 
 
+def test_stretches_have_at_most_so_many_bytes_of_the_video(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", frames=60)
+    limit = path.stat().st_size // 5
+    monkeypatch.setattr("labelbeam.transforms.sources.containers.video.CHUNK_BYTES", limit)
+    chunks = [reference.location.chunk for reference in listed(path)]
+    assert chunks == sorted(chunks) and 4 <= len(set(chunks)) <= 10
+
+
 def test_sound_beside_the_images_changes_nothing(tmp_path):
     assert names(write_video(tmp_path / "a.mp4", sound=True), "1") == ["t=0.000", "t=1.000", "t=2.000"]
 

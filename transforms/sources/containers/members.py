@@ -33,19 +33,20 @@ def problem_at(path: str, place: str, message: str) -> ImageReference:
 
 
 class Chunks:
-    """Numbers stretches of a container, of members that follow each other: of at most 128 images, and about 64 MiB."""
+    """Numbers stretches of a container, of members that follow each other: of at most 128 images and 64 MiB; a larger
+    member is one alone."""
 
     def __init__(self):
         self._number = -1
-        self._images_left = 0
-        self._end = 0
+        self._images_left = self._bytes_left = 0
 
-    def of(self, offset: int) -> int:
-        """The number of the chunk of the next member, whose bytes start at `offset`."""
-        if not self._images_left or offset >= self._end:
+    def of(self, num_bytes: int) -> int:
+        """The number of the chunk of the next member, which has so many bytes."""
+        if not self._images_left or num_bytes > self._bytes_left:
             self._number += 1
-            self._images_left, self._end = CHUNK_IMAGES, offset + CHUNK_BYTES
+            self._images_left, self._bytes_left = CHUNK_IMAGES, CHUNK_BYTES
         self._images_left -= 1
+        self._bytes_left -= num_bytes
         return self._number
 
 

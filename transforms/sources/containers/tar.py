@@ -62,7 +62,7 @@ def index(path: str, carry: Sequence[str] = ()) -> Iterator[ImageReference]:
                 yield problem_at(path, member.name, f"a link to {target}, which isn't in the archive")
             else:
                 offset, length = places[target]
-                location = MemberLocation(path, "tar", offset, length, chunk=chunks.of(member.offset_data))
+                location = MemberLocation(path, "tar", offset, length, chunk=chunks.of(length))
                 carried = () if samples is None else samples.values_of(member.name)
                 yield ImageReference(f"{path}#{unique(member.name)}", location, carried=carried)
 

@@ -59,7 +59,7 @@ def index(path: str, feature: str | None = None, carry: Sequence[str] = ()) -> I
             if number == 0:
                 feature = _feature_of(path, example, feature)
             name = next(filter(None, (first_text(example, key) for key in _IDS)), str(number))
-            location = MemberLocation(path, "tfrecord", offset, len(data), feature or _ENCODED[0], chunks.of(offset))
+            location = MemberLocation(path, "tfrecord", offset, len(data), feature or _ENCODED[0], chunks.of(len(data)))
             carried = tuple(value_of(example, name) for name in carry)
             yield ImageReference(f"{path}#{unique(name)}", location, carried=carried)
 

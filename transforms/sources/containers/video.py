@@ -6,15 +6,13 @@ the other, and leaves out what lies between frames' keyframes. By PyAV (extra `v
 files than the one that it is given, and only containers of these formats.
 """
 
-import bisect
 import contextlib
 import io
+import itertools
 import math
-import re
 import time
-from collections import deque
-from collections.abc import Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterator, MutableMapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +25,8 @@ from ...elements import ImageError, ImageReference, MemberLocation
 from ..frame_choice import FrameChoice
 from ..inputs import InputError, check_can_read_videos
 from .http_copies import HttpCopy
-from .members import CHUNK_IMAGES, problem_at
+from .members import CHUNK_BYTES, CHUNK_IMAGES, problem_at
+from .video_frames import Frames
 
 if TYPE_CHECKING:
     import av
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # FFmpeg's names: no playlists, which name other files
 _BUFFER_BYTES = 1 << 18
 _MAX_THREADS = 8  # of one decoder: each holds a frame
-_NAMED_WITHIN_S = 0.000501  # of a frame's time: names have milliseconds
-_NAME = re.compile(r"t=\d+(\.\d+)?")
 _CUT_OFF_S = 1.0  # by which a video may be shorter than its header says
 
 
@@ -55,59 +52,15 @@ def index(
       OSError: if it can't be read; `StorageError` from a server.
     """
     frames = read_frames(path, read)
-    for number, pts in enumerate(choice.choose(frames.pts, frames.keyframes, frames.time_base)):
-        yield frames.reference(pts, chunk=number // CHUNK_IMAGES)
+    chunk, images, begin = -1, CHUNK_IMAGES, 0
+    for pts in choice.choose(frames.pts, frames.keyframes, frames.time_base):
+        end = frames.bytes_up_to(pts)
+        if images == CHUNK_IMAGES or end - begin > CHUNK_BYTES:
+            chunk, images, begin = chunk + 1, 0, end
+        images += 1
+        yield frames.reference(pts, chunk)
     if frames.problem:
         yield problem_at(path, f"after {frames.name(frames.pts[-1])}", frames.problem)
-
-
-@dataclass(frozen=True)
-class Frames:
-    """A video's frames: when they are shown.
-
-    Attributes:
-      path: of the video.
-      pts: of all frames, ascending, in units of `time_base`.
-      keyframes: those that need no other frame, likewise.
-      time_base: seconds.
-      num_bytes: of a frame's pixels.
-      problem: why there may be more frames than these; empty if there aren't.
-    """
-
-    path: str
-    pts: Sequence[int]
-    keyframes: Sequence[int]
-    time_base: Fraction
-    num_bytes: int
-    problem: str
-
-    def name(self, pts: int) -> str:
-        """What names a frame: its time, with milliseconds, or more digits where frames are closer than that."""
-        place = bisect.bisect_left(self.pts, pts)
-        beside = [self.pts[at] for at in (place - 1, place + 1) if 0 <= at < len(self.pts)]
-        is_dense = any(abs(other - pts) * self.time_base < Fraction(1, 1000) for other in beside)
-        return f"t={self._seconds(pts):.{6 if is_dense else 3}f}"
-
-    def reference(self, pts: int, chunk: int) -> ImageReference:
-        keyframe = self.keyframes[max(0, bisect.bisect_right(self.keyframes, pts) - 1)]
-        location = MemberLocation(
-            self.path, "video", pts, self.num_bytes, chunk=chunk, keyframe=keyframe, time_s=self._seconds(pts)
-        )
-        return ImageReference(f"{self.path}#{self.name(pts)}", location)
-
-    def named(self, name: str) -> ImageReference | None:
-        """The frame of this name, `t=12.480`; None if there is none."""
-        if not _NAME.fullmatch(name):
-            return None
-        seconds = float(name.removeprefix("t="))
-        after = bisect.bisect_left(self.pts, self.pts[0] + Fraction(seconds) / self.time_base)
-        nearest = min(self.pts[max(0, after - 1) : after + 1], key=lambda pts: abs(self._seconds(pts) - seconds))
-        if abs(self._seconds(nearest) - seconds) > _NAMED_WITHIN_S:
-            return None
-        return self.reference(nearest, bisect.bisect_left(self.pts, nearest) // CHUNK_IMAGES)
-
-    def _seconds(self, pts: int) -> float:
-        return float((pts - self.pts[0]) * self.time_base)
 
 
 def read_frames(path: str, read: ReadOptions = ReadOptions()) -> Frames:
@@ -116,7 +69,7 @@ def read_frames(path: str, read: ReadOptions = ReadOptions()) -> Frames:
 
     with contextlib.closing(Video(path, read)) as video:
         container, stream = video.container, video.stream
-        pts, keyframes, end_s, problem, num_packets = set(), [], 0.0, "", 0
+        sizes, keyframes, end_s, problem, num_packets = Counter(), [], 0.0, "", 0
         try:
             for packet in container.demux():
                 if packet.size == 0 or packet.time_base is None:
@@ -128,12 +81,12 @@ def read_frames(path: str, read: ReadOptions = ReadOptions()) -> Frames:
                 num_packets += 1
                 if at is None or packet.is_discard:
                     continue
-                pts.add(at)
+                sizes[at] += packet.size
                 if packet.is_keyframe:
                     keyframes.append(at)
         except av.FFmpegError as error:
             problem = f"can't be read on ({error.strerror}): what follows is unknown"
-        if not pts:
+        if not sizes:
             raise InputError(f"container {path}: a video without frames" + (f", or it {problem}" if problem else ""))
         length_s = _length_s(container, stream)
         if not problem and (num_packets < stream.frames or end_s < length_s - _CUT_OFF_S):
@@ -143,12 +96,13 @@ def read_frames(path: str, read: ReadOptions = ReadOptions()) -> Frames:
                 else f"cut off: it says that it lasts {length_s:.3f} s, and ends at {end_s:.3f} s"
             )
         context = stream.codec_context
-        in_order = sorted(pts)
+        in_order = sorted(sizes)
         return Frames(
             path,
             in_order,
             sorted(keyframes) or in_order[:1],
             stream.time_base or Fraction(1, 1000),
+            list(itertools.accumulate(sizes[at] for at in in_order)),
             context.width * context.height * 3,
             problem,
         )
