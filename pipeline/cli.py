@@ -132,7 +132,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             (place for place, argument in enumerate(rest) if argument.startswith("-") and argument != "-"), len(rest)
         )
         args.input, rest = [*args.input, *rest[:first]] or getattr(args, "input_of_job", []), rest[first:]
-        if not args.input:
+        if not args.input and not args.inventory:
             raise UsageError(f"{args.command}: no INPUT: name images, folders, lists or containers")
     args.own_options = [f"--{name.replace('_', '-')}" for name in vars(args) if name not in _NO_OPTIONS]
     args.beam_arguments = rest

@@ -3,6 +3,7 @@
     files and folders   photos/  photos/**/*.jpg  photo.png  gs://bucket/photos/       which files: `find_files.py`
     lists of URIs       uris.txt  uris.csv  uris.jsonl  uris.parquet                   what is in them: `uri_lists.py`
     videos              clip.mp4  clip.mp4#t=12.480                                    their frames: `list_videos.py`
+    inventories         manifest.json                                                  of a bucket: `inventories.py`
     containers          shard.tar  train.tfrecord-00000-of-00010  images.parquet       what is in them: `containers/`
 
 on local disks, Beam's filesystems (`gs://`, `s3://`, `hdfs://`) and, all but globs, folders and containers,
@@ -16,7 +17,7 @@ twice: `skip_labelled.py` leaves out repeats.
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -32,7 +33,7 @@ from .decode.signatures import kind_of_bytes
 from .elements import METRICS_NAMESPACE, ImageReference
 from .sources.containers import index_members
 from .sources.containers.parquet import find_image_column
-from .sources.find_files import REASONS, FoundFile, find_files
+from .sources.find_files import REASONS, FoundFile, find_files, find_in_inventory
 from .sources.inputs import (
     TEXT_LISTS,
     Format,
@@ -42,6 +43,8 @@ from .sources.inputs import (
     format_of,
     name_of_list,
 )
+from .sources.inventories import Shard
+from .sources.list_files import DamagedListError
 from .sources.list_videos import frames_named
 from .sources.uri_lists import open_list, parse_entries, read_entries
 
@@ -91,7 +94,8 @@ class ListImages(beam.PTransform):
             | "Inputs" >> beam.Create(self._inputs)
             | "FindFiles" >> beam.FlatMap(_find_files, self._options.exclude, self._versions).with_output_types(_Files)
             | "SpreadFiles" >> beam.Reshuffle()
-            | "ReadFiles" >> beam.ParDo(_ReadFiles(self._options, self._read)).with_output_types(ImageReference)
+            | "ReadFiles"
+            >> beam.ParDo(_ReadFiles(self._options, self._read, self._versions)).with_output_types(ImageReference)
         )
 
 
@@ -113,11 +117,13 @@ class _Files:
       uris: of the files.
       format: of all of them.
       versions: of each image file, where they are asked for; else empty.
+      shard: of an inventory, where it is one of its data files.
     """
 
     uris: Sequence[str]
     format: Format
     versions: Sequence[FileVersion | None] = ()
+    shard: Shard | None = None
 
 
 def _find_files(element: _Input, exclude: Sequence[str], with_versions: bool) -> Iterator[_Files]:
@@ -126,7 +132,7 @@ def _find_files(element: _Input, exclude: Sequence[str], with_versions: bool) ->
     versions: list[FileVersion | None] = []
     for file in find_files(element.uri, exclude, lambda reason, uri: passed_over.update([reason])):
         if file.format != "image":
-            yield _Files([file.uri], file.format)
+            yield _Files([file.uri], file.format, shard=file.shard)
             continue
         uris.append(file.uri)
         if with_versions:
@@ -143,9 +149,10 @@ def _find_files(element: _Input, exclude: Sequence[str], with_versions: bool) ->
 class _ReadFiles(beam.DoFn):
     """Files to references of the images that they are, name or hold."""
 
-    def __init__(self, options: ListOptions, read: ReadOptions):
+    def __init__(self, options: ListOptions, read: ReadOptions, versions: bool):
         self._options = options
         self._read_options = read
+        self._versions = versions
 
     def process(self, element: _Files):
         if element.versions:
@@ -155,7 +162,7 @@ class _ReadFiles(beam.DoFn):
             yield from map(ImageReference, element.uris)
         else:
             for uri in element.uris:
-                yield from self._read(FoundFile(uri, element.format))
+                yield from self._read(FoundFile(uri, element.format, shard=element.shard))
 
     def _read(self, file: FoundFile) -> Iterator[ImageReference]:
         num_empty = num_problems = 0
@@ -169,7 +176,7 @@ class _ReadFiles(beam.DoFn):
                 num_problems += 1
                 if num_problems <= _PROBLEMS_LOGGED:
                     _log.warning("%s. It becomes a failed image (bad_input).", redact(reference.problem))
-            yield reference
+            yield reference if self._versions or reference.version is None else replace(reference, version=None)
         if num_problems > _PROBLEMS_LOGGED:
             _log.warning("%s: %d such places in all.", redact(file.uri), num_problems)
         if num_empty:
@@ -190,7 +197,9 @@ def _references(
     """The images that a list or container names or holds, None for a list's row without a URI."""
     if file.format == "compressed":
         raise InputError(f"container {file.uri}: compressed; members can't be read one by one. Decompress it")
-    if _is_list(file, options):
+    if file.shard is not None:
+        yield from _named_by_inventory(file.shard, options, read)
+    elif _is_list(file, options):
         for entry in read_entries(file.uri, file.format, options):
             if entry is None:
                 yield None
@@ -200,6 +209,25 @@ def _references(
         yield from frames_named(ImageReference(file.uri), options, read)
     else:
         yield from index_members(file.uri, options)
+
+
+def _named_by_inventory(shard: Shard, options: ListOptions, read: ReadOptions) -> Iterator[ImageReference | None]:
+    passed_over = Counter()
+    try:
+        for found in find_in_inventory(shard, options.exclude, lambda reason, uri: passed_over.update([reason])):
+            if found.format == "image":
+                yield ImageReference(found.uri, version=found.version)
+            else:
+                yield from _without_errors(found, options, read)
+    except DamagedListError as error:
+        yield ImageReference(
+            f"{shard.uri}#rest",
+            problem=f"inventory's data file {shard.uri}: can't be read to its end ({error}); what it names further on "
+            "is unknown",
+        )
+    finally:
+        for reason, count in passed_over.items():
+            Metrics.counter(METRICS_NAMESPACE, PASSED_OVER + reason).inc(count)
 
 
 def _is_list(file: FoundFile, options: ListOptions) -> bool:

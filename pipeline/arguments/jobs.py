@@ -8,8 +8,9 @@ import argparse
 from typing import get_args
 
 from ...labelset.rows import ErrorKind
+from ...storage.errors import UsageError
 from ...transforms.execution_options import ExecutionOptions
-from ...transforms.sources.inputs import ListOptions
+from ...transforms.sources.inputs import ListOptions, is_manifest
 from ..settings import JobSpec, LabelConfig
 from .common import (
     add_detector,
@@ -34,6 +35,14 @@ paths, http(s) and stores (gs://, s3://, hdfs://). INPUTs come first, or after -
 def add_what(main, **output) -> None:
     """Inputs, output, detector: the first options of a command that labels."""
     main.add_argument("--input", nargs="+", default=[], metavar="INPUT", help="the same as INPUTs that come first")
+    main.add_argument(
+        "--inventory",
+        nargs="+",
+        default=[],
+        metavar="MANIFEST",
+        help="the manifest.json of an S3 Inventory or of an inventory report of Google's Storage Insights: its bucket "
+        "without a listing (docs/scale.md)",
+    )
     main.add_argument("-o", "--output", metavar="FOLDER", **output)
     add_detector(main)
     add_field(
@@ -270,7 +279,7 @@ def job_spec(args: argparse.Namespace) -> JobSpec:
       UsageError: names the argument that can't be used.
     """
     return JobSpec(
-        inputs=args.input,
+        inputs=[*args.input, *map(_manifest, args.inventory)],
         output=args.output,
         labels=settings_of(LabelConfig, args),
         execution=settings_of(ExecutionOptions, args),
@@ -279,6 +288,12 @@ def job_spec(args: argparse.Namespace) -> JobSpec:
         retry_failed=get_args(ErrorKind) if args.retry_failed == [] else args.retry_failed,
         relabel_changed=args.relabel_changed,
     )
+
+
+def _manifest(uri: str) -> str:
+    if not is_manifest(uri):
+        raise UsageError(f"--inventory {uri}: expected a manifest, a .json file; its data files are found through it")
+    return uri
 
 
 def store_arguments(args: argparse.Namespace) -> list[str]:

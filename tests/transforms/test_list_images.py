@@ -293,9 +293,10 @@ def test_checking_stops_at_the_first_image(data):
 
 
 @pytest.mark.parametrize(
-    "name, text", [("l.json", '{"images": []}'), ("l.lst", "a.jpg"), ("list", "<html>"), ("l.md", "x")]
+    "name, text",
+    [("l.json", '{"images": []}'), ("l.geojson", "{}"), ("l.lst", "a.jpg"), ("list", "<html>"), ("l.md", "x")],
 )
 def test_text_without_the_extension_of_a_list_is_refused_not_labelled(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=r"no image\. Lists of URIs are \.txt, \.csv"):
+    with pytest.raises(InputError, match=r"\. Lists of URIs are \.txt, \.csv"):
         check_inputs([str(tmp_path / name)])

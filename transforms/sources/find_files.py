@@ -7,6 +7,7 @@ Rules:
   `folder/*.parquet`.
 - A glob whose last part ends in an extension (`lists/*.csv`, `shards/*.tfrecord-*`, `photos/*.bin`) offers every match,
   as if each were named itself; any other (`photos/**`, `photos/2024*`) offers what a folder would.
+- A `.json` file that is named itself is the manifest of an inventory (`inventories.py`), and offers its data files.
 - What folders and globs pass over is told, each with one of `REASONS`. Symbolic links to folders are not followed.
 
 Globs, the same on every storage: `*`, `?` and `[…]` stay within one part of the path; a part `**` stands for any number
@@ -25,8 +26,18 @@ from ...labelset.label_set_file import LABEL_SET_FILE
 from ...storage import object_stores
 from ...storage.file_info import FileVersion
 from ...storage.uris import before_wildcard, has_wildcard, is_http, is_local
-from .inputs import NOT_READ, Format, InputError, can_read_videos, check_can_read_videos, format_of, video_of
-from .list_folders import filesystem_of, is_folder, list_below
+from .inputs import (
+    NOT_READ,
+    Format,
+    InputError,
+    can_read_videos,
+    check_can_read_videos,
+    format_of,
+    is_manifest,
+    video_of,
+)
+from .inventories import Shard, read_manifest, read_shard
+from .list_folders import Names, filesystem_of, folders_in_order, is_folder, list_below
 
 REASONS = {  # why a file or folder is passed over: the words for a person
     "hidden": "hidden",
@@ -35,6 +46,7 @@ REASONS = {  # why a file or folder is passed over: the words for a person
     "label_set": "folders of label sets",
     "linked_folder": "links to folders",
     "special_file": "no regular files",
+    "not_current": "older versions of objects, and delete markers",
     "not_named": "lists or Parquet files, which are to be named",
     "format_not_read": "of image formats that are not read",
     "unknown_extension": "without the extension of an image",
@@ -55,11 +67,13 @@ class FoundFile:
       uri: absolute path or URI.
       format: what it is by its name.
       version: its size and when it was changed, where a listing tells them anyway.
+      shard: of an inventory, where it is one of its data files.
     """
 
     uri: str
     format: Format
     version: FileVersion | None = None
+    shard: Shard | None = None
 
 
 def find_files(
@@ -89,7 +103,10 @@ def find_files(
             raise InputError(
                 f"input {uri}: no regular file, but a pipe, socket or device; copy what it gives to a file"
             )
-        yield _named(uri)
+        if is_manifest(uri):
+            yield from (FoundFile(shard.uri, "inventory", shard=shard) for shard in read_manifest(uri))
+        else:
+            yield _named(uri)
     elif not names_folder and (named := video_of(uri)) is not None and exists(named[0]):
         check_can_read_videos()
         yield FoundFile(uri, "video")  # a frame of it
@@ -98,6 +115,20 @@ def find_files(
         yield from _Search(start, uri.removeprefix(start).split("/"), exclude, pass_over).run(filesystem)
     else:
         yield from _Search(uri.rstrip("/") + "/", ["**"], exclude, pass_over).run(filesystem)
+
+
+def find_in_inventory(shard: Shard, exclude: Sequence[str], pass_over: PassOver) -> Iterator[FoundFile]:
+    """Yields what a data file of an inventory names, as a folder that is its bucket would offer it.
+
+    Args:
+      exclude, pass_over: as for `find_files`.
+
+    Raises:
+      InputError, DamagedListError: as `read_shard`.
+    """
+    search = _Search(shard.bucket, ["**"], exclude, pass_over)
+    entries = read_shard(shard, lambda: pass_over("not_current", shard.uri))
+    yield from search.offered(folders_in_order(shard.bucket, entries, search))
 
 
 def _named(uri: str, version: FileVersion | None = None) -> FoundFile:
@@ -148,7 +179,11 @@ class _Search:
             self.pass_over("label_set", self._start)
             return
         prefix = self._start + before_wildcard(self._pattern[0])
-        for folder, names in list_below(self._start, prefix, self, filesystem):
+        yield from self.offered(list_below(self._start, prefix, self, filesystem))
+
+    def offered(self, folders: Iterator[tuple[str, Names]]) -> Iterator[FoundFile]:
+        """Of what lies in folders, what is offered."""
+        for folder, names in folders:
             for name, version in names.items():
                 below = f"{folder}/{name}" if folder else name
                 if _matches(below.split("/"), self._pattern):

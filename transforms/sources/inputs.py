@@ -17,7 +17,9 @@ from ...storage.installation import install_hint
 from ...storage.uris import existing_file, is_http
 from .frame_choice import FrameChoice
 
-Format = Literal["image", "txt", "csv", "tsv", "jsonl", "parquet", "tar", "tfrecord", "video", "compressed"]
+Format = Literal[
+    "image", "txt", "csv", "tsv", "jsonl", "parquet", "tar", "tfrecord", "video", "inventory", "compressed"
+]
 TEXT_LISTS: frozenset[Format] = frozenset({"txt", "csv", "tsv", "jsonl"})
 CONTAINERS: frozenset[Format] = frozenset({"tar", "tfrecord", "parquet", "video"})
 
@@ -117,6 +119,11 @@ def format_of(uri: str) -> Format | None:
             return inner
         return None if inner in (None, "image") else "compressed"
     return "tfrecord" if _TFRECORD.search(name) else None
+
+
+def is_manifest(uri: str) -> bool:
+    """Whether a file that is named as an input is an inventory's manifest, by its name."""
+    return uri.lower().endswith(".json")
 
 
 def name_of_list(uri: str) -> str:

@@ -15,11 +15,11 @@ import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from ...storage import object_stores
 from ...storage.errors import StorageError
 from ...storage.http.stream import HttpStream
 from ...storage.redaction import redact
 from ...storage.retry import RetryPolicy
+from ...storage.stores.readers import open_to_read
 from ...storage.uris import is_http, is_in_store
 from .inputs import InputError
 
@@ -49,7 +49,7 @@ def open_list(uri: str, copy: bool = True) -> Iterator[BinaryIO]:
       InputError: if an http(s) list can't be fetched, or read further.
     """
     if is_in_store(uri):
-        with object_stores.open_to_read(uri) as file:
+        with open_to_read(uri) as file:
             yield file
         return
     if not is_http(uri):

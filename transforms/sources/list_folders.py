@@ -90,12 +90,12 @@ def list_below(start: str, prefix: str, visitor: Visitor, filesystem: FileSystem
     if is_local(start):
         yield from _local_folders(start, "", visitor)
     elif filesystem is None:
-        yield from _folders_in_order(start, object_stores.list_objects(prefix), visitor)
+        yield from folders_in_order(start, object_stores.list_objects(prefix), visitor)
     elif filesystem.has_dirs():
         yield from _folders_of(filesystem, start, "", visitor)
     else:
         entries = (FileInfo(e.path, e.size_in_bytes, e.last_updated_in_seconds) for e in filesystem._list(prefix))
-        yield from _folders_in_order(start, entries, visitor)
+        yield from folders_in_order(start, entries, visitor)
 
 
 def _local_folders(start: str, folder: str, visitor: Visitor) -> Iterator[tuple[str, Names]]:
@@ -136,7 +136,7 @@ def _below(folder: str, names: list[str]) -> list[str]:
     return [f"{folder}/{name}" if folder else name for name in names]
 
 
-def _folders_in_order(start: str, found: Iterator[FileInfo], visitor: Visitor) -> Iterator[tuple[str, Names]]:
+def folders_in_order(start: str, found: Iterator[FileInfo], visitor: Visitor) -> Iterator[tuple[str, Names]]:
     """Of a store without folders, which lists in the order of its keys: what begins alike lies together."""
     entered, left = "", None  # the folder of the last file, and what the keys in the folder left last begin with
     for file in found:
