@@ -11,7 +11,11 @@ from .counting import find_damage
 from .heartbeat import Heartbeat, watch
 from .label_set_file import LabelSet, check_label_set, write_label_set
 from .log import BEGIN, CLOSE, JobLostError, LogState, append, find_entry, last_number, read_log
-from .parts import DamagedPartError, Part, count_part, damaged, job_of, list_parts, read_part, written_parts
+from .part_files import DamagedPartError, damaged
+from .parts import COUNTED, Part, count_part, job_of, list_parts, read_part, written_parts
+from .side_by_side import side_by_side
+
+MAX_IDS_COMPARED = 2_000_000  # in memory, of the parts that a dead job left: about 250 MB
 
 _log = logging.getLogger(__name__)
 
@@ -155,7 +159,8 @@ def taken_over(output: str, state: LogState, listed: Mapping[str, Mapping[str, i
     """The parts of a dead job that are to count from now on, and those that may repeat images, until the next close.
 
     Before there was a log, all finished parts are taken over. What a job wrote that labels nothing anew can't repeat
-    images which count: only the new parts are read, however many there are in all.
+    images which count: only the new parts are read, however many there are in all. Beyond `MAX_IDS_COMPARED` images,
+    parts are held to repeat some.
     """
     if state.number < 0:
         stems = {stem: dict(tables) for stem, tables in listed.items() if "images" in tables}
@@ -165,23 +170,29 @@ def taken_over(output: str, state: LogState, listed: Mapping[str, Mapping[str, i
         stems = {stem: dict(part.num_bytes) for stem, part in state.adopted.items()}
         stems |= written_parts(output, state.open_job)
     kept, adopted = [], []
-    ids, counted = {}, {}
-    for stem, num_bytes in stems.items():
-        try:
-            counted[stem] = count_part(output, stem, num_bytes)
-            ids[stem] = read_part(output, stem, "images", ["image_id"]).column(0).to_pylist()
-        except DamagedPartError as error:
-            _log.warning("%s. It didn't count yet: its images are labelled again", error)
     may_repeat = bool(state.entry.get("may_repeat"))
-    known: set[str] = set()
-    for stem, image_ids in ids.items():
-        part = counted[stem]
-        if not may_repeat and known.isdisjoint(image_ids) and len(set(image_ids)) == len(image_ids):
+    known: set[bytes] = set()
+    for part, image_ids in side_by_side(output, lambda item: _counted(output, *item), stems.items()):
+        if part is None:
+            continue
+        ids = {bytes.fromhex(image_id) for image_id in image_ids}
+        few = len(known) + len(ids) <= MAX_IDS_COMPARED
+        if few and not may_repeat and known.isdisjoint(ids) and len(ids) == len(image_ids):
             kept.append(part)
-            known.update(image_ids)
+            known |= ids
         else:
             adopted.append(part)
     return kept, adopted
+
+
+def _counted(output: str, stem: str, num_bytes: Mapping[str, int]) -> tuple[Part | None, list[str]]:
+    """What a part holds, and its image ids; None if it is damaged."""
+    try:
+        images = read_part(output, stem, "images", COUNTED)
+        return count_part(output, stem, num_bytes, images), list(map(str, images.column("image_id").to_pylist()))
+    except DamagedPartError as error:
+        _log.warning("%s. It didn't count yet: its images are labelled again", error)
+        return None, []
 
 
 def _at_work(output: str, job_id: str, content: Mapping[str, Any]) -> UsageError:

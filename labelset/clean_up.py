@@ -45,7 +45,7 @@ def clean_up(output: str) -> int:
     if state.open_job is None:  # so whatever was listed before is of a job that has ended
         old += [path for path, number in old_snapshots.items() if not is_current(state, path, number)]
         left = [path for path in temporary if not _of_next_entry(path, state.number)]
-    delete_parts(output, stems)
+    delete_parts(output, {stem: listed[stem] for stem in stems})
     files.delete([*old, *left])
     if stems or left:
         _log.info("%s: deleted %d parts that don't count and %d temporary files", output, len(stems), len(left))

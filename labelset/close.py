@@ -5,13 +5,36 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from .begin import OpenJob, lost
 from .clean_up import clean_up
-from .deduplicate import deduplicate
+from .deduplicate import Losers, deduplicate, find_losers
 from .log import CLOSE, append, find_entry
 from .parts import Part, count_part, written_parts
+from .side_by_side import side_by_side
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a job finds when it closes.
+
+    Attributes:
+      parts: all parts that are to count, by stem, but for the rows in `losers`.
+      own: stems of those that the job wrote itself.
+      losers: ids of images whose row in that part doesn't count, by stem.
+    """
+
+    parts: Mapping[str, Part]
+    own: Collection[str]
+    losers: Losers
+
+    @property
+    def repeats(self) -> int:
+        """Rows of images that have several, which are to be left out."""
+        return sum(map(len, self.losers.values()))
 
 
 @dataclass(frozen=True)
@@ -30,7 +53,13 @@ class Gathered:
 
 
 def gather(job: OpenJob, reported: Iterable[Part], agree: bool, without: Collection[str] = ()) -> Gathered:
-    """Brings together what is to count. Writes new parts where images repeat.
+    """Brings together what is to count: `find`, then writes new parts where images repeat. Arguments as `find` has."""
+    found = find(job, reported, agree, without)
+    return left(found, {stem: leave_out(job, found.parts[stem], ids) for stem, ids in found.losers.items()})
+
+
+def find(job: OpenJob, reported: Iterable[Part], agree: bool, without: Collection[str] = ()) -> Found:
+    """Finds what is to count, and which rows don't. Writes nothing.
 
     Args:
       reported: what the runner says was written.
@@ -38,28 +67,43 @@ def gather(job: OpenJob, reported: Iterable[Part], agree: bool, without: Collect
       without: stems of damaged parts, which are not to count any more.
     """
     with job.reading():
-        return _gather(job, {part.stem: part for part in reported}, agree, set(without))
+        return _find(job, {part.stem: part for part in reported}, agree, set(without))
 
 
-def _gather(job: OpenJob, known: Mapping[str, Part], agree: bool, without: set[str]) -> Gathered:
+def _find(job: OpenJob, known: Mapping[str, Part], agree: bool, without: set[str]) -> Found:
     state = job.state()
     counting = {stem: part for stem, part in state.parts.items() if stem not in without}
     adopted = {stem: part for stem, part in state.adopted.items() if stem not in without}
     there = written_parts(job.output, job.job_id)
-    own = {
-        stem: known[stem] if stem in known else count_part(job.output, stem, num_bytes)
-        for stem, num_bytes in there.items()
-    }
+    unknown = [stem for stem in there if stem not in known]
+    counted = side_by_side(job.output, lambda stem: count_part(job.output, stem, there[stem]), unknown)
+    own = {stem: known[stem] for stem in there if stem in known} | {part.stem: part for part in counted}
     mine = {**adopted, **own}
-    candidates = {**counting, **mine} if job.may_repeat else mine
-    agree = agree and known.keys() == there.keys() and not adopted
-    if agree and not job.may_repeat:
-        return Gathered({**counting, **mine}, list(own.values()), 0)
-    replaced, repeats = deduplicate(job.output, job.job_id, candidates, mine)
-    parts = {stem: part for stem, part in {**counting, **mine}.items() if stem not in replaced}
-    parts |= {part.stem: part for part in replaced.values() if part is not None}
-    written = [part for stem in own if (part := replaced.get(stem, own[stem])) is not None]
-    return Gathered(parts, written, repeats)
+    found = {**counting, **mine}
+    if agree and known.keys() == there.keys() and not adopted and not job.may_repeat:
+        return Found(found, list(own), {})
+    losers = find_losers(job.output, job.job_id, found if job.may_repeat else mine, mine)
+    if repeats := sum(map(len, losers.values())):
+        _log.info("%s: leaves out %d rows of images that have several", job.output, repeats)
+    return Found(found, list(own), losers)
+
+
+def leave_out(job: OpenJob, part: Part, image_ids: pa.Array) -> Part | None:
+    """Writes a new part in place of one in which rows don't count; None if no image is left."""
+    with job.reading():
+        return deduplicate(job.output, job.job_id, part, image_ids)
+
+
+def left(found: Found, made: Mapping[str, Part | None]) -> Gathered:
+    """What is to count after repeats were left out.
+
+    Args:
+      made: the new part by the stem of the old, as `leave_out` gives it.
+    """
+    parts = {stem: part for stem, part in found.parts.items() if stem not in made}
+    parts |= {part.stem: part for part in made.values() if part is not None}
+    written = [part for stem in found.own if (part := made.get(stem, found.parts[stem])) is not None]
+    return Gathered(parts, written, found.repeats)
 
 
 def close_job(job: OpenJob, status: str, parts: Mapping[str, Part], facts: Mapping[str, Any] | None = None) -> int:

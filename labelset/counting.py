@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .log import last_number, read_log
-from .parts import Part, damaged, list_parts, part_path, written_parts
+from .part_files import damaged
+from .parts import Part, list_parts, part_path, written_parts
 
 
 @dataclass(frozen=True)

@@ -7,26 +7,30 @@ what belongs to them in the other tables, are left out of new parts that take th
 here.
 """
 
-import logging
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .parts import Part, job_of, read_part, replacing_stem, write_part
+from .compact import ids_array, rewrite_parts
+from .part_files import iter_file
+from .parts import Part, job_of, part_path, read_part, replacing_stem
+from .side_by_side import side_by_side
 
-MAX_ROWS_AT_ONCE = 20_000_000  # ids compared with each other in memory: about 1.5 GB
+MAX_IDS_AT_ONCE = 5_000_000  # of parts that don't count yet, compared in memory: about 500 MB
 
-_log = logging.getLogger(__name__)
+Losers = Mapping[str, pa.Array]  # ids of images by the stem of the part where their row doesn't count
 
 
-def deduplicate(
+def find_losers(
     output: str, job_id: str, parts: Mapping[str, Part], candidates: Collection[str]
-) -> tuple[dict[str, Part | None], int]:
-    """Writes new parts in place of those that hold rows which don't count.
+) -> dict[str, pa.Array]:
+    """Finds the rows that don't count.
+
+    Ids are read, a column of 16 bytes a row: those of the candidates, then of the others only the row groups that may
+    hold one of them. With more than `MAX_IDS_AT_ONCE` in the candidates that happens in several goes, each for a range
+    of ids.
 
     Args:
       output: the output folder.
@@ -36,68 +40,93 @@ def deduplicate(
         only images in these can have several rows.
 
     Returns:
-      The new part by the stem of the old, None where no image is left; and how many rows of `images` were left out.
+      Ids whose row in that part doesn't count, by stem.
     """
     candidates = set(candidates) & set(parts)
-    ages = {stem: (stem in candidates) + (job_of(stem) == job_id) for stem in parts}
-    losers = defaultdict(list)
-    for repeated in _repeated_ids(output, parts, candidates):
-        for stem, image_ids in _losing_rows(output, ages, repeated).items():
-            losers[stem] += image_ids
-    replaced = {stem: _without(output, job_id, parts[stem], image_ids) for stem, image_ids in losers.items()}
-    removed = sum(map(len, losers.values()))
-    if removed:
-        _log.info("%s: left out %d rows of images that had several", output, removed)
-    return replaced, removed
-
-
-def _repeated_ids(output: str, parts: Mapping[str, Part], candidates: set[str]) -> Iterator[pa.Array]:
-    """Ids that have several rows, at least one of them in a candidate; in portions that fit in memory."""
     if not candidates:
-        return
-    if len(candidates) < len(parts):
-        own = pa.concat_arrays([_ids(output, stem) for stem in candidates])
-        found = [_several(own)] + [
-            ids.filter(pc.is_in(ids, own)) for stem in parts if stem not in candidates for ids in [_ids(output, stem)]
-        ]
-        yield pc.unique(pa.concat_arrays(found))
-        return
-    num_rows = sum(part.rows["images"] for part in parts.values())
-    digits = 0
-    while num_rows >> (4 * digits) > MAX_ROWS_AT_ONCE:
-        digits += 1
-    for prefix in (f"{i:0{digits}x}" if digits else "" for i in range(16**digits)):
-        portions = (_ids(output, stem) for stem in parts)
-        yield _several(
-            pa.concat_arrays([ids.filter(pc.starts_with(ids, prefix)) if prefix else ids for ids in portions])
-        )
+        return {}
+    ages = {stem: (stem in candidates) + (job_of(stem) == job_id) for stem in parts}
+    losers: dict[str, list[pa.Array]] = {}
+    goes = -(-sum(parts[stem].rows["images"] for stem in candidates) // MAX_IDS_AT_ONCE)
+    for go in range(goes):
+        first, end = (f"{(1 << 128) * number // goes:032x}" for number in (go, go + 1))
+        for stem, ids in _losing_rows(output, ages, _repeated_ids(output, parts, candidates, first, end)):
+            losers.setdefault(stem, []).append(ids)
+    return {stem: pa.concat_arrays(found) for stem, found in losers.items()}
 
 
-def _several(ids: pa.Array) -> pa.Array:
-    counts = pc.value_counts(ids)
-    return counts.field("values").filter(pc.greater(counts.field("counts"), pa.scalar(1)))
+def deduplicate(output: str, job_id: str, part: Part, image_ids: pa.Array) -> Part | None:
+    """Writes a new part like this one without these images; None if no image is left."""
+    stem = replacing_stem(job_id, [part.stem, *map(str, image_ids.to_pylist())])
+    return rewrite_parts(output, stem, [part], {part.stem: image_ids})
 
 
-def _ids(output: str, stem: str) -> pa.Array:
-    return read_part(output, stem, "images", ["image_id"]).column(0).combine_chunks()
+def _repeated_ids(
+    output: str, parts: Mapping[str, Part], candidates: set[str], first: str, end: str
+) -> dict[str, np.ndarray]:
+    """Ids from the first up to the end that have several rows, at least one of them in a candidate: by the stems of all
+    parts that hold them, sorted."""
+    begin, behind = np.bytes_(first), np.bytes_(end)
+    whole = len(end) > 32  # 2 ** 128: no id lies behind
+
+    def within(low: str, high: str) -> bool:
+        return high >= first and (whole or low < end)
+
+    def read(stem: str) -> tuple[str, np.ndarray]:
+        ids = _read_ids(output, stem, within)
+        return stem, ids[(ids >= begin) & (whole | (ids < behind))]
+
+    own = dict(side_by_side(output, read, [stem for stem in parts if stem in candidates]))
+    known = np.sort(np.concatenate(list(own.values())))
+
+    def may_hold(low: str, high: str) -> bool:
+        place = np.searchsorted(known, np.bytes_(low))
+        return bool(place < len(known) and known[place] <= np.bytes_(high))
+
+    def read_known(stem: str) -> tuple[str, np.ndarray]:
+        return stem, _among(_read_ids(output, stem, may_hold), known)
+
+    earlier = dict(side_by_side(output, read_known, [stem for stem in parts if stem not in candidates]))
+    repeated = np.unique(np.concatenate([known[1:][known[1:] == known[:-1]], *earlier.values()]))
+    held = {stem: _among(ids, repeated) for stem, ids in own.items()} | earlier
+    return {stem: ids for stem, ids in held.items() if len(ids)}
 
 
-def _losing_rows(output: str, ages: Mapping[str, int], repeated: pa.Array) -> dict[str, list[str]]:
-    """Stem -> ids whose row in that part doesn't count.
+def _read_ids(output: str, stem: str, wanted) -> np.ndarray:
+    batches = iter_file(part_path(output, "images", stem), "images", ["image_id"], wanted)
+    return np.concatenate([np.empty(0, "S32"), *(ids_array(batch.column(0)) for batch in batches)])
+
+
+def _among(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Those of the ids that are among others, which are sorted."""
+    places = np.searchsorted(known, ids)
+    places[places == len(known)] = 0
+    return ids[known[places] == ids] if len(known) else ids[:0]
+
+
+def _losing_rows(
+    output: str, ages: Mapping[str, int], repeated: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, pa.Array]]:
+    """Stems, and ids whose row in that part doesn't count.
 
     Args:
       ages: a larger number for a newer part, by stem. Not by clocks alone, of which each machine has its own.
-      repeated: ids that have several rows.
+      repeated: ids that have several rows, by the stems of the parts that hold them.
     """
-    if not len(repeated):
-        return {}
-    rows, stems = [], list(ages)
-    for number, (stem, age) in enumerate(ages.items()):
-        table = read_part(output, stem, "images", ["image_id", "status", "labelled_at"]).replace_schema_metadata(None)
-        table = table.filter(pc.is_in(table.column("image_id"), repeated))
-        table = table.append_column("age", pa.array(np.full(len(table), age)))
-        rows.append(table.append_column("part", pa.array(np.full(len(table), number))))
-    table = pa.concat_tables(rows)
+    if not repeated:
+        return
+    stems = list(repeated)
+
+    def read(number: int) -> pa.Table:
+        stem = stems[number]
+        ids = pa.array(repeated[stem].astype("U32"))
+        found = read_part(
+            output, stem, "images", ["image_id", "status", "labelled_at"], pc.field("image_id").isin(ids)
+        ).replace_schema_metadata(None)
+        found = found.append_column("age", pa.array(np.full(len(found), ages[stem])))
+        return found.append_column("part", pa.array(np.full(len(found), number)))
+
+    table = pa.concat_tables(side_by_side(output, read, range(len(stems))))
     table = table.append_column("failed", pc.not_equal(table.column("status"), pa.scalar("ok")))
     table = table.sort_by(
         [
@@ -108,21 +137,8 @@ def _losing_rows(output: str, ages: Mapping[str, int], repeated: pa.Array) -> di
             ("part", "descending"),
         ]
     )
-    ids, numbers = table.column("image_id").to_pylist(), table.column("part").to_pylist()
-    losers = defaultdict(list)
-    for before, image_id, number in zip([None, *ids], ids, numbers, strict=False):
-        if image_id == before:
-            losers[stems[cast(int, number)]].append(image_id)
-    return losers
-
-
-def _without(output: str, job_id: str, part: Part, image_ids: list[str]) -> Part | None:
-    """A new part like this one without these images; None if no image is left."""
-    gone = pa.array(image_ids)
-    tables = {}
-    for name in part.rows:
-        table = read_part(output, part.stem, name)
-        tables[name] = table.filter(pc.invert(pc.is_in(table.column("image_id"), gone)))
-    if not len(tables["images"]):
-        return None
-    return write_part(output, replacing_stem(job_id, [part.stem, *image_ids]), tables)
+    ids = table.column("image_id").combine_chunks()
+    losing = np.concatenate([[False], ids_array(ids)[1:] == ids_array(ids)[:-1]])
+    numbers = table.column("part").to_numpy()
+    for number in np.unique(numbers[losing]).tolist():
+        yield stems[number], ids.filter(pa.array(losing & (numbers == number)))

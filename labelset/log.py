@@ -36,6 +36,7 @@ _PARTS_SCHEMA = pa.schema(
         pa.field("stem", pa.string(), nullable=False),
         pa.field("counts", pa.bool_(), nullable=False),
         *(pa.field(f"{table}_{what}", pa.int64()) for table in TABLES for what in ("rows", "bytes")),
+        pa.field("failures", pa.map_(pa.string(), pa.int64())),  # which an older labelbeam doesn't write
     ]
 )
 
@@ -217,6 +218,7 @@ def _part(row: Mapping[str, Any]) -> Part:
         row["stem"],
         rows={table: row[f"{table}_rows"] for table in tables},
         num_bytes={table: row[f"{table}_bytes"] for table in tables},
+        failures=None if row.get("failures") is None else dict(row["failures"]),
     )
 
 
@@ -231,6 +233,7 @@ def _parts_table(parts: Iterable[Part], adopted: Iterable[Part]) -> pa.Table:
             "counts": counts,
             **{f"{table}_rows": number for table, number in part.rows.items()},
             **{f"{table}_bytes": number for table, number in part.num_bytes.items()},
+            "failures": None if part.failures is None else list(part.failures.items()),
         }
         for some, counts in ((parts, True), (adopted, False))
         for part in sorted(some, key=lambda part: part.stem)

@@ -23,9 +23,9 @@ from ..labelset.counting import counting_parts
 from ..labelset.heartbeat import DEAD_AFTER_S, Heartbeat, at_work, beating
 from ..labelset.job_records import describe_unreadable, find_stumps, utc_now, write_record
 from ..labelset.log import JobLostError
-from ..storage import object_stores
 from ..storage.errors import UsageError
 from ..storage.redaction import redact
+from ..storage.stores.calls import impatient
 from ..storage.uris import as_text
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
 from ..transforms.detect import DEVICE
@@ -267,7 +267,7 @@ def _end(begun: OpenJob, facts: Mapping[str, Any], control: JobControl, error: B
     record = {**facts, "status": "interrupted" if stopped else "failed", "finished_at": utc_now()}
     if not stopped:
         record["error"] = redact(f"{type(error).__name__}: {error}")[:2000]
-    with object_stores.impatient():
+    with impatient():
         try:
             if closed_as(begun) is not None:
                 _log.info("The job has closed; what failed afterwards doesn't matter.", exc_info=error)
@@ -296,7 +296,7 @@ def _cause(error: BaseException) -> str:
 
 def _note(begun: OpenJob, record: Mapping[str, Any]) -> None:
     """Writes the record of a job that has closed, if that can be done."""
-    with contextlib.suppress(OSError), object_stores.impatient():
+    with contextlib.suppress(OSError), impatient():
         write_record(begun.output, record)
 
 

@@ -10,7 +10,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from ..detectors.device_share import processors
 from ..labelset.label_set_file import check_label_set
 from ..labelset.log import read_log
-from ..labelset.parts import read_part
+from ..labelset.part_files import read_schema
+from ..labelset.parts import part_path
 from ..storage.errors import UsageError
 from ..storage.redaction import redact
 from ..storage.uris import STORE_SCHEMES
@@ -68,7 +69,7 @@ def _check_carried(output: str, carry: Mapping[str, CarriedType]) -> None:
     parts = read_log(output).parts if carry else {}
     if not parts:
         return
-    held = read_part(output, max(parts), "images").schema
+    held = read_schema(part_path(output, "images", max(parts)))
     for name, kind in carry.items():
         if name in held.names and held.field(name).type != CARRIED_TYPES[kind]:
             raise UsageError(

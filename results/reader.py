@@ -10,6 +10,7 @@ All commands that read tables do it through this module. It needs neither Tensor
 """
 
 import io
+import itertools
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from ..labelset import parts
 from ..labelset.counting import counting_parts
 from ..labelset.label_set_file import read_label_set_file
 from ..labelset.masks import decode_rle
+from ..labelset.part_files import damaged, ids_of_groups
 from ..labelset.schemas import TABLES
 from ..storage import files
 from ..storage.errors import UsageError
@@ -169,6 +171,14 @@ class LabelSet:
         if table in self.parts[stem]:
             yield from parts.iter_part(self.path, stem, table, columns)
 
+    def portions(self, stem: str) -> list[tuple[str, str] | None]:
+        """The first and the last image id of each portion of a part that is read in one go: the row groups of its file
+        of `images`. None for all of it, where they don't tell."""
+        found = ids_of_groups(parts.part_path(self.path, "images", stem))
+        known = [ids for ids in found if ids is not None]
+        apart = len(known) == len(found) and all(a[1] < b[0] for a, b in itertools.pairwise(known))
+        return [*known] if apart and len(known) > 1 else [None]
+
     def num_images(self, stem: str) -> int:
         """Rows of `images` in a part, from its footer."""
         return parts.count_rows(self.path, stem)
@@ -208,13 +218,13 @@ def read_mask_file(output: str, mask_ref: str) -> np.ndarray:
         with Image.open(io.BytesIO(files.read(path)), formats=["PNG"]) as file:
             return np.asarray(file, bool)
     except FileNotFoundError as error:
-        raise parts.damaged(path, "no such file", output) from error
+        raise damaged(path, "no such file", output) from error
     except (UnidentifiedImageError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise parts.damaged(path, "no PNG image", output) from error
+        raise damaged(path, "no PNG image", output) from error
     except OSError as error:
         if error.errno is not None:  # of the filesystem; Pillow's own have no number
             raise
-        raise parts.damaged(path, str(error), output) from error
+        raise damaged(path, str(error), output) from error
 
 
 def _check_table(table: str) -> None:

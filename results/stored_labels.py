@@ -145,13 +145,14 @@ def sample_labels(label_set: LabelSet, num_images: int, seed: int = 0) -> list[S
 
 
 def iter_labels(label_set: LabelSet, with_masks: bool = True) -> Iterator[StoredLabels]:
-    """Every image of a label set, failed ones included, part by part; memory holds the columns of one part.
+    """Every image of a label set, failed ones included, part by part; memory holds the columns of one row group.
 
     Args:
       with_masks: whether masks are wanted; without, `mask` must not be asked for.
     """
     for stem in label_set.parts:
-        yield from _read_part(label_set, stem, with_masks)
+        for ids in label_set.portions(stem):
+            yield from _read_part(label_set, stem, with_masks, ids=ids)
 
 
 def read_labels(
@@ -171,19 +172,26 @@ def read_labels(
 
 
 def _read_part(
-    label_set: LabelSet, stem: str, with_masks: bool, rows: np.ndarray | None = None
+    label_set: LabelSet,
+    stem: str,
+    with_masks: bool,
+    rows: np.ndarray | None = None,
+    ids: tuple[str, str] | None = None,
 ) -> Iterator[StoredLabels]:
-    """The labels of some images of one part, given by their rows in its file of `images`; of all if None.
+    """The labels of some images of one part, given by their rows in its file of `images`, or by the first and the last
+    of their ids; of all if both are None.
 
-    A part may hold a hundred thousand images: its rows stay in Arrow's columns until their image's turn comes.
+    A part may hold a million images: its rows stay in Arrow's columns until their image's turn comes.
     """
+    id_ = pc.field("image_id")
+    of_images = None if ids is None else (id_ >= ids[0]) & (id_ <= ids[1])
     images = label_set.part(
-        stem, "images", ["image_id", "uri", "error_kind", "error_message", "width", "height", "sha256"]
+        stem, "images", ["image_id", "uri", "error_kind", "error_message", "width", "height", "sha256"], of_images
     )
     if rows is not None:
         images = images.take(rows)
+        of_images = id_.isin(images["image_id"].combine_chunks())
     image_ids = images["image_id"].combine_chunks()
-    of_images = None if rows is None else pc.field("image_id").isin(image_ids)
 
     def rows_of(table: str, columns: list[str], filters: pc.Expression | None) -> _RowsByImage:
         return _RowsByImage(label_set.part(stem, table, ["image_id", *columns], filters), image_ids)

@@ -6,6 +6,7 @@ imported only for the schemes that need it.
 
 import contextlib
 import errno
+import itertools
 import os
 import resource
 import stat
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 from .errors import UsageError
 from .file_info import FileInfo, FileVersion, file_version
 from .retry import RetryPolicy
-from .uris import before_wildcard, is_in_store, is_local
+from .uris import before_wildcard, has_wildcard, is_in_store, is_local
 
 # No `*.parquet` matches it, and readers of whole folders pass over names that begin with a dot.
 TEMPORARY_SUFFIX = ".tmp"
@@ -207,14 +208,25 @@ def read(path: str) -> bytes:
         return file.read()
 
 
+def open_table(path: str) -> BinaryIO:
+    """Like `open_to_read`, for a Parquet file: of an object of a store, its end is read first, then what is asked."""
+    if is_in_store(path):
+        from .stores import readers
+
+        return readers.open_table(path)
+    return open_to_read(path)
+
+
 def open_to_read(path: str) -> BinaryIO:
-    """A seekable stream of a table's file. An object of a store is read whole: one request, where Beam makes a
-    client and two.
+    """A seekable stream of a file. An object of a store is read from its beginning, 16 MiB with one request, where Beam
+    makes a client and two.
     """
     if is_local(path):
         return _opened(lambda: open(path, "rb"))
     if is_in_store(path):
-        return _stores().open_to_read(path)
+        from .stores import readers
+
+        return readers.open_to_read(path)
     from apache_beam.io.filesystems import FileSystems
 
     return FileSystems.open(path, mime_type="application/octet-stream")
@@ -222,13 +234,15 @@ def open_to_read(path: str) -> BinaryIO:
 
 def delete(paths: Iterable[str]) -> None:
     """Deletes files, in this order; those that aren't there don't matter."""
-    for path in paths:
-        if is_local(path):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-        elif is_in_store(path):
-            _stores().delete(path)
-        else:
+    for in_store, group in itertools.groupby(paths, key=is_in_store):
+        if in_store:
+            _stores().delete(group)
+            continue
+        for path in group:
+            if is_local(path):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                continue
             from apache_beam.io.filesystems import FileSystems
 
             if FileSystems.exists(path):
@@ -252,7 +266,13 @@ def list_metadata(pattern: str) -> list[FileInfo]:
       pattern: `FOLDER/NAME`. `*`, `?` and `[…]` in the name are wildcards; the folder's own path is taken literally.
     """
     folder, _, name = pattern.rpartition("/")
-    found = list_below(folder or ".", recursive=False) if is_local(pattern) else _list_remote(pattern)
+    if is_local(pattern):
+        found = list_below(folder or ".", recursive=False)
+    elif is_in_store(pattern) and not has_wildcard(folder):
+        start = f"{folder}/{before_wildcard(name)}"
+        found = (file for file in _stores().list_objects(start) if "/" not in file.path[len(folder) + 1 :])
+    else:
+        found = _list_remote(pattern)
     return [file for file in found if fnmatchcase(file.path.rpartition("/")[2], name)]
 
 

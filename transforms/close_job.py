@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.pvalue import AsIter, AsSingleton, TaggedOutput
 
 from ..labelset.begin import OpenJob
-from ..labelset.close import close_job, closed_as, gather, replaced
+from ..labelset.close import Found, close_job, closed_as, find, leave_out, left, replaced
 from ..labelset.compact import compact_parts, plan_compaction
 from ..labelset.job_records import utc_now, write_record
 from ..labelset.parts import Part, add_up
@@ -76,15 +77,18 @@ class CloseJob(beam.PTransform):
         self._link = link
 
     def expand(self, parts: beam.PCollection[Part]) -> beam.PCollection[dict]:
-        checked = (
+        counts = AsSingleton(self._counts)
+        found = (
             parts.pipeline
             | "Facts" >> beam.Create([self._facts], reshuffle=False)
-            | "Check"
-            >> beam.ParDo(
-                _CheckFn(self._job, self._link),
-                AsIter(parts),
-                AsSingleton(self._counts),
-            ).with_outputs(_CheckFn.GROUPS, main="gathered")
+            | "Find"
+            >> beam.ParDo(_FindFn(self._job), AsIter(parts), counts).with_outputs(_FindFn.REPEATS, main="found")
+        )
+        made = (
+            found[_FindFn.REPEATS] | "SpreadRepeats" >> beam.Reshuffle() | "LeaveOut" >> beam.Map(_leave_out, self._job)
+        )
+        checked = found.found | "Check" >> beam.ParDo(_CheckFn(self._link), AsIter(made), counts).with_outputs(
+            _CheckFn.GROUPS, main="gathered"
         )
         compacted = (
             checked[_CheckFn.GROUPS]
@@ -94,21 +98,46 @@ class CloseJob(beam.PTransform):
         return checked.gathered | "Close" >> beam.ParDo(_CloseFn(self._job), AsIter(compacted))
 
 
-class _CheckFn(beam.DoFn):
-    """Compares, and deduplicates where needed; gives the record with all parts, and groups of parts to compact."""
+class _FindFn(beam.DoFn):
+    """Finds all parts, and which rows of them don't count: `facts` and a `Found`, None if the job has closed already;
+    and each part with rows to leave out, with their ids."""
 
-    GROUPS = "groups"
+    REPEATS = "repeats"
 
-    def __init__(self, job: OpenJob, link: DriverLink):
+    def __init__(self, job: OpenJob):
         self._job = job
-        self._link = link
 
     def process(self, facts: dict, reported: Iterable[Part], counts: ListedCounts):
         if (entry := closed_as(self._job)) is not None:  # a runner tries again what is done
-            yield entry["record"], []
+            yield entry["record"], None
             return
         reported = list(reported)
-        gathered = gather(self._job, reported, agree=_agree(reported, counts))
+        found = find(self._job, reported, agree=_agree(reported, counts))
+        yield from (TaggedOutput(self.REPEATS, (found.parts[stem], ids)) for stem, ids in found.losers.items())
+        yield facts, found
+
+
+def _leave_out(element: tuple[Part, pa.Array], job: OpenJob) -> tuple[str, Part | None]:
+    part, image_ids = element
+    return part.stem, leave_out(job, part, image_ids)
+
+
+class _CheckFn(beam.DoFn):
+    """Compares; gives the record with all parts, and groups of parts to compact."""
+
+    GROUPS = "groups"
+
+    def __init__(self, link: DriverLink):
+        self._link = link
+
+    def process(
+        self, element: tuple[dict, Found | None], made: Iterable[tuple[str, Part | None]], counts: ListedCounts
+    ):
+        facts, found = element
+        if found is None:
+            yield facts, []
+            return
+        gathered = left(found, dict(made))
         agree = _agree(gathered.written, counts)
         if agree:
             groups = plan_compaction(gathered.parts)
@@ -121,7 +150,7 @@ class _CheckFn(beam.DoFn):
             "skipped": counts.skipped,
             "written": totals.rows.get("images", 0),
             "rows": dict(totals.rows),
-            "failures": dict(totals.failures),
+            "failures": dict(totals.failures or {}),
             "failed_examples": {
                 kind: {"uri": redact_name(uri), "error_message": redact_name(message)}
                 for kind, (uri, message) in totals.examples.items()

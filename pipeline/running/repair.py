@@ -8,7 +8,9 @@ from ...labelset.compact import compact_parts, plan_compaction
 from ...labelset.heartbeat import Heartbeat, at_work, beating
 from ...labelset.job_records import describe_unreadable, read_records
 from ...labelset.label_set_file import read_label_set_file
-from ...labelset.parts import DamagedPartError, Part, iter_part, verify_part
+from ...labelset.part_files import DamagedPartError
+from ...labelset.parts import Part, iter_part, verify_part
+from ...labelset.side_by_side import side_by_side
 from ...results.reader import read_mask_file
 from ...results.text import counted
 from ..job import new_job_id
@@ -27,7 +29,8 @@ def repair(output: str) -> str:
         job = begin_job(output, job_id, heartbeat=heartbeat, facts={"command": "repair"}, mend=True)
         state = job.state()
         checked = {**state.parts, **state.adopted}
-        damage = {stem: why for stem, part in checked.items() if (why := _damage(output, part))}
+        verified = side_by_side(output, lambda part: (part.stem, _damage(output, part)), checked.values())
+        damage = {stem: why for stem, why in verified if why}
         gathered = gather(job, (), agree=True, without=damage)
         groups = plan_compaction(gathered.parts)
         compacted = [([part.stem for part in group], compact_parts(output, job_id, group)) for group in groups]

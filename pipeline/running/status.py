@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import pyarrow.compute as pc
+
 from ...labelset.counting import find_damage
 from ...labelset.heartbeat import find_death, read_heartbeat
 from ...labelset.job_records import describe_unreadable, read_records
 from ...labelset.label_set_file import find_label_set, read_label_set_file
 from ...labelset.log import LogState, read_log
-from ...labelset.parts import DamagedPartError, Part, iter_part, list_parts
+from ...labelset.part_files import DamagedPartError
+from ...labelset.parts import Part, iter_part, list_parts
+from ...labelset.side_by_side import side_by_side
 from ...results.text import counted, duration
 from ...storage.errors import shorten
 from ...storage.redaction import redact_name
@@ -18,11 +22,11 @@ from .progress import describe_rate
 
 MAX_EXAMPLES = 3  # a kind of failure
 _ERROR_LETTERS = 400  # of why a job failed: a path, and what to do about it
-_NEEDED = ["status", "error_kind", "error_message", "uri", "num_detections"]
 
 
 def collect_status(output: str) -> dict[str, Any]:
-    """Everything that `labelbeam status` tells, as JSON types. Streams the table `images`; memory doesn't grow with it.
+    """Everything that `labelbeam status` tells, as JSON types: from the log, without reading tables but for examples of
+    what failed. Parts of an older labelbeam are read as a stream.
 
     Raises:
       UsageError: if `output` is no folder of a label set.
@@ -34,7 +38,7 @@ def collect_status(output: str) -> dict[str, Any]:
     listed = list_parts(output)
     parts = state.parts
     if state.number < 0:  # such as a copy of some tables
-        parts = {stem: Part(stem, {}, tables) for stem, tables in listed.items() if "images" in tables}
+        parts = {stem: Part(stem, {}, tables, None) for stem, tables in listed.items() if "images" in tables}
     damage = {d.path: d.why for d in find_damage(output, state.parts, listed)}
     open_job = _open_job(output, state)
     jobs = list(read_records(output))
@@ -52,24 +56,57 @@ def collect_status(output: str) -> dict[str, Any]:
 
 
 def _count_rows(output: str, parts: Mapping[str, Part], damage: dict[str, str]) -> dict[str, Any]:
-    """Figures of the rows; adds to `damage` what can't be read."""
-    kinds, examples, images, detections = Counter(), defaultdict(list), Counter(), 0
-    for stem in parts:
-        try:
-            for batch in iter_part(output, stem, "images", _NEEDED):
-                images.update(batch.column("status").to_pylist())
-                detections += sum(n or 0 for n in batch.column("num_detections").to_pylist())
-                for row in batch.filter(batch.column("error_kind").is_valid()).to_pylist():
-                    kinds[row["error_kind"]] += 1
-                    if len(examples[row["error_kind"]]) < MAX_EXAMPLES:
-                        examples[row["error_kind"]].append({"uri": row["uri"], "error_message": row["error_message"]})
-        except DamagedPartError as error:
-            damage.setdefault(error.path, error.why)
+    """Figures of the rows: of parts whose failures the log knows, without reading them, but for a few examples; adds to
+    `damage` what can't be read."""
+    kinds, examples, images, detections = Counter(), defaultdict(list), 0, 0
+    unknown = [stem for stem, part in parts.items() if part.failures is None]
+    for part in parts.values():
+        if part.failures is not None:
+            kinds.update(part.failures)
+            images += part.rows["images"]
+            detections += part.rows.get("detections", 0)
+    for read in side_by_side(output, lambda stem: _read(output, stem), unknown):
+        if isinstance(read, DamagedPartError):
+            damage.setdefault(read.path, read.why)
+            continue
+        images, detections = images + read.rows["images"], detections + read.rows["detections"]
+        kinds.update(read.failures)
+    for stem, part in parts.items():
+        wanted = {kind for kind in (part.failures or kinds) if len(examples[kind]) < MAX_EXAMPLES}
+        if wanted and part.failures != {}:
+            _add_examples(output, stem, wanted, examples, damage)
+    failed = sum(kinds.values())
     return {
-        "images": {"ok": images["ok"], "failed": images["failed"]},
+        "images": {"ok": images - failed, "failed": failed},
         "failures": {kind: {"images": n, "examples": examples[kind]} for kind, n in kinds.most_common()},
         "detections": detections,
     }
+
+
+def _read(output: str, stem: str) -> "Part | DamagedPartError":
+    """Images, detections and failures of a part that the log knows nothing of."""
+    images, detections, kinds = 0, 0, Counter()
+    try:
+        for batch in iter_part(output, stem, "images", ["error_kind", "num_detections"]):
+            images += batch.num_rows
+            detections += pc.sum(batch.column("num_detections")).as_py() or 0
+            kinds.update(batch.column("error_kind").drop_null().to_pylist())
+    except DamagedPartError as error:
+        return error
+    return Part(stem, {"images": images, "detections": detections}, {}, dict(kinds))
+
+
+def _add_examples(output: str, stem: str, wanted: set[str], examples: dict[str, list], damage: dict[str, str]) -> None:
+    try:
+        for batch in iter_part(output, stem, "images", ["uri", "error_kind", "error_message"]):
+            for row in batch.filter(batch.column("error_kind").is_valid()).to_pylist():
+                of_kind = examples[row["error_kind"]]
+                if row["error_kind"] in wanted and len(of_kind) < MAX_EXAMPLES:
+                    of_kind.append({"uri": row["uri"], "error_message": row["error_message"]})
+            if all(len(examples[kind]) >= MAX_EXAMPLES for kind in wanted):
+                return
+    except DamagedPartError as error:
+        damage.setdefault(error.path, error.why)
 
 
 def _open_job(output: str, state: LogState) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
-from ...labelset.parts import DamagedPartError
+from ...labelset.part_files import DamagedPartError
 from ...transforms.elements import ImageError
 from ..pixels import read_pixels
 from ..stored_labels import StoredLabels

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from ...labelset.label_set_file import read_label_set_file
 from ...labelset.log import read_log
-from ...labelset.parts import Part, part_path, read_schema
+from ...labelset.part_files import read_schema
+from ...labelset.parts import Part, part_path
 from ...labelset.schemas import TABLES
 from ...storage.errors import UsageError
 

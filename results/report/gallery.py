@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ...labelset.parts import DamagedPartError
+from ...labelset.part_files import DamagedPartError
 from ..drawing.colours import Rgb
 from ..drawing.draw import Place, mask_opacity, place_labels
 from ..drawing.labelled_image import CannotShow, open_image, resize, scale_to_fit

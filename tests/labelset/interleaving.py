@@ -51,7 +51,7 @@ class MemoryStore:
             raise FileNotFoundError(path)
         return self.files[path]
 
-    def open_to_read(self, path):
+    def open_table(self, path):
         return io.BytesIO(self.read(path))
 
     def write_atomically(self, path, data):
@@ -145,7 +145,7 @@ class Play:
         from labelbeam.storage import files
 
         self.store = MemoryStore(self._step)
-        for name in ("read", "open_to_read", "write_atomically", "write_together", "create_exclusive", "delete"):
+        for name in ("read", "open_table", "write_atomically", "write_together", "create_exclusive", "delete"):
             monkeypatch.setattr(files, name, getattr(self.store, name))
         for name in ("list_below", "list_sizes", "list_files"):
             monkeypatch.setattr(files, name, getattr(self.store, name))

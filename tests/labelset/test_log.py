@@ -16,7 +16,8 @@ from labelbeam.labelset.counting import counting_parts
 from labelbeam.labelset.heartbeat import Heartbeat, at_work
 from labelbeam.labelset.label_set_file import LabelSet, read_label_set_file
 from labelbeam.labelset.log import JobLostError, append, entry_path, read_log, snapshots
-from labelbeam.labelset.parts import DamagedPartError, list_parts, part_path
+from labelbeam.labelset.part_files import DamagedPartError
+from labelbeam.labelset.parts import list_parts, part_path
 from labelbeam.storage import files
 from labelbeam.storage.errors import UsageError
 
@@ -118,8 +119,8 @@ def test_a_dead_jobs_repeats_survive_a_second_death(out):
 def test_taking_over_reads_the_new_parts_alone(out, monkeypatch):
     run(out, "j1", "ab", "cd", "ef")
     begin(out, "j2")
-    new, opened, whole = put_part(out, "gh", job="j2"), [], files.open_to_read
-    monkeypatch.setattr(files, "open_to_read", lambda path: opened.append(path) or whole(path))
+    new, opened, whole = put_part(out, "gh", job="j2"), [], files.open_table
+    monkeypatch.setattr(files, "open_table", lambda path: opened.append(path) or whole(path))
     begin(out, "j3")
     assert {path.rpartition("/")[2] for path in opened} == {f"{new}.parquet"}
     assert labelled_names(out) == list("abcdefgh")

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from labelbeam.labelset import deduplicate as deduplicate_module
 from labelbeam.labelset.compact import compact_parts, plan_compaction
-from labelbeam.labelset.deduplicate import deduplicate
+from labelbeam.labelset.deduplicate import deduplicate, find_losers
+from labelbeam.labelset.part_files import DamagedPartError
 from labelbeam.labelset.parts import (
-    DamagedPartError,
     Part,
     count_part,
     ids_sum,
@@ -50,7 +50,9 @@ def name_of(row):
 def one_row_an_image(out, candidates=None):
     """Deduplicates a folder's parts; (rows of images by name, rows left out)."""
     parts = parts_of(out)
-    replaced, removed = deduplicate(out, "closing", parts, parts if candidates is None else candidates)
+    losers = find_losers(out, "closing", parts, parts if candidates is None else candidates)
+    replaced = {stem: deduplicate(out, "closing", parts[stem], ids) for stem, ids in losers.items()}
+    removed = sum(map(len, losers.values()))
     stems = [stem for stem in parts if stem not in replaced] + [part.stem for part in replaced.values() if part]
     for stem in stems:
         held = [row["image_id"] for row in rows(out, "detections", [stem])]
@@ -101,10 +103,10 @@ def test_what_is_compacted_is_decided_by_size():
     def plan(*limits):
         return [[part.stem for part in group] for group in plan_compaction(parts, *limits)]
 
-    assert plan(90, 8) == [[f"part-{i:02d}" for i in three] for three in ((0, 1, 2), (3, 4, 5), (6, 7, 8))]
+    assert plan(60, 8) == [[f"part-{i:02d}" for i in three] for three in ((0, 1, 2), (3, 4, 5), (6, 7, 8))]
     assert plan(1000, 8) == [sorted(parts)]
     assert plan(1000, 11) == []
-    assert plan(50, 1) == []  # none is small
+    assert plan(40, 1) == []  # none is small
 
 
 def test_of_repeats_an_ok_row_beats_a_failed_one_and_else_the_latest_counts(out):
@@ -145,7 +147,7 @@ def test_only_repeats_in_certain_parts_are_looked_for(out):
 
 
 def test_ids_are_compared_in_portions(out, monkeypatch):
-    monkeypatch.setattr(deduplicate_module, "MAX_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(deduplicate_module, "MAX_IDS_AT_ONCE", 5)
     for minute in range(3):
         put_part(out, "abcdefgh", minute=minute)
     images, removed = one_row_an_image(out)

@@ -99,7 +99,9 @@ def closes_without_a_look(patch):
 def deletes_before_the_close(patch):
     def append(output, number, entry, counting=(), *args):
         counting = list(counting)
-        parts.delete_parts(output, parts.list_parts(output).keys() - {part.stem for part in counting})
+        named = {part.stem for part in counting}
+        listed = parts.list_parts(output).items()
+        parts.delete_parts(output, {stem: tables for stem, tables in listed if stem not in named})
         return log.append(output, number, entry, counting, *args)
 
     patch.setattr(close, "append", append)

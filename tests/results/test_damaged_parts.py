@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from labelbeam.labelset.parts import DamagedPartError
+from labelbeam.labelset.part_files import DamagedPartError
 from labelbeam.pipeline.cli import main
 from labelbeam.results.reader import open_label_set
 

@@ -14,6 +14,7 @@ from labelbeam.storage import files, object_stores, store_clients, store_options
 from labelbeam.storage.errors import StorageError, UsageError
 from labelbeam.storage.read_options import ReadOptions
 from labelbeam.storage.retry import RetryPolicy
+from labelbeam.storage.stores import calls, readers
 from labelbeam.transforms.sources.find_files import find_files
 
 from tests.fakes.store_servers import (
@@ -95,7 +96,7 @@ def store(request, monkeypatch):
         scheme, port, configure = "s3", request.getfixturevalue(request.param), configure_s3
         s3_filesystem(port, name)
     configure(port)
-    monkeypatch.setattr(object_stores, "STORE_POLICY", RetryPolicy(deadline_s=20, backoff_s=0.2, retries=100))
+    monkeypatch.setattr(calls, "STORE_POLICY", RetryPolicy(deadline_s=20, backoff_s=0.2, retries=100))
     yield Store(f"{scheme}://{name}", port, configure, keys_in_page)
     store_options.configure(())
     store_clients.close()
@@ -184,7 +185,7 @@ def test_a_server_that_fails_in_mid_read(store, fault, kind):
 
 
 def test_large_objects_are_written_in_parts_and_read_in_ranges(store, monkeypatch):
-    monkeypatch.setattr(object_stores, "RANGE_BYTES", 1 << 20)
+    monkeypatch.setattr(readers, "RANGE_BYTES", 1 << 20)
     data = BODY * 500  # 12.8 MB: multipart above 5
     files.write_atomically(f"{store.bucket}/large", data)
     assert files.read(f"{store.bucket}/large") == data
@@ -258,7 +259,7 @@ def test_a_store_that_comes_back_is_waited_for(store, caplog):
 
 def test_a_store_that_stays_away_ends_in_one_sentence(store, monkeypatch):
     store.configure(free_port())
-    monkeypatch.setattr(object_stores, "STORE_POLICY", RetryPolicy(deadline_s=0.5, backoff_s=0.05, retries=100))
+    monkeypatch.setattr(calls, "STORE_POLICY", RetryPolicy(deadline_s=0.5, backoff_s=0.05, retries=100))
     with pytest.raises(OSError, match=r"/x can't be written: .*\(Connection refused\).* Tried for"):
         object_stores.write(f"{store.bucket}/x", b"x")
     with contextlib.suppress(OSError):

@@ -14,6 +14,7 @@ from labelbeam.storage import files, object_stores, store_clients, store_options
 from labelbeam.storage.errors import StorageError, UsageError
 from labelbeam.storage.read_options import ReadOptions
 from labelbeam.storage.retry import RetryPolicy
+from labelbeam.storage.stores import calls
 
 from tests.fakes.http_server import MisbehavingServer
 from tests.fakes.store_servers import NO_FAKE_GCS_SERVER, fake_gcs_server, fake_gcs_server_binary
@@ -93,9 +94,9 @@ class TestStatuses:
 
     def test_who_is_impatient_waits_no_longer_for_silence_either(self, server, emulator, monkeypatch):
         emulator(server.url("/hang"))
-        monkeypatch.setattr(object_stores, "STORE_POLICY", RetryPolicy(deadline_s=0.5, read_timeout_s=20))
+        monkeypatch.setattr(calls, "STORE_POLICY", RetryPolicy(deadline_s=0.5, read_timeout_s=20))
         started = time.monotonic()
-        with object_stores.impatient(), pytest.raises(OSError, match="Tried for up to"):
+        with calls.impatient(), pytest.raises(OSError, match="Tried for up to"):
             object_stores.exists("gs://bucket/a.jpg")
         assert time.monotonic() - started < 10
 
@@ -107,7 +108,7 @@ class TestStatuses:
     def test_a_store_that_is_away(self, emulator, monkeypatch):
         emulator("http://127.0.0.1:1")
         assert get("gs://bucket/a.jpg", retries=1) == ("unreachable", 2)
-        monkeypatch.setattr(object_stores, "STORE_POLICY", RetryPolicy(deadline_s=0.3, backoff_s=0.05, retries=100))
+        monkeypatch.setattr(calls, "STORE_POLICY", RetryPolicy(deadline_s=0.3, backoff_s=0.05, retries=100))
         for act in (
             lambda uri: object_stores.write(uri, b"x"),
             object_stores.exists,
@@ -185,5 +186,5 @@ def test_fake_gcs_server(tmp_path, emulator):
         assert object_stores.exists("gs://bucket/photos/1.jpg") and not object_stores.exists("gs://bucket/photos/2.jpg")
         with pytest.raises(UsageError, match=r"gs://no-such-bucket/x can't be .*See that the bucket exists"):
             object_stores.read("gs://no-such-bucket/x")
-        object_stores.delete("gs://bucket/photos/1.jpg")
+        object_stores.delete(["gs://bucket/photos/1.jpg"])
         assert get("gs://bucket/photos/1.jpg") == ("not_found", 1)

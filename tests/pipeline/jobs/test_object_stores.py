@@ -15,8 +15,9 @@ from labelbeam.pipeline.commands.label import run_and_report
 from labelbeam.pipeline.job import Job
 from labelbeam.pipeline.label_config import prepare_label_config
 from labelbeam.pipeline.settings import JobSpec, LabelConfig
-from labelbeam.storage import object_stores, store_clients
+from labelbeam.storage import store_clients
 from labelbeam.storage.retry import RetryPolicy
+from labelbeam.storage.stores import calls
 from labelbeam.transforms.execution_options import ExecutionOptions
 from PIL import Image
 
@@ -194,7 +195,7 @@ class TestServerKilled:
         self, store, s3_port, front, fake_detector, capsys, monkeypatch
     ):
         with tcp_proxy(front, s3_port, self.DIES_AT_PUT), monkeypatch.context() as patch:
-            patch.setattr(object_stores, "STORE_POLICY", RetryPolicy(retries=100, backoff_s=0.05, deadline_s=1))
+            patch.setattr(calls, "STORE_POLICY", RetryPolicy(retries=100, backoff_s=0.05, deadline_s=1))
             assert self.run(store, fake_detector) == 1
         printed = capsys.readouterr().err
         assert f"the job failed: {store.uri('out/')}" in printed and "can't be written: " in printed

@@ -6,7 +6,7 @@ import tarfile
 import tracemalloc
 
 import pytest
-from labelbeam.labelset.parts import DamagedPartError
+from labelbeam.labelset.part_files import DamagedPartError
 from labelbeam.results.export import FORMATS, writer_class
 from labelbeam.results.export.names import Names, common_folder
 from labelbeam.results.export.run import ExportOptions, export
