@@ -43,7 +43,11 @@ IMAGES = pa.schema(
         _column("attempts", pa.int16(), "how often the bytes were asked for"),
         _nullable("width", pa.int32(), "of the image in full (after EXIF orientation), in pixels; null if not decoded"),
         _nullable("height", pa.int32(), "likewise"),
-        _nullable("num_bytes", pa.int64(), "size of the encoded image; null if not fetched, and for frames of videos"),
+        _nullable(
+            "num_bytes",
+            pa.int64(),
+            "size of the encoded image; null if not fetched, and for frames",
+        ),
         _nullable("sha256", pa.string(), "of the encoded image, 64 hex digits: equal for equal bytes; null likewise"),
         _nullable("num_detections", pa.int32(), "rows in `detections`; 0 if nothing was found, null if failed"),
         _nullable(

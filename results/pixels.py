@@ -7,15 +7,16 @@ import numpy as np
 from ..storage.redaction import REMOVED
 from ..storage.uris import as_text, existing_file
 from ..transforms.decode.decoding import decode
-from ..transforms.decode.video_frame import decoded_frame
+from ..transforms.decode.frame import decoded_frame
 from ..transforms.elements import ImageError, ImageFacts, ImageReference
 from ..transforms.fetch.image_errors import image_error
 from ..transforms.fetch.options import DecodeOptions, ReadOptions
 from ..transforms.fetch.read_bytes import read_bytes
 from ..transforms.fetch.read_frame import is_frame, read_frame
 from ..transforms.sources.containers import index_members
+from ..transforms.sources.containers.pages import Pages, read_pages
 from ..transforms.sources.containers.video import Frames, read_frames
-from ..transforms.sources.inputs import container_of, format_of
+from ..transforms.sources.inputs import container_of, format_of, may_have_pages
 from .stored_labels import StoredLabels
 
 
@@ -88,7 +89,8 @@ def find_image(uri: str) -> ImageReference:
 
 
 class Members:
-    """The images inside a container, by the URIs that tables have of them; frames of a video as well.
+    """The images inside a container, by the URIs that tables have of them; frames of a video and pages of an image as
+    well.
 
     Args:
       container: path or URI.
@@ -100,11 +102,14 @@ class Members:
 
     def __init__(self, container: str, only: str | None = None):
         self.container = container
-        self._frames: Frames | None = None
+        self._frames: Frames | Pages | None = None
         self._members: dict[str, ImageReference] = {}
         try:
             if format_of(container) == "video":
                 self._frames = read_frames(container)
+                return
+            if may_have_pages(container):
+                self._frames = read_pages(container)
                 return
             for member in index_members(container):
                 if only is None or as_text(member.uri) == only:

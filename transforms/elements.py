@@ -36,10 +36,11 @@ class MemberLocation:
 
     Attributes:
       container: path or URI of the container.
-      format: `tar`, `tfrecord`, `parquet` or `video`.
+      format: `tar`, `tfrecord`, `parquet` or `video`; of pages `tiff` or `animation`.
       offset: first byte of the member (tar), of the record's data (tfrecord); the row's number in the file (parquet);
-        the frame's time, in the units of its stream (video).
-      length: bytes of the member or of the record's data, of the frame's pixels (video); unused for parquet.
+        the frame's time, in the units of its stream (video); the page's directory (tiff); the frame's number, from 0
+        (animation).
+      length: bytes of the member or of the record's data, of the frame's pixels (video, animation); unused for others.
       column: the column with the bytes, dotted for a struct's field (parquet); the feature with them (tfrecord).
       chunk: number of the stretch of the container, at most 128 images and 64 MiB, whose members are best read
         together and in order; never across a Parquet row group.
@@ -48,7 +49,7 @@ class MemberLocation:
     """
 
     container: str
-    format: Literal["tar", "tfrecord", "parquet", "video"]
+    format: Literal["tar", "tfrecord", "parquet", "video", "tiff", "animation"]
     offset: int
     length: int = 0
     column: str = ""

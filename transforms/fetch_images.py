@@ -26,7 +26,7 @@ from ..storage.size_limit import announcing
 from ..storage.uris import is_http
 from . import coders  # noqa: F401  registers them
 from .decode.decoding import DecodedImage, OpenedImage, open_image
-from .decode.video_frame import check_frame_size, decoded_frame
+from .decode.frame import check_frame_size, decoded_frame
 from .elements import FailedImage, FetchedImage, FetchOutcome, ImageError, ImageFacts, ImageReference
 from .execution_options import ExecutionOptions
 from .fetch.options import DecodeOptions, ReadOptions
@@ -258,8 +258,7 @@ class ImageFetcher:
                 image = self._decode_opened(data, image_id, opened)
             finally:
                 facts.decode_ms = _ms_since(started)
-        facts.height, facts.width = image.size_hw
-        facts.captured_at, facts.camera, facts.latitude, facts.longitude = image.exif
+        _note(image, facts)
         return image
 
     def _decode_frame(
@@ -274,7 +273,7 @@ class ImageFetcher:
                 image = decoded_frame(read_frame(reference, self._options, facts), self._decode)
         finally:
             facts.decode_ms = _ms_since(started)
-        facts.height, facts.width = image.size_hw
+        _note(image, facts)
         return image
 
     def _decode_opened(self, data: bytes, image_id: str, opened: OpenedImage) -> DecodedImage:
@@ -308,6 +307,11 @@ class ImageFetcher:
                     redact(traceback.format_exc()),
                 )
             raise ImageError("internal", f"{doing} it failed: {type(error).__name__}: {error}") from error
+
+
+def _note(image: DecodedImage, facts: ImageFacts) -> None:
+    facts.height, facts.width = image.size_hw
+    facts.captured_at, facts.camera, facts.latitude, facts.longitude = image.exif
 
 
 def _reads_at_once() -> int:

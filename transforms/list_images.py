@@ -2,7 +2,7 @@
 
     files and folders   photos/  photos/**/*.jpg  photo.png  gs://bucket/photos/       which files: `find_files.py`
     lists of URIs       uris.txt  uris.csv  uris.jsonl  uris.parquet                   what is in them: `uri_lists.py`
-    videos              clip.mp4  clip.mp4#t=12.480                                    their frames: `list_videos.py`
+    videos, pages       clip.mp4  clip.mp4#t=12.480  scan.tif#page=3                   their frames: `list_frames.py`
     inventories         manifest.json                                                  of a bucket: `inventories.py`
     containers          shard.tar  train.tfrecord-00000-of-00010  images.parquet       what is in them: `containers/`
 
@@ -42,10 +42,12 @@ from .sources.inputs import (
     check_can_read_videos,
     format_of,
     name_of_list,
+    page_of,
+    with_several_images,
 )
 from .sources.inventories import Shard
 from .sources.list_files import DamagedListError
-from .sources.list_videos import frames_named
+from .sources.list_frames import frames_named
 from .sources.uri_lists import open_list, parse_entries, read_entries
 
 PASSED_OVER = "passed_over_"  # names of counters: of what folders pass over, by reason, and of rows without a URI
@@ -69,7 +71,7 @@ class ListImages(beam.PTransform):
       inputs: paths, globs and URIs in any mix, relative ones to the current folder.
       options: how inputs are read.
       versions: whether references say the versions of their files, as far as listing folders tells them.
-      read: which videos that lists name may be read.
+      read: which videos and files with pages that lists name may be read.
 
     Raises (in the pipeline):
       InputError: with `options.strict_inputs`, at the first place that makes no sense.
@@ -155,14 +157,12 @@ class _ReadFiles(beam.DoFn):
         self._versions = versions
 
     def process(self, element: _Files):
-        if element.versions:
-            for uri, version in zip(element.uris, element.versions, strict=True):
+        versions = element.versions or [None] * len(element.uris)
+        for uri, version in zip(element.uris, versions, strict=True):
+            if element.format == "image" and with_several_images(uri, self._options.pages) is None:
                 yield ImageReference(uri, version=version)
-        elif element.format == "image":
-            yield from map(ImageReference, element.uris)
-        else:
-            for uri in element.uris:
-                yield from self._read(FoundFile(uri, element.format, shard=element.shard))
+            else:
+                yield from self._read(FoundFile(uri, element.format, version, element.shard))
 
     def _read(self, file: FoundFile) -> Iterator[ImageReference]:
         num_empty = num_problems = 0
@@ -205,8 +205,8 @@ def _references(
                 yield None
             else:
                 yield from frames_named(entry, options, read)
-    elif file.format == "video":
-        yield from frames_named(ImageReference(file.uri), options, read)
+    elif file.format in ("video", "image"):
+        yield from frames_named(ImageReference(file.uri, version=file.version), options, read)
     else:
         yield from index_members(file.uri, options)
 
@@ -293,7 +293,7 @@ def _check(uri: str, options: ListOptions) -> tuple[FoundFile, str]:
     """The first file with an image, and that image's URI."""
     file, problem, passed_over = None, "", Counter()
     for file in find_files(absolute(uri), options.exclude, lambda reason, uri: passed_over.update([reason])):
-        if file.format == "image":
+        if file.format == "image" and (is_http(file.uri) or page_of(file.uri) is None):
             _check_is_no_list(uri, file)
             return file, file.uri
         if file.format == "compressed":

@@ -10,7 +10,7 @@ from typing import get_args
 from ...labelset.rows import ErrorKind
 from ...storage.errors import UsageError
 from ...transforms.execution_options import ExecutionOptions
-from ...transforms.sources.inputs import ListOptions, is_manifest
+from ...transforms.sources.inputs import ListOptions, PagesChoice, is_manifest
 from ..settings import JobSpec, LabelConfig
 from .common import (
     add_detector,
@@ -205,6 +205,13 @@ def add_lists(parser: argparse.ArgumentParser) -> None:
         "frames_every",
         "which frames of videos are images: one in so many seconds (0.5), every so many frames (10f), or keyframes",
         metavar="SECONDS|Nf|keyframes",
+    )
+    add_field(
+        lists,
+        ListOptions,
+        "pages",
+        "which pages of TIFF files, and frames of animated GIF, WebP and PNG files, are images",
+        choices=get_args(PagesChoice),
     )
     add_field(
         lists,

@@ -15,9 +15,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from ..elements import ImageError
 from ..fetch.options import DecodeOptions
-from . import jpeg, png, sizes, tiff, webp
+from . import jpeg, png, sizes, tiff
 from .exif import ExifFacts, exif_facts
-from .identify import identify
+from .identify import identify, identify_mended, pixels_only
 from .image_area import WHOLE, ImageArea
 from .orientation import UPRIGHT, turn_of
 from .pillow_errors import DECODER_ERRORS, as_image_errors
@@ -91,7 +91,7 @@ class OpenedImage:
           ImageError: as `decode`.
           MemoryError: if there is no room for the array.
         """
-        image = _identify(self.data)[0] if self.image is None else self.image
+        image = identify_mended(self.data)[0] if self.image is None else self.image
         stored_orientation = tiff.orientation(image)
         pixels = None
         if isinstance(image, JpegImageFile) and self.area is None:
@@ -126,7 +126,7 @@ class OpenedImage:
 
     def _load_mended(self, image: Image.Image, error: ImageError) -> Image.Image:
         mended = jpeg.with_end(image, self.data) if isinstance(image, JpegImageFile) else None
-        mended = mended or _pixels_only(self.data)
+        mended = mended or pixels_only(self.data)
         if mended is None:
             raise error
         decoded_size = image.size
@@ -143,6 +143,20 @@ class OpenedImage:
         return image
 
 
+def decoded_page(image: Image.Image, options: DecodeOptions) -> DecodedImage:
+    """A frame of an animation that Pillow has painted, as an image.
+
+    Raises:
+      ImageError: `unsupported`.
+    """
+    pixels = to_rgb(image, options.background_rgb)
+    if options.exif_orientation == "apply":
+        pixels = turn_of(_exif_orientation(image)).pixels(pixels)
+    height, width, _ = pixels.shape
+    exif = exif_facts(image) if options.read_exif else ExifFacts()
+    return DecodedImage(pixels, (height, width), exif=exif)
+
+
 def open_image(data: bytes, options: DecodeOptions) -> OpenedImage:
     """Finds out a file's format and reads its header, for callers who need the size before they decode.
 
@@ -154,7 +168,7 @@ def open_image(data: bytes, options: DecodeOptions) -> OpenedImage:
     if (size := sizes.size_before_opening(data)) is not None:
         _check_size("WEBP" if data.startswith(b"RIFF") else "ICO", size, options)
         return OpenedImage(data, options, size, image=None)
-    image, data = _identify(data)
+    image, data = identify_mended(data)
     size = sizes.size_inside(data) or image.size
     _check_size(image.format, size, options)
     if isinstance(image, TiffImageFile):
@@ -166,28 +180,6 @@ def open_image(data: bytes, options: DecodeOptions) -> OpenedImage:
         turn = turn_of(_exif_orientation(image)) if options.exif_orientation == "apply" else UPRIGHT
         area = jpeg.reduce(image, options.reduce_for, turn)
     return OpenedImage(data, options, size, image, area)
-
-
-def _identify(data: bytes) -> tuple[Image.Image, bytes]:
-    """`identify`, for a file with damaged metadata without them; and the bytes of which that holds."""
-    try:
-        return identify(data), data
-    except ImageError as error:
-        if (mended := _pixels_only(data)) is None:
-            raise
-        try:
-            return identify(mended), mended
-        except ImageError:
-            raise error from None
-
-
-def _pixels_only(data: bytes) -> bytes | None:
-    """The file without what lies beside its pixels, which may be damaged and says nothing of them; None if there is
-    nothing of the kind, or the format isn't one of these."""
-    for pixels_only in (png.pixels_only, jpeg.pixels_only, webp.pixels_only, tiff.pixels_only):
-        if (mended := pixels_only(data)) is not None:
-            return mended
-    return None
 
 
 def _check_size(file_format: str | None, size: tuple[int, int], options: DecodeOptions) -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from ...storage.installation import install_hint
 from ..elements import ImageError
+from . import jpeg, png, tiff, webp
 from .pillow_errors import BOMB_ERRORS, DECODER_ERRORS, image_error
 from .signatures import image_format_not_decoded, is_postscript, kind_of_bytes
 
@@ -63,6 +64,28 @@ def identify(data: bytes) -> Image.Image:
         how = f"{install_hint('heif')} where images are decoded" if name == "HEIC" else "convert it"
         raise ImageError("unsupported", f"{name} file: Pillow does not read {name}; {how}")
     raise failure or ImageError("not_an_image", f"no image format known to Pillow: it looks like {kind_of_bytes(data)}")
+
+
+def identify_mended(data: bytes) -> tuple[Image.Image, bytes]:
+    """`identify`, for a file with damaged metadata without them; and the bytes of which that holds."""
+    try:
+        return identify(data), data
+    except ImageError as error:
+        if (mended := pixels_only(data)) is None:
+            raise
+        try:
+            return identify(mended), mended
+        except ImageError:
+            raise error from None
+
+
+def pixels_only(data: bytes) -> bytes | None:
+    """The file without what lies beside its pixels, which may be damaged and says nothing of them; None if there is
+    nothing of the kind, or the format isn't one of these."""
+    for module in (png, jpeg, webp, tiff):
+        if (mended := module.pixels_only(data)) is not None:
+            return mended
+    return None
 
 
 class _NotesEnd(io.BytesIO):

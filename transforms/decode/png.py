@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from ..elements import ImageError
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _OF_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 _ORIENTATION = b"eXIf"
+_OF_ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _END = b"\0\0\0\0IEND\xaeB`\x82"  # says nothing of the pixels
 
 
@@ -27,29 +28,54 @@ def check_pixels(data: bytes) -> None:
     Raises:
       ImageError: `truncated`, naming the chunk.
     """
-    for chunk in _chunks(data):
+    for chunk in chunks(data):
         if chunk.name in _OF_PIXELS and not chunk.has_right_crc:
             name = chunk.name.decode("ascii")
             raise ImageError("truncated", f"PNG file, damaged: the checksum of a chunk {name} is wrong")
 
 
 def pixels_only(data: bytes) -> bytes | None:
-    """A PNG file of the chunks that are there whole and that the pixels or their orientation need; None if it is that
-    already, or no PNG file."""
-    if not data.startswith(_SIGNATURE):
+    """A PNG file of the chunks that are there whole and that the pixels, of further frames as well, or their
+    orientation need; None if it is that already, or no PNG file."""
+    if not data.startswith(SIGNATURE):
         return None
     kept = [
         chunk.whole
-        for chunk in _chunks(data)
-        if chunk.name in _OF_PIXELS or (chunk.name == _ORIENTATION and chunk.has_right_crc)
+        for chunk in chunks(data)
+        if chunk.name in _OF_PIXELS or (chunk.name in _OF_ANIMATION | {_ORIENTATION} and chunk.has_right_crc)
     ]
-    mended = b"".join([_SIGNATURE, *kept, _END])
+    mended = b"".join([SIGNATURE, *kept, _END])
     return None if mended == data else mended
 
 
-def _chunks(data: bytes) -> Iterator[_Chunk]:
+def is_still(head: bytes) -> bool:
+    """Whether the beginning of a PNG file says that it has no animation."""
+    for chunk in chunks(head):
+        if chunk.name == b"acTL":
+            return False
+    return b"IDAT" in head
+
+
+def count_frames(data: bytes) -> tuple[int, str]:
+    """How many frames a PNG file has, as Pillow counts them, 1 without an animation; and why there may be more, empty
+    if there aren't. An image that isn't part of the animation is the first."""
+    declared = found = num_apart = 0
+    for chunk in chunks(data):
+        if chunk.name == b"acTL":
+            declared = int.from_bytes(chunk.whole[8:12], "big")
+        elif chunk.name == b"IDAT" and not declared:
+            return 1, ""
+        elif chunk.name == b"fcTL":
+            found += 1
+        elif chunk.name == b"IDAT" and not found:
+            num_apart = 1
+    problem = f"cut off: it says that it has {declared:,} frames, and has {found:,}" if found < declared else ""
+    return max(1, min(declared, found) + num_apart), problem
+
+
+def chunks(data: bytes) -> Iterator[_Chunk]:
     """The chunks that are there whole; a file that is cut short is Pillow's to judge."""
-    view, place = memoryview(data), len(_SIGNATURE)
+    view, place = memoryview(data), len(SIGNATURE)
     while place + 12 <= len(data):
         end = place + 12 + int.from_bytes(view[place : place + 4], "big")
         if end > len(data):

@@ -29,6 +29,16 @@ def size_before_opening(data: bytes) -> Size | None:
     return None
 
 
+def canvas_size(head: bytes) -> Size | None:
+    """What a GIF, WebP or PNG file says in its first bytes of its frames' size; None for all others, and if they are
+    cut short."""
+    if head.startswith(_PNG) and len(head) >= 24:
+        return struct.unpack(">II", head[16:24])
+    if head[:6] in (b"GIF87a", b"GIF89a") and len(head) >= 13:
+        return struct.unpack("<HH", head[6:10])
+    return _webp_size(head) if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else None
+
+
 def size_inside(data: bytes) -> Size | None:
     """The largest PNG or JPEG 2000 file in an ICNS file; None for all others."""
     return max(_icns_sizes(data), key=_area, default=None) if data.startswith(_ICNS) else None

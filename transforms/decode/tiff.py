@@ -13,7 +13,7 @@ from .pillow_errors import DECODER_ERRORS, as_image_errors
 
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 255, 330, 50706
 _MAX_SUB_IFDS = 16
-_OF_PIXELS = frozenset(  # TIFF 6.0, its supplements, LERC; and what is asked here
+OF_PIXELS = frozenset(  # TIFF 6.0, its supplements, LERC; and what is asked here
     [_SUBFILE_TYPE, _OLD_SUBFILE_TYPE, *range(256, 260), 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317]
     + [320, *range(322, 326), _SUB_IFDS, 332, *range(336, 342), 347, *range(512, 522), *range(529, 533), 50674]
     + [_DNG_VERSION]
@@ -70,7 +70,7 @@ def pixels_only(data: bytes) -> bytes | None:
     entries = [data[place : place + 12] for place in range(start + 2, start + 2 + 12 * count, 12)]
     if not all(len(entry) == 12 for entry in entries):
         return None
-    kept = [entry for entry in entries if struct.unpack_from(f"{byte_order}H", entry)[0] in _OF_PIXELS]
+    kept = [entry for entry in entries if struct.unpack_from(f"{byte_order}H", entry)[0] in OF_PIXELS]
     if len(kept) == count:
         return None
     directory = struct.pack(f"{byte_order}H", len(kept)) + b"".join(kept) + bytes(4)

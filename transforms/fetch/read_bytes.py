@@ -107,7 +107,7 @@ def _read_uri(reference: ImageReference, options: ReadOptions, count_attempt, se
             return object_stores.get(reference.uri, options, count_attempt, set_version)
     count_attempt()
     if reference.location is not None:
-        return _read_member(reference.location, options.max_bytes, set_version)
+        return _read_member(reference.location, options, set_version)
     if scheme == "file":
         return _read_local(local_path(reference.uri), options.max_bytes, set_version)
     return _read_through_beam(reference.uri, options.max_bytes)
@@ -151,10 +151,10 @@ def _read_through_beam(uri: str, max_bytes: int) -> bytes:
         return join_chunks(iter(lambda: file.read(_CHUNK_BYTES), b""), max_bytes)
 
 
-def _read_member(location: MemberLocation, max_bytes: int, set_version) -> bytes:
+def _read_member(location: MemberLocation, options: ReadOptions, set_version) -> bytes:
     from ..sources.containers import read_member
 
-    check_size(location.length, max_bytes)
-    data = read_member(location, set_version)
-    check_size(len(data), max_bytes)  # a Parquet row tells its size only now
+    check_size(location.length, options.max_bytes)
+    data = read_member(location, options, set_version)
+    check_size(len(data), options.max_bytes)  # a Parquet row or a page tells its size only now
     return data

@@ -1,4 +1,4 @@
-"""Frames of videos, which come decoded: what `read_bytes` is for files of images.
+"""Frames of videos and animations, which come decoded: what `read_bytes` is for files of images.
 
 The stretches read last stay open in each process, at the frame that was read last (`sources/containers`).
 """
@@ -10,7 +10,7 @@ from .options import ReadOptions
 
 
 def is_frame(reference: ImageReference) -> bool:
-    return reference.location is not None and reference.location.format == "video"
+    return reference.location is not None and reference.location.format in ("video", "animation")
 
 
 def expect_frame(reference: ImageReference) -> None:
@@ -21,12 +21,12 @@ def expect_frame(reference: ImageReference) -> None:
 
 
 def read_frame(reference: ImageReference, options: ReadOptions, facts: ImageFacts) -> Any:
-    """A frame as its decoder gives it, an `av.VideoFrame`.
+    """A frame as its decoder gives it, an `av.VideoFrame` or, of an animation, a `PIL.Image.Image`.
 
     Args:
       reference: where the frame is.
       options: `deadline_s` is that of decoding, from the keyframe before at most; the others are for http(s) servers.
-      facts: its `attempts` is counted up; `version` is set, to the video's.
+      facts: its `attempts` is counted up; `version` is set, to the file's.
 
     Raises:
       ImageError: as `sources.containers.read_frame`.

@@ -34,6 +34,7 @@ from .inputs import (
     check_can_read_videos,
     format_of,
     is_manifest,
+    page_of,
     video_of,
 )
 from .inventories import Shard, read_manifest, read_shard
@@ -110,6 +111,8 @@ def find_files(
     elif not names_folder and (named := video_of(uri)) is not None and exists(named[0]):
         check_can_read_videos()
         yield FoundFile(uri, "video")  # a frame of it
+    elif not names_folder and (named := page_of(uri)) is not None and exists(named[0]):
+        yield FoundFile(uri, "image")
     elif not names_folder and has_wildcard(uri):
         start = _start_of(uri)
         yield from _Search(start, uri.removeprefix(start).split("/"), exclude, pass_over).run(filesystem)

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from ...storage.errors import UsageError
@@ -22,6 +22,7 @@ Format = Literal[
 ]
 TEXT_LISTS: frozenset[Format] = frozenset({"txt", "csv", "tsv", "jsonl"})
 CONTAINERS: frozenset[Format] = frozenset({"tar", "tfrecord", "parquet", "video"})
+PagesChoice = Literal["first", "all"]
 
 _TFRECORD = re.compile(r"\.(tfrecords?|record)(-\d+-of-\d+)?$")
 _COMPRESSION = re.compile(r"\.(gz|bz2|xz|zst)$")
@@ -38,8 +39,10 @@ _FORMAT_OF_EXTENSION: dict[str, Format] = {
     **dict.fromkeys(_VIDEOS, "video"),
 }
 _MAY_BE_VIDEO = re.compile("|".join(map(re.escape, _VIDEOS)), re.IGNORECASE)  # for lists of millions that name none
+_PAGED = (".tif", ".tiff", ".gif", ".webp", ".png", ".apng")  # images that may have several pages
 _COPY_OF_STANDARD_INPUT = re.compile(r"/labelbeam-stdin[.-][a-z0-9_]{8}/stdin\.txt\Z")
 _FRAME = re.compile(r"(?P<video>.*)#(?P<name>t=\d+(\.\d+)?)", re.DOTALL)
+_PAGE = re.compile(r"(?P<file>.*)#(?P<name>page=\d{1,9})", re.DOTALL)
 # Of images that are read with pillow-heif installed, or not at all.
 NOT_READ = frozenset(
     {".heic", ".heif", ".hif", ".svg", ".jxl", ".exr", ".nef", ".cr2", ".cr3", ".arw", ".dng", ".raf", ".orf", ".rw2"}
@@ -69,6 +72,8 @@ class ListOptions:
         images and keys of the `.json` beside an image in a tar archive that become columns of the table `images`.
       frames_every: which frames of videos are images: one in so many seconds (`0.5`), every so many frames (`10f`), or
         `keyframes`.
+      pages: which pages of TIFF files, and frames of animated GIF, WebP and PNG files, are images: the `first`, or
+        `all`.
       uri_prefix: what is put in front of relative entries of lists; None: they start at the folder of their list.
 
     Example:
@@ -83,8 +88,11 @@ class ListOptions:
     uri_prefix: str | None = None
     carry: Sequence[str] = ()
     frames_every: str = FrameChoice.every
+    pages: PagesChoice = "first"
 
     def __post_init__(self):
+        if self.pages not in get_args(PagesChoice):
+            raise InputError(f"--pages {self.pages}: expected first or all")
         try:
             FrameChoice(self.frames_every)
         except ValueError as error:
@@ -141,6 +149,31 @@ def video_of(uri: str) -> tuple[str, str] | None:
     return (uri, "") if format_of(uri) == "video" else None
 
 
+def page_of(uri: str) -> tuple[str, str] | None:
+    """The file and the page's name if a URI names a page (`scan.tif#page=3`); None if it names none."""
+    if "#page=" not in uri or (named := _PAGE.fullmatch(uri)) is None or not may_have_pages(named["file"]):
+        return None
+    return None if existing_file(uri) else (named["file"], named["name"])
+
+
+def may_have_pages(uri: str) -> bool:
+    """Whether a file may have several pages, or be animated, by its extension."""
+    return (urlsplit(uri).path if is_http(uri) else uri).lower().endswith(_PAGED)
+
+
+def with_several_images(uri: str, pages: PagesChoice) -> tuple[str, str] | None:
+    """The file that has to be opened to know which images a URI stands for, a video or one with pages, and the name
+    of one image in it if the URI names that; None if the URI stands for itself.
+
+    Args:
+      uri: of a file, a frame or a page.
+      pages: see `ListOptions`.
+    """
+    if (found := video_of(uri) or page_of(uri)) is not None:
+        return found
+    return (uri, "") if pages == "all" and may_have_pages(uri) else None
+
+
 def can_read_videos() -> bool:
     return importlib.util.find_spec("av") is not None
 
@@ -154,13 +187,14 @@ def check_can_read_videos() -> None:
 
 
 def container_of(uri: str, start: int = 0) -> str | None:
-    """The container that an image lies in (`photos.tar#a.jpg`), by the form of its URI; None for a file of its own.
+    """The container that an image lies in (`photos.tar#a.jpg`, `scan.tif#page=3`), by the form of its URI; None for a
+    file of its own.
 
     Its path is longer than `start`.
     """
     place = uri.find("#", start)
     while place >= 0:  # a `#` may also stand in the container's own path
-        if format_of(uri[:place]) in CONTAINERS:
+        if format_of(uri[:place]) in CONTAINERS or (_PAGE.fullmatch(uri, place) and may_have_pages(uri[:place])):
             return uri[:place]
         place = uri.find("#", place + 1)
     return None

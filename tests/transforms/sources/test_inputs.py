@@ -117,6 +117,10 @@ def test_inputs_that_other_tools_write_otherwise(uri, named):
         ("/a#b/c.jpg", None),
         ("/x/shard.tar", None),
         ("https://host/a.jpg#part", None),
+        ("/a#b/scan.TIF#page=3", "/a#b/scan.TIF"),
+        ("https://host/a.gif?x=1#page=3", "https://host/a.gif?x=1"),
+        ("/x/photo.jpg#page=3", None),
+        ("/x/scan.tif#page=three", None),
     ],
 )
 def test_the_container_of_a_member_by_its_uri(uri, container):

@@ -1,8 +1,9 @@
 """Containers: files with the bytes of many images inside. What lies in them, and the bytes of one member.
 
-One module a format, each with `index` and `Reader`: `tar` (WebDataset), `tfrecord` (tf.Example), `parquet`, `video`. A
-container must lie where it can be read at any place, uncompressed: on a disk, or an object store that Beam knows;
-videos on http(s) servers are copied.
+One module a format, each with `index` and `Reader`: `tar` (WebDataset), `tfrecord` (tf.Example), `parquet`, `video`;
+and for pages of images `tiff` and `animation`, of which `pages` is the index. A container must lie where it can be read
+at any place, uncompressed: on a disk, or an object store that Beam knows; videos and pages on http(s) servers are
+copied.
 """
 
 import contextlib
@@ -20,11 +21,19 @@ from ...elements import ImageError, ImageReference, MemberLocation
 from ...fetch.image_errors import image_error
 from ..frame_choice import FrameChoice
 from ..inputs import InputError, ListOptions, format_of
-from . import parquet, tar, tfrecord, video
+from . import animation, parquet, tar, tfrecord, tiff, video
+from .forward import ForwardReader
 
 _GIVE_UP_FACTOR = 1.25  # a little later than decoding gives up by itself
 MAX_IDLE = 4  # containers that stay open while nobody reads them
-_READERS = {"tar": tar.Reader, "tfrecord": tfrecord.Reader, "parquet": parquet.Reader, "video": video.Reader}
+_READERS = {
+    "tar": tar.Reader,
+    "tfrecord": tfrecord.Reader,
+    "parquet": parquet.Reader,
+    "tiff": tiff.Reader,
+    "animation": animation.Reader,
+    "video": video.Reader,
+}
 
 
 def index_members(path: str, options: ListOptions = ListOptions()) -> Iterator[ImageReference]:
@@ -53,7 +62,11 @@ def index_members(path: str, options: ListOptions = ListOptions()) -> Iterator[I
             raise InputError(f"container {path}: expected .tar, .tfrecord, or .parquet with a column of images")
 
 
-def read_member(location: MemberLocation, on_version: Callable[[FileVersion], None] = lambda version: None) -> bytes:
+def read_member(
+    location: MemberLocation,
+    options: ReadOptions = ReadOptions(),
+    on_version: Callable[[FileVersion], None] = lambda version: None,
+) -> bytes:
     """Reads the encoded bytes of one image out of its container. Thread-safe.
 
     The chunks of containers read last stay open in each process, a few of them. Members of one chunk are read one after
@@ -61,6 +74,7 @@ def read_member(location: MemberLocation, on_version: Callable[[FileVersion], No
 
     Args:
       location: where it lies.
+      options: limits of pages of TIFF files, and how those on http(s) servers are read.
       on_version: called with the container's version, as it was when it was opened.
 
     Raises:
@@ -68,7 +82,7 @@ def read_member(location: MemberLocation, on_version: Callable[[FileVersion], No
         since it was listed, `not_found` if the record or row has no bytes.
     """
     try:
-        with _open.borrow(location) as slot:
+        with _open.borrow(location, options) as slot:
             on_version(slot.version)
             image = slot.reader.read(location)
     except (ImageError, MemoryError):
@@ -83,27 +97,28 @@ def read_member(location: MemberLocation, on_version: Callable[[FileVersion], No
 
 
 def expect_frame(location: MemberLocation) -> None:
-    """Says that a frame of a video will be read: whoever is there first, decoding forwards, keeps it for its reader."""
+    """Says that a frame will be read: whoever is there first, decoding forwards, keeps it for its reader."""
     _open.expect(location)
 
 
 def read_frame(
     location: MemberLocation, options: ReadOptions, on_version: Callable[[FileVersion], None] = lambda version: None
 ) -> Any:
-    """A frame of a video, as the decoder gives it (`av.VideoFrame`). Thread-safe; cheapest in order, as `read_member`.
+    """A frame as the decoder gives it: `av.VideoFrame` of a video, `PIL.Image.Image` of an animation. Thread-safe;
+    cheapest in order, as `read_member`.
 
     Args:
       location: where it is.
-      options: `deadline_s` is that of decoding, from the keyframe before at most; the rest is for videos on http(s)
+      options: `deadline_s` is that of decoding, from the keyframe before at most; the rest is for files on http(s)
         servers.
-      on_version: called with the video's version, as it was when it was opened.
+      on_version: called with the file's version, as it was when it was opened.
 
     Raises:
-      ImageError: `not_found`, `forbidden` or `unreachable` as the video is; `truncated` if the frame is damaged, or the
-        video has changed since it was listed; `timeout`.
+      ImageError: `not_found`, `forbidden` or `unreachable` as the file is; `truncated` if the frame is damaged, or the
+        file has changed since it was listed; `timeout`.
     """
     try:
-        with _open.borrow(location) as slot:
+        with _open.borrow(location, options) as slot:
             frame, version = _read_in_time(slot, location, options)
             on_version(version)
     except (ImageError, MemoryError):
@@ -113,23 +128,24 @@ def read_frame(
     except Exception as error:  # each object store's client has its own classes
         raise image_error(error) from error
     if frame is None:
-        raise ImageError("truncated", f"container {location.container}: damaged at {location.time_s:.3f} s")
+        where = f"page {location.offset + 1} or before" if location.time_s is None else f"{location.time_s:.3f} s"
+        raise ImageError("truncated", f"container {location.container}: damaged at {where}")
     return frame
 
 
 def _read_in_time(slot: "_Slot", location: MemberLocation, options: ReadOptions) -> tuple[Any, FileVersion]:
-    """A frame and its video's version, read in a thread that is left alone if the disk doesn't answer: Python can't
+    """A frame and its file's version, read in a thread that is left alone if the disk doesn't answer: Python can't
     interrupt it, and nobody may touch its decoder."""
     done: Future[tuple[Any, FileVersion]] = Future()
     reader = slot.reader
 
     def read() -> None:
         try:
-            done.set_result((reader.read(location, slot.expected, options), reader.version))
+            done.set_result((reader.read(location, slot.expected), reader.version))
         except BaseException as error:  # raised again by `result`
             done.set_exception(error)
 
-    threading.Thread(target=read, name="labelbeam-video", daemon=True).start()
+    threading.Thread(target=read, name="labelbeam-frame", daemon=True).start()
     if not wait([done], options.deadline_s * _GIVE_UP_FACTOR).done:
         slot.reader = None
         raise ImageError("timeout", f"not read within the deadline of {options.deadline_s:g} s: reading hangs")
@@ -179,7 +195,7 @@ class _OpenContainers:
         slot.expected[location.offset] = location.keyframe
 
     @contextlib.contextmanager
-    def borrow(self, location: MemberLocation) -> Iterator[_Slot]:
+    def borrow(self, location: MemberLocation, options: ReadOptions) -> Iterator[_Slot]:
         """Gives this thread alone a chunk's reader, in its slot, and the container's version. A reader that has raised
         is closed and not used again."""
         key = (location.container, location.chunk)
@@ -190,9 +206,9 @@ class _OpenContainers:
         try:
             with slot.lock:
                 if slot.reader is None:
-                    if location.format != "video":  # which says its own
-                        slot.version = version_of(location.container, ReadOptions())
-                    slot.reader = _READERS[location.format](location.container)
+                    if not issubclass(_READERS[location.format], ForwardReader):  # these say their own
+                        slot.version = version_of(location.container, options)
+                    slot.reader = _READERS[location.format](location.container, options)
                 try:
                     yield slot
                 except Exception:

@@ -1,22 +1,41 @@
-"""Copies of videos that lie on http(s) servers: each is read whole, once a process, into a temporary file.
+"""Videos and files with pages, opened to be read at any place; those on http(s) servers are copied, once a process.
 
-The files have no names, so they are gone when nobody has them open, however the process ends.
+The copies have no names, so they are gone when nobody has them open, however the process ends.
 """
 
+import contextlib
 import os
 import tempfile
 import threading
 from collections import OrderedDict
 from typing import Any
 
-from ....storage import http_client
+from ....storage import files, http_client
 from ....storage.file_info import FileVersion
 from ....storage.placed_stream import PlacedStream
 from ....storage.read_options import ReadOptions
 from ....storage.read_policy import check_scheme
-from ....storage.uris import scheme_of
+from ....storage.uris import is_http, scheme_of
 
 _KEPT = 2  # copies that stay while nobody reads them
+
+
+def open_at_any_place(path: str, options: ReadOptions) -> Any:
+    """A file as a stream: of a copy if it is on an http(s) server.
+
+    Raises:
+      OSError: if it can't be read; `StorageError` from a server. Clients of object stores raise errors of their own.
+    """
+    return HttpCopy(path, options) if is_http(path) else files.open_to_read(path)
+
+
+def version_of_opened(file: Any, path: str, options: ReadOptions) -> FileVersion:
+    """Of what has been opened. Without its size, which isn't a frame's; empty if it can't be asked for."""
+    if isinstance(file, HttpCopy):
+        return file.version._replace(num_bytes=None)
+    with contextlib.suppress(Exception):  # each filesystem's client has classes of its own
+        return files.version_of(path, options)._replace(num_bytes=None)
+    return FileVersion()
 
 
 class HttpCopy(PlacedStream):
@@ -64,7 +83,7 @@ class _Copies:
 def _download(url: str, options: ReadOptions) -> tuple[Any, FileVersion]:
     versions = [FileVersion()]
     data = http_client.get(url, options, on_version=versions.append)
-    file = tempfile.TemporaryFile(prefix="labelbeam-video-")  # noqa: SIM115 - open as long as somebody reads it
+    file = tempfile.TemporaryFile(prefix="labelbeam-copy-")  # noqa: SIM115 - open as long as somebody reads it
     file.write(data)
     file.flush()
     return file, versions[-1]

@@ -8,6 +8,7 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from ....storage.read_options import ReadOptions
 from ...elements import ImageError, ImageReference, MemberLocation
 from ..inputs import InputError
 
@@ -71,7 +72,7 @@ class UniqueNames:
 class ByteRangeReader:
     """Reads members that lie in one piece in an open container. Not thread-safe."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, options: ReadOptions = ReadOptions()):
         self._file = open_container(path)
 
     def read(self, location: MemberLocation) -> bytes:

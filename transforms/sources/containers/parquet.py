@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ....storage.read_options import ReadOptions
 from ...elements import ImageError, ImageReference, MemberLocation
 from ..inputs import InputError, ListOptions
 from ..uri_lists import values_of
@@ -133,7 +134,7 @@ class Reader:
     of the column: about 1 MB, but 1024 rows where Arrow wrote large values with its defaults.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, options: ReadOptions = ReadOptions()):
         self._file = open_container(path)
         self._parquet = pq.ParquetFile(self._file, **_STREAMED)
         metadata = self._parquet.metadata

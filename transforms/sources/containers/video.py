@@ -9,27 +9,21 @@ files than the one that it is given, and only containers of these formats.
 import contextlib
 import io
 import itertools
-import math
-import time
 from collections import Counter, deque
 from collections.abc import Iterator, MutableMapping
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ....detectors.device_share import processors
-from ....storage import files
 from ....storage.file_info import FileVersion
 from ....storage.read_options import ReadOptions
-from ....storage.uris import is_http
-from ...elements import ImageError, ImageReference, MemberLocation
+from ...elements import ImageReference
 from ..frame_choice import FrameChoice
 from ..inputs import InputError, check_can_read_videos
-from .http_copies import HttpCopy
+from .forward import ForwardReader
+from .http_copies import open_at_any_place, version_of_opened
 from .members import CHUNK_BYTES, CHUNK_IMAGES, problem_at
 from .video_frames import Frames
-
-if TYPE_CHECKING:
-    import av
 
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # FFmpeg's names: no playlists, which name other files
 _BUFFER_BYTES = 1 << 18
@@ -123,23 +117,16 @@ class _File:
     """A file as FFmpeg reads it: what leads a damaged one to places before its start is no error of the disk."""
 
     def __init__(self, path: str, read: ReadOptions):
-        self._file: Any = HttpCopy(path, read) if is_http(path) else files.open_to_read(path)
+        self._file = open_at_any_place(path, read)
         self.read, self.tell, self.close = self._file.read, self._file.tell, self._file.close
         self.name = path
-        self.version = self._file.version if isinstance(self._file, HttpCopy) else _version_of(path, read)
+        self.version = version_of_opened(self._file, path, read)
         self._size = self._file.seek(0, io.SEEK_END)
         self._file.seek(0)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._file.tell(), io.SEEK_END: self._size}[whence]
         return self._file.seek(start + offset) if start + offset >= 0 else -1
-
-
-def _version_of(path: str, read: ReadOptions) -> FileVersion:
-    """Without its size, which isn't a frame's; empty if it can't be asked for."""
-    with contextlib.suppress(Exception):  # each filesystem's client has classes of its own
-        return files.version_of(path, read)._replace(num_bytes=None)
-    return FileVersion()
 
 
 class Video:
@@ -194,56 +181,13 @@ class Video:
         self._file.close()
 
 
-class Reader:
-    """Decodes frames of a stretch of a video; forwards, if they are asked for in their order. Not thread-safe."""
+class Reader(ForwardReader):
+    """Decodes frames of a stretch of a video, `av.VideoFrame`. Not thread-safe."""
 
-    def __init__(self, path: str):
-        self._path = path
-        self._options = ReadOptions()
-        self._opened: Video | None = None
-        self._frames: Iterator[tuple[int, Any]] | None = None
-        self._passed: float = -math.inf  # time of the frame that was decoded last
-        self._ready: dict[int, Any] = {}  # expected frames that have been passed; None for damaged ones
-
-    def read(
-        self, location: MemberLocation, expected: MutableMapping[int, int], options: ReadOptions
-    ) -> "av.VideoFrame | None":
-        """A frame, as the decoder gives it; None if it is damaged, or isn't there.
-
-        Args:
-          location: where it is.
-          expected: keyframes of further frames by their times, of this stretch, that will be asked for: those that lie
-            before this one are kept. Frames that have been decoded are taken out.
-          options: `deadline_s` is that of decoding up to the frame; the rest is for videos on http(s) servers.
-
-        Raises:
-          ImageError: `timeout`.
-          InputError, OSError, StorageError: as `Video`.
-        """
-        wanted, self._options = location.offset, options
-        if self._opened is None:
-            self._opened = Video(self._path, options)
-        end = time.monotonic() + options.deadline_s
-        if wanted in self._ready:
-            return self._ready.pop(wanted)
-        expected[wanted] = location.keyframe
-        if self._frames is None or wanted <= self._passed:
-            self._passed = -math.inf
-            self._frames = self._decoded(min(expected.values()), expected)
-        while wanted not in self._ready:
-            if time.monotonic() > end:
-                raise ImageError("timeout", f"not decoded within the deadline of {options.deadline_s:g} s")
-            at, frame = next(self._frames, (math.inf, None))
-            for time_of in list(expected):
-                if self._passed < time_of <= at:
-                    del expected[time_of]
-                    self._ready[time_of] = frame if time_of == at else None
-            self._passed = max(self._passed, at)
-        return self._ready.pop(wanted)
+    _opened: Video | None = None
 
     @property
     def version(self) -> FileVersion:
-        """Of the video, as it was when it was opened."""
         return self._video.version
 
     @property
@@ -251,9 +195,12 @@ class Reader:
         assert self._opened is not None  # since the first `read`
         return self._opened
 
+    def _open(self) -> None:
+        if self._opened is None:
+            self._opened = Video(self._path, self._options)
+
     def _decoded(self, keyframe: int, expected: MutableMapping[int, int]) -> Iterator[tuple[int, Any]]:
-        """Yields time and frame, None for one that is damaged, in the order in which they are shown, from a keyframe
-        on; those before the next keyframe that is needed are left out."""
+        """Those before the next keyframe that is needed are left out."""
         import av
 
         times = _FrameTimes(self._video)
@@ -312,8 +259,7 @@ class Reader:
         yield None
 
     def close(self) -> None:
-        self._frames = None
-        self._ready.clear()
+        super().close()
         if self._opened is not None:
             self._opened.close()
 

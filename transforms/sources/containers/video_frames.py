@@ -66,5 +66,10 @@ class Frames:
         by_number = bisect.bisect_left(self.pts, nearest) // CHUNK_IMAGES
         return self.reference(nearest, by_number * _MOST_CHUNKS + self.bytes_up_to(nearest) // CHUNK_BYTES)
 
+    def why_not(self, name: str) -> str:
+        """Why there is no frame of this name."""
+        last = self.name(self.pts[-1])
+        return f"video {self.path}: no frame at #{name}; the last is #{last}, and times have milliseconds"
+
     def _seconds(self, pts: int) -> float:
         return float((pts - self.pts[0]) * self.time_base)

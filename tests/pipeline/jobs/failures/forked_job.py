@@ -21,6 +21,7 @@ from labelbeam.pipeline.label_config import prepare_label_config
 from labelbeam.pipeline.settings import JobSpec, LabelConfig
 from labelbeam.storage.errors import UsageError
 from labelbeam.transforms.execution_options import ExecutionOptions
+from labelbeam.transforms.sources.inputs import ListOptions
 
 from tests.fakes.detectors import without_weights
 
@@ -61,7 +62,9 @@ class SlowDetector:
         return Detections(boxes, np.ones(number, np.int32), np.linspace(0.9, 0.5, number, dtype=np.float32))
 
 
-def start(images, output, log, seconds=0.01, elsewhere=False, arguments=(), **execution) -> multiprocessing.Process:
+def start(
+    images, output, log, seconds=0.01, elsewhere=False, arguments=(), listing=ListOptions(), **execution
+) -> multiprocessing.Process:
     """Starts a job.
 
     Args:
@@ -70,16 +73,17 @@ def start(images, output, log, seconds=0.01, elsewhere=False, arguments=(), **ex
       seconds: that the model takes an image.
       elsewhere: whether the job takes itself for one on another machine, which holds others for dead after a second.
       arguments: of Beam.
+      listing: how inputs are read.
       execution: options of it, beside those that all have.
     """
     process = _CONTEXT.Process(
-        target=_run, args=(str(images), str(output), str(log), seconds, elsewhere, list(arguments), execution)
+        target=_run, args=(str(images), str(output), str(log), seconds, elsewhere, list(arguments), listing, execution)
     )
     process.start()
     return process
 
 
-def _run(images, output, log, seconds, elsewhere, arguments, execution):
+def _run(images, output, log, seconds, elsewhere, arguments, listing, execution):
     if elsewhere:
         heartbeat.machine = lambda: "another machine"
         heartbeat.DEAD_AFTER_S = 1.0
@@ -87,7 +91,7 @@ def _run(images, output, log, seconds, elsewhere, arguments, execution):
     sys.stdout = sys.stderr = open(f"{log}.{os.getpid()}", "w")  # noqa: SIM115 - until the process ends
     spec = without_weights(SlowSpec, seconds=seconds, log=log)
     options = {"batch_size": 4, "part_images": PART_IMAGES, **execution}
-    job = JobSpec([images], output, LabelConfig(spec), ExecutionOptions(**options))
+    job = JobSpec([images], output, LabelConfig(spec), ExecutionOptions(**options), listing)
     options = PipelineOptions(["--runner=FnApiRunner", *arguments])
     try:
         code = run_and_report(Job(job, prepare_label_config(job.labels)), options)

@@ -1,4 +1,4 @@
-"""Videos that inputs and lists name."""
+"""Videos and files of several pages that inputs and lists name."""
 
 import importlib.util
 
@@ -6,14 +6,17 @@ import apache_beam as beam
 import pytest
 from labelbeam.storage.installation import install_hint
 from labelbeam.storage.read_options import ReadOptions
-from labelbeam.transforms.elements import ImageFacts
+from labelbeam.transforms.elements import ImageFacts, ImageReference
+from labelbeam.transforms.fetch.read_bytes import read_bytes
 from labelbeam.transforms.fetch.read_frame import read_frame
 from labelbeam.transforms.list_images import ListImages, check_inputs
 from labelbeam.transforms.sources.containers import close_containers, index_members
 from labelbeam.transforms.sources.find_files import find_files
 from labelbeam.transforms.sources.inputs import InputError, ListOptions
+from labelbeam.transforms.sources.list_frames import frames_named
 
 from tests.fakes.http_server import MisbehavingServer
+from tests.fakes.pages import write_pages
 from tests.fakes.store_servers import new_bucket, s3_filesystem, s3_options
 from tests.fakes.videos import number_of, write_video
 
@@ -147,3 +150,100 @@ def test_without_pyav_a_video_is_refused_with_what_installs_it(folder, monkeypat
     (folder / "list.txt").unlink()
     check_inputs([f"{folder}/"])
     assert below(folder, list_all(folder)) == ["photo.jpg"]
+
+
+@pytest.fixture
+def scans(tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    write_pages(folder / "a.tif", 3)
+    write_pages(folder / "b.GIF", 2)
+    write_pages(folder / "one.png", 1)
+    write_pages(folder / "one.tiff", 1)
+    (folder / "photo.jpg").write_bytes(b"x")
+    return folder
+
+
+PAGES = ["a.tif#page=1", "a.tif#page=2", "a.tif#page=3", "b.GIF#page=1", "b.GIF#page=2"]
+ONES = ["one.png", "one.tiff", "photo.jpg"]
+
+
+@pytest.mark.parametrize(
+    "inputs, pages, expected",
+    [
+        (["."], "first", ["a.tif", "b.GIF", *ONES]),
+        (["."], "all", [*PAGES, *ONES]),
+        (["*.tif"], "all", PAGES[:3]),
+        (["b.GIF"], "all", PAGES[3:]),
+        (["a.tif#page=2", "one.png#page=1"], "first", ["a.tif#page=2", "one.png#page=1"]),
+    ],
+)
+def test_pages_in_folders_globs_and_names(scans, inputs, pages, expected):
+    inputs = [f"{scans}/{name}" for name in inputs]
+    check_inputs(inputs, ListOptions(pages=pages))
+    assert below(scans, list_all(*inputs, pages=pages)) == sorted(expected)
+
+
+def test_pages_in_lists(scans):
+    entries = ["a.tif", "a.tif#page=2", "photo.jpg", "a.tif#page=99", "gone.tif", "gone.tif#page=1", "photo.jpg#page=1"]
+    (scans / "list.csv").write_text("\n".join(["uri,site", *(f"{entry},north" for entry in entries)]))
+    for pages, of_a in [("first", ["a.tif"]), ("all", PAGES[:3])]:
+        found = list_all(scans / "list.csv", carry=["site"], pages=pages)
+        assert {r.carried for r in found} == {("north",)}
+        [missing] = [r for r in found if r.problem]
+        assert missing.listed_as == "a.tif#page=99" and "the last is #page=3" in missing.problem
+        sound = sorted((r.uri.removeprefix(f"{scans}/"), r.listed_as) for r in found if not r.problem)
+        others = ["a.tif#page=2", "photo.jpg", "gone.tif", "gone.tif#page=1", "photo.jpg#page=1"]
+        assert sound == sorted([*((uri, "a.tif") for uri in of_a), *((uri, uri) for uri in others)])
+
+
+def test_a_page_that_is_not_there_is_refused_before_the_job(scans):
+    with pytest.raises(InputError, match="no page at #page=7; the last is #page=3"):
+        check_inputs([f"{scans}/a.tif#page=7"])
+    with pytest.raises(InputError, match="expected first or all"):
+        ListOptions(pages="last")
+
+
+def test_a_file_that_is_called_like_a_page_is_itself(scans):
+    (scans / "a.tif").rename(scans / "c.tif#page=2")
+    (scans / "list.txt").write_text("c.tif#page=2")
+    assert below(scans, list_all(scans / "list.txt", scans / "c.tif#page=2")) == ["c.tif#page=2"] * 2
+
+
+def test_pages_on_servers_are_read_once_a_process(scans, web):
+    for name in ("a.tif", "b.GIF", "one.png"):
+        web.files[name] = (scans / name).read_bytes()
+    urls = [web.url(f"/files/{name}") for name in ("a.tif", "b.GIF", "one.png", "gone.tif")]
+    (scans / "list.txt").write_text("\n".join([*urls, f"{urls[0]}#page=3"]))
+    check_inputs([f"{scans}/list.txt", f"{urls[0]}#page=3"])
+    found = {r.uri: r for r in list_all(scans / "list.txt", f"{urls[0]}#page=2", pages="all")}
+    assert sorted(found) == sorted([*(web.url(f"/files/{name}") for name in PAGES), urls[2], urls[3]])
+    facts = ImageFacts()
+    data = read_bytes(found[f"{urls[0]}#page=2"], ReadOptions(), facts)
+    assert data.startswith(b"II*") and facts.version.etag
+    close_containers()
+    before = web.count("/files/b.GIF")
+    assert [read_frame(r, ReadOptions(), facts).size for r in list_all(urls[1], pages="all")] == [(48, 32)] * 2
+    assert web.count("/files/b.GIF") <= before + 1
+    close_containers()
+
+
+@pytest.mark.heavy
+def test_pages_in_stores(s3_port, scans, use_store_options):
+    bucket = new_bucket()
+    filesystem = s3_filesystem(s3_port, bucket)
+    for name in ("a.tif", "b.GIF", "one.png"):
+        with filesystem.open_output_stream(f"{bucket}/{name}") as file:
+            file.write((scans / name).read_bytes())
+    use_store_options(s3_options(s3_port))
+    entries = [*(file.uri for file in find_files(f"s3://{bucket}/")), f"s3://{bucket}/a.tif#page=2"]
+    listed = [frames_named(ImageReference(uri), ListOptions(pages="all"), ReadOptions()) for uri in entries]
+    found = {r.uri: r for references in listed for r in references}
+    assert sorted(found) == sorted(f"s3://{bucket}/{name}" for name in [*PAGES, "one.png"])
+    assert [file.format for file in find_files(f"s3://{bucket}/a.tif#page=2")] == ["image"]
+    for name in PAGES[:3]:
+        facts = ImageFacts()
+        data = read_bytes(found[f"s3://{bucket}/{name}"], ReadOptions(), facts)
+        assert data.startswith(b"II*") and facts.version.etag
+    assert read_frame(found[f"s3://{bucket}/b.GIF#page=2"], ReadOptions(), ImageFacts()).size == (48, 32)
+    close_containers()
