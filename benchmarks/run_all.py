@@ -88,6 +88,7 @@ SCRIPTS = (
     Script("jobs.estimate"),
     Script("detectors.keras_costs"),
     Script("detectors.resizing"),
+    Script("detectors.tiles"),
     Script("detectors.saved_model_on_cpus", ("{saved_models}/centernet",), needs="saved_models"),
     Script(
         "detectors.keras_vs_saved_model", ("{saved_models}/centernet", "--detector", CENTERNET), needs="saved_models"

@@ -7,8 +7,6 @@ SAHI runs in its default way (merging by intersection over the smaller) and with
 """
 
 import argparse
-import contextlib
-import io
 import json
 import statistics
 import time
@@ -21,13 +19,11 @@ from labelbeam.detectors.protocol import Detections, DetectOptions, Detector
 from labelbeam.detectors.tiling.detector import TiledDetector
 from labelbeam.detectors.tiling.options import TileOptions
 from PIL import Image
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from sahi.models.base import DetectionModel
 from sahi.predict import get_sliced_prediction
 from sahi.prediction import ObjectPrediction
 
-MAX_DETECTIONS = 500
+from .tiles import MAX_DETECTIONS, average_precision
 
 
 class Wrapped(DetectionModel):
@@ -103,7 +99,7 @@ def main() -> None:
                     results[way] += [{"image_id": image_id, **row} for row in rows]
     print("| | box AP | s/image |\n|---|---|---|")
     for way in ways:
-        ap = average_precision(str(args.scenes / "instances.json"), results[way])
+        ap = average_precision(args.scenes / "instances.json", results[way], "bbox")
         print(f"| {way} | {ap:.3f} | {statistics.median(seconds[way]):.2f} |")
 
 
@@ -131,17 +127,6 @@ def _sahi(model: Wrapped, image: np.ndarray, side: int, overlap: float, kind: st
         {"category_id": o.category.id, "score": float(o.score.value), "bbox": o.bbox.to_xywh()}
         for o in found.object_prediction_list
     ]
-
-
-def average_precision(annotations: str, rows: list[dict]) -> float:
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        truth = COCO(annotations)
-        scorer = COCOeval(truth, truth.loadRes(rows), "bbox")
-        scorer.params.maxDets = [1, 10, MAX_DETECTIONS]
-        scorer.evaluate()
-        scorer.accumulate()
-    precision = scorer.eval["precision"][:, :, :, 0, -1]
-    return float(precision[precision > -1].mean())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,10 @@ from labelbeam.labelset.masks import decode_rle
 from labelbeam.results.matching import box_iou
 from PIL import Image
 
+from tests.fakes.images import save_image
+from tests.fakes.processes import labelbeam
 from tests.pipeline.jobs.test_demo_accuracy import average_precision, coco_results
+from tests.same_tables import read_tables
 
 SIZE_HW = (900, 1350)
 
@@ -55,8 +58,24 @@ def test_it_is_part_of_the_label_set(image_folder, label, tmp_path):
     assert settings["tiles"] == {"size_hw": [64, 64], "overlap": 0.2, "larger_tiles": True}
     code, printed, _ = label(image_folder, options=["--tiles", "auto", "--tiles-only"])
     assert code == 2 and "tiles" in printed
+    code, printed, _ = label(image_folder, options=["--tiles", "auto", "--tile-overlap", "0.3"])
+    assert code == 2 and "tiles" in printed
     code, printed, _ = label(image_folder)
     assert code == 2 and "tiles" in printed
+
+
+@pytest.mark.heavy
+def test_tables_are_the_same_on_two_runners(label, fake_detector, tmp_path):
+    for number in range(6):
+        save_image(tmp_path / "in" / f"{number}.png", number, (150 + 40 * number, 300))
+    assert label(tmp_path / "in", options=["--tiles", "auto"])[0] == 0
+    several = ["--runner-config", "multi_process", "--tiles", "auto", "--detector", fake_detector]
+    with labelbeam("label", str(tmp_path / "in"), "-o", str(tmp_path / "several"), *several) as job:
+        _, errors = job.communicate(timeout=300)
+    assert job.returncode == 0, errors
+    tables = read_tables(tmp_path / "out")
+    assert len(tables["images"]) == 6 and len(tables["detections"]) > 6 and len(tables["masks"]) > 6
+    assert tables == read_tables(tmp_path / "several")
 
 
 @pytest.mark.parametrize(

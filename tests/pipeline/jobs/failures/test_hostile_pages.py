@@ -110,7 +110,7 @@ def test_twenty_hostile_files_among_twenty_good_ones(tmp_path):
     assert images.image_id.is_unique
     images["outcome"] = images.error_kind.fillna(OK)
     images["page"] = images.uri.str.extract(r"#page=(\d+)$")[0].astype(float).fillna(10**9)
-    rows = images.sort_values("page").groupby("listed_as").outcome.apply(list).to_dict()
+    rows = images.sort_values(["page", "uri"]).groupby("listed_as").outcome.apply(list).to_dict()
     assert rows == {**dict.fromkeys(good, [OK] * PAGES), **hostile}
     messages = images.dropna(subset="error_message").groupby("listed_as").error_message.first()
     for name, words in [("million.tif", "more than 65,535 pages"), ("cycle.tif", "never end"), ("cut.webp", "cut off")]:
