@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+from ..storage.errors import StorageError
 from ..storage.redaction import REMOVED
 from ..storage.uris import as_text, existing_file
 from ..transforms.decode.decoding import decode
@@ -116,7 +117,7 @@ class Members:
                     self._members[as_text(member.uri)] = member
                     if only is not None:
                         return
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, StorageError) as error:
             raise image_error(error) from error
 
     def find(self, uri: str) -> ImageReference:
