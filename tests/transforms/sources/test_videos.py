@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 from labelbeam.storage.read_options import ReadOptions
-from labelbeam.transforms.decode.video_frame import decoded_frame
+from labelbeam.transforms.decode.frame import decoded_frame
 from labelbeam.transforms.elements import ImageError, ImageReference
 from labelbeam.transforms.fetch.options import DecodeOptions
 from labelbeam.transforms.sources.containers import close_containers, expect_frame, index_members, read_frame

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from labelbeam.pipeline.running.exit_codes import ExitCode
 from labelbeam.storage.read_options import ReadOptions
-from labelbeam.transforms.decode.video_frame import decoded_frame
+from labelbeam.transforms.decode.frame import decoded_frame
 from labelbeam.transforms.fetch.options import DecodeOptions
 from labelbeam.transforms.sources.containers import close_containers, expect_frame, index_members, read_frame
 
