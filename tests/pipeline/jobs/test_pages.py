@@ -39,7 +39,9 @@ def test_pages_are_images(label, scans, tmp_path):
         assert main(["show", out, uri, "--output", str(tmp_path / name)]) == 0
         assert Image.open(tmp_path / name).width >= 48
     assert main(["report", out, "--output", str(tmp_path / "report.html")]) == 0
-    assert main(["compare", out, out, "--output", str(tmp_path / "compare.html")]) == 0
+    code, printed, other = label(scans, options=["--pages", "all", "--min-score", "0.9"], output="other")
+    assert code == 0, printed
+    assert main(["compare", out, str(other.folder), "--html", str(tmp_path / "compare.html")]) == 0
     for page in ("report.html", "compare.html"):
         assert "can't be read" not in (tmp_path / page).read_text()
     coco = tmp_path / "coco"
