@@ -16,9 +16,9 @@ from labelbeam.transforms.sources.inputs import InputError, ListOptions
 from labelbeam.transforms.sources.list_frames import frames_named
 
 from tests.fakes.http_server import MisbehavingServer
-from tests.fakes.pages import write_pages
 from tests.fakes.store_servers import new_bucket, s3_filesystem, s3_options
 from tests.fakes.videos import number_of, write_video
+from tests.transforms.sources.paged_files import write_pages
 
 LISTED = []
 

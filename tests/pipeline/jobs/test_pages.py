@@ -6,7 +6,7 @@ from labelbeam.pipeline.cli import main
 from PIL import Image
 
 from tests.fakes.images import save_image
-from tests.fakes.pages import number_of, write_pages
+from tests.transforms.sources.paged_files import number_of, write_pages
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from labelbeam.transforms.sources.containers.pages import MAX_PAGES, read_pages
 from labelbeam.transforms.sources.inputs import InputError
 from PIL import Image
 
-from tests.fakes.pages import TiffWriter, cyclic_tiff, number_of, tiff_of_many, write_pages
+from tests.transforms.sources.paged_files import TiffWriter, cyclic_tiff, number_of, tiff_of_many, write_pages
 
 ANIMATIONS = [("a.gif", {}), ("a.webp", {"lossless": True}), ("a.png", {}), ("a.png", {"default_image": True})]
 

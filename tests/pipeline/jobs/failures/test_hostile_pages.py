@@ -10,8 +10,8 @@ from labelbeam.transforms.sources.inputs import ListOptions
 from PIL import Image
 
 from tests.fakes.labels import Labels
-from tests.fakes.pages import TiffWriter, cyclic_tiff, tiff_of_many, write_pages
 from tests.pipeline.jobs.failures.forked_job import start
+from tests.transforms.sources.paged_files import TiffWriter, cyclic_tiff, tiff_of_many, write_pages
 
 PAGES = 3  # of each good file
 OK, BAD = "ok", "bad_input"
