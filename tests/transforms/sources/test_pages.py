@@ -139,11 +139,11 @@ def test_each_page_has_its_own_exif_data(tmp_path):
     writer = TiffWriter()
     for hour in (1, 2):
         taken = writer.directory({0x9003: f"2024:05:06 0{hour}:00:00\0".encode()})
-        writer.add(hour, {34665: [taken], 271: b"Maker\0", 272: b"Model\0"})
+        writer.add(hour, {34665: [taken], 271: b"Make\0", 272: b"Model\0"})
     for hour, reference in enumerate(listed(written(tmp_path / "a.tif", writer)), start=1):
         data = read_bytes(reference, ReadOptions(), ImageFacts())
         exif = open_image(data, DecodeOptions(read_exif=True)).decode().exif
-        assert (exif.captured_at, exif.camera) == (f"2024-05-06T0{hour}:00:00", "Maker Model")
+        assert (exif.captured_at, exif.camera) == (f"2024-05-06T0{hour}:00:00", "Make Model")
 
 
 def test_odd_layouts_come_as_the_whole_file(tmp_path):

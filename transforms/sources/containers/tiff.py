@@ -28,7 +28,7 @@ _IS_REDUCED, _IS_MASK, _IS_REDUCED_IN_OLD = 1, 4, 2
 _WIDTH, _LENGTH, _COMPRESSION, _OLD_JPEG = 256, 257, 259, 6
 _STRIPS, _TILES = (273, 279), (324, 325)  # where they are, and how long
 _EXIF, _GPS = 34665, 34853  # directories of their own
-_KEPT = (OF_PIXELS - {_SUB_IFDS}) | {271, 272, 306}  # maker, model and time, as EXIF data have them
+_KEPT = (OF_PIXELS - {_SUB_IFDS}) | {271, 272, 306}  # make, model and time, as EXIF data have them
 _MAX_SUB_IFDS = 16
 _GAP = 2  # times what is wanted that is read in one piece, with what lies between
 
