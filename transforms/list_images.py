@@ -215,7 +215,7 @@ def _named_by_inventory(shard: Shard, options: ListOptions, read: ReadOptions) -
     passed_over = Counter()
     try:
         for found in find_in_inventory(shard, options.exclude, lambda reason, uri: passed_over.update([reason])):
-            if found.format == "image":
+            if found.format == "image" and with_several_images(found.uri, options.pages) is None:
                 yield ImageReference(found.uri, version=found.version)
             else:
                 yield from _without_errors(found, options, read)
