@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 _COMMAND = re.compile(r"^(?:\s*[$>] )?\s*(?:\.venv/bin/)?labelbeam ((?:.*\\\n)*.*)$", re.MULTILINE)
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]+(?![\w…])")
-# Of pip, docker, Beam's own programs, the Object Detection API, and scripts of ours.
+# Of pip, docker, gcloud, Beam's own programs, the Object Detection API, and scripts of ours.
 OF_OTHERS = {
     "--constraint",
     "--build-arg",
@@ -28,7 +28,9 @@ OF_OTHERS = {
     "--saved-model",
     "--seeds",
 }
-OF_OTHERS |= {"--jinja_variables", "--yaml_pipeline_file"}
+OF_OTHERS |= {"--jinja_variables", "--yaml_pipeline_file", "--images", "--kill"}
+OF_OTHERS |= {"--image", "--launcher-machine-type", "--max-workers", "--metadata-file"}
+OF_OTHERS |= {"--parameters", "--sdk-language", "--template-file-gcs-location"}
 _CODE = re.compile(r"^```\w*\n(.*?)^```|((?:^    .*\n|^\n)+)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 

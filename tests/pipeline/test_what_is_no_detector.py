@@ -260,7 +260,7 @@ def test_a_label_map_that_lacks_ids_or_is_off_by_one_is_told(label, good, image_
     with caplog.at_level(logging.WARNING):
         code, printed, _ = label(image_folder, detector=str(good), options=["--labels", str(tmp_path / "l.json")])
     assert code == 0 and "has an id 0 (ball)" in caplog.text and "off by one" in caplog.text
-    assert "12 detections are of classes that the label map lacks, called class_<id> in the tables" in printed
+    assert "12 detections of classes that the label map lacks, called class_<id> in the tables" in printed
 
 
 def test_a_class_that_cannot_be_made_is_one_sentence(label, image_folder, capsys):
