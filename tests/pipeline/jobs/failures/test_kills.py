@@ -46,12 +46,12 @@ class Place:
             return file.read()
 
 
-@pytest.fixture(params=["disk", "moto", "seaweedfs"])
+@pytest.fixture(params=["disk", "s3"])
 def place(request, tmp_path):
     log = str(tmp_path / "calls")
     if request.param == "disk":
         return Place(str(tmp_path / "labels"), pyarrow.fs.LocalFileSystem(), [], log)
-    port, bucket = request.getfixturevalue(request.param), new_bucket()
+    port, bucket = request.getfixturevalue("s3_port"), new_bucket()
     return Place(f"s3://{bucket}", s3_filesystem(port, bucket), s3_options(port), log)
 
 
