@@ -78,6 +78,7 @@ def test_every_name_is_documented(name):
     assert sum(f"\n{heading}:\n" in text for heading in ("Args", "Returns", "Raises", "Example")) >= sections, text
 
 
+@pytest.mark.heavy
 def test_the_examples_of_the_documentation_work(tmp_path, monkeypatch):
     import apache_beam as beam
     import numpy as np

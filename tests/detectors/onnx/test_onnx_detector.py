@@ -199,6 +199,7 @@ def test_a_job(tmp_path, label):
     assert "loaded 1× in" in printed
 
 
+@pytest.mark.heavy
 def test_the_threads_of_a_process_share_one_model(tmp_path, label):
     for i in range(64):
         save_image(tmp_path / "images" / f"{i}.jpg", i, (40, 60))

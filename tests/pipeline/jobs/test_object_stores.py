@@ -122,6 +122,7 @@ def check_three_runs(store: Store, detector: str, capsys) -> None:
     ]
 
 
+@pytest.mark.heavy
 def test_s3_from_images_to_tables(s3_port, fake_detector, capsys):
     check_three_runs(s3_store(s3_port), fake_detector, capsys)
 
