@@ -7,7 +7,6 @@ the order of image ids, row group by row group. The row groups of all tables end
 """
 
 import itertools
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..storage import files
+from ..storage.temporary import temporary_folder
 from .part_files import is_sorted, iter_file, writer
 from .parts import COUNTED, TABLES_IN_ORDER, Part, add_up, part_of_tables, part_path, read_part, replacing_stem
 from .side_by_side import side_by_side
@@ -82,7 +82,7 @@ def rewrite_parts(output: str, stem: str, parts: Sequence[Part], leave_out: Mapp
     num_bytes = sum(sum(part.num_bytes.values()) for part in parts)
     group_images = max(1, num_images * GROUP_BYTES // max(num_bytes, 1))
     figures, rows, ends, written = [], {}, [], {}
-    with tempfile.TemporaryDirectory(prefix="labelbeam-parts-") as folder:
+    with temporary_folder("parts") as folder:
         for table in (table for table in TABLES_IN_ORDER if any(table in part.rows for part in parts)):
             runs, schema = _sorted_runs(output, table, parts, leave_out, Path(folder))
             merged = _merge([_aligned(run, schema) for run in runs])

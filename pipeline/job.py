@@ -26,6 +26,7 @@ from ..labelset.log import JobLostError
 from ..storage.errors import UsageError
 from ..storage.redaction import redact
 from ..storage.stores.calls import impatient
+from ..storage.temporary import temporary_folder
 from ..storage.uris import as_text
 from ..transforms.close_job import CloseJob, JobIncompleteError, incomplete_message
 from ..transforms.detect import DEVICE
@@ -40,13 +41,13 @@ from ..transforms.workers.in_flight import remove_journals
 from ..transforms.write_parts import WriteParts
 from .label_config import PreparedLabelConfig
 from .label_images import LabelReferences
+from .running.beam_folder import keep_in
 from .running.beam_options import ends_with_driver, is_template, use_store_options
 from .running.children import in_own_sessions
 from .running.job_control import JobControl, Phase
 from .running.missing import find_missing
 from .running.preflight import why_remote
 from .running.progress import Following, following
-from .running.temporary import keep_in, temporary_folder
 from .settings import JobSpec
 
 _log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..storage.temporary import temporary_folder
 from ..storage.uris import absolute
-from .running.temporary import temporary_folder
 
 
 @contextlib.contextmanager

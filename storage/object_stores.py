@@ -18,8 +18,8 @@ from .file_info import FileInfo, FileVersion, file_version
 from .read_options import ReadOptions
 from .retry import Deadline, RetryPolicy
 from .size_limit import check_size, join_chunks
-from .store_clients import locate
 from .stores.calls import call, policy, said_if_slow, storage_errors
+from .stores.clients import locate
 from .stores.readers import open_to_read
 
 _CHUNK_BYTES = 1 << 20

@@ -3,9 +3,9 @@
 import argparse
 
 from ...storage.errors import UsageError
+from ...storage.temporary import temporary_folder
 from ..arguments.common import add_verbose, positive, price
 from ..arguments.jobs import add_execution, add_labels, add_lists, add_what, job_spec, store_arguments
-from ..running.temporary import temporary_folder
 from ..standard_input import with_standard_input
 from ..streams import print_result
 

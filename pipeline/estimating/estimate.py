@@ -21,10 +21,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from ...detectors.device_share import processors
 from ...results.text import counted
 from ...storage.errors import UsageError
+from ...storage.temporary import temporary_folder
 from ...transforms.elements import ImageReference
 from ...transforms.skip_labelled import ListedCounts
 from ..job import Job, list_todo
-from ..running.temporary import keep_in, temporary_folder
+from ..running.beam_folder import keep_in
 from .feeding import Feeding, describe_feeding, measure_feeding
 from .sample_run import SampleRun, keeping_detector, run_sample
 

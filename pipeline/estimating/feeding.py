@@ -11,6 +11,7 @@ from ...detectors.device_share import processors
 from ...labelset.parts import new_stem, write_part
 from ...labelset.schemas import build_table
 from ...storage.read_options import ReadOptions
+from ...storage.temporary import temporary_folder
 from ...storage.uris import is_http
 from ...transforms.detect import box_prompts, labelled
 from ...transforms.elements import FetchedImage, ImageFacts, ImageReference
@@ -18,7 +19,6 @@ from ...transforms.fetch.read_bytes import read_bytes
 from ...transforms.fetch_images import ImageFetcher
 from ...transforms.to_rows import rows_of_images
 from ..job import Job
-from ..running.temporary import temporary_folder
 
 MAX_IMAGES, MAX_S = 32, 3.0  # what the stages are timed with, and for how long at most each
 RESIZING_THREADS = 8  # of an engine, at most

@@ -23,13 +23,14 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from ...detectors.load import DetectorSpec
 from ...detectors.protocol import Detector
 from ...labelset.begin import begin_job
+from ...storage.temporary import temporary_folder
 from ...transforms.coders import ImageReferenceCoder
 from ...transforms.elements import METRICS_NAMESPACE, ImageReference
 from ...transforms.group_by_chunk import GroupByChunk
 from ...transforms.write_parts import WriteParts
 from ..job import Job
 from ..label_images import LabelReferences
-from ..running.temporary import keep_in, temporary_folder
+from ..running.beam_folder import keep_in
 
 _kept: dict[DetectorSpec, Detector] = {}
 

@@ -8,10 +8,11 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from ...results.text import counted
+from ...storage.temporary import temporary_folder
 from ...transforms.skip_labelled import ListedCounts
 from ..job import Job, list_todo
+from .beam_folder import keep_in
 from .summary import usual_scores
-from .temporary import keep_in, temporary_folder
 
 
 def describe_dry_run(job: Job, options: PipelineOptions) -> str:

@@ -10,11 +10,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from ...storage import files as output_files
 from ...storage.read_options import ReadOptions
 from ...storage.redaction import redact_name
+from ...storage.temporary import temporary_folder
 from ...storage.uris import as_text, join
 from ...transforms.list_images import ListImages
 from ...transforms.skip_labelled import SkipLabelled, ToDo
 from ...transforms.sources.inputs import ListOptions
-from .temporary import keep_in, temporary_folder
+from .beam_folder import keep_in
 
 MAX_NAMED = 100
 

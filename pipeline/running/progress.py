@@ -18,8 +18,8 @@ from ...labelset.heartbeat import stop_path
 from ...labelset.parts import count_rows, written_parts
 from ...results.text import counted, duration
 from ...storage import files
+from ...storage.temporary import temporary_folder
 from ...transforms.workers.driver_link import Counts, DriverLink, TallyReader
-from .temporary import temporary_folder
 
 LINE_EVERY_S = 30.0
 PARTS_EVERY_S = 60.0

@@ -9,8 +9,8 @@ from obstore.store import AzureStore
 
 from ..placed_stream import PlacedStream
 from ..retry import Deadline
-from ..store_clients import locate
 from .calls import call, policy, status_of
+from .clients import locate
 
 RANGE_BYTES = 16 << 20  # of one request: what is larger is read in several, each with retries of its own
 _CHUNK_BYTES = 1 << 20

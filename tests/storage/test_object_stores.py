@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
-from labelbeam.storage import files, object_stores, store_clients, store_options
+from labelbeam.storage import files, object_stores, store_options
 from labelbeam.storage.errors import StorageError, UsageError
 from labelbeam.storage.read_options import ReadOptions
 from labelbeam.storage.retry import RetryPolicy
-from labelbeam.storage.stores import calls, readers
+from labelbeam.storage.stores import calls, clients, readers
 from labelbeam.transforms.sources.find_files import find_files
 
 from tests.fakes.store_servers import (
@@ -99,7 +99,7 @@ def store(request, monkeypatch):
     monkeypatch.setattr(calls, "STORE_POLICY", RetryPolicy(deadline_s=20, backoff_s=0.2, retries=100))
     yield Store(f"{scheme}://{name}", port, configure, keys_in_page)
     store_options.configure(())
-    store_clients.close()
+    clients.close()
 
 
 def get(uri, **settings):

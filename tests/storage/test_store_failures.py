@@ -10,11 +10,11 @@ import sys
 import time
 
 import pytest
-from labelbeam.storage import files, object_stores, store_clients, store_options
+from labelbeam.storage import files, object_stores, store_options
 from labelbeam.storage.errors import StorageError, UsageError
 from labelbeam.storage.read_options import ReadOptions
 from labelbeam.storage.retry import RetryPolicy
-from labelbeam.storage.stores import calls
+from labelbeam.storage.stores import calls, clients
 
 from tests.fakes.http_server import MisbehavingServer
 from tests.fakes.store_servers import NO_FAKE_GCS_SERVER, fake_gcs_server, fake_gcs_server_binary
@@ -28,7 +28,7 @@ def emulator(monkeypatch):
 
     def use(url):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        store_clients.close()  # they know where they went
+        clients.close()  # they know where they went
 
     return use
 

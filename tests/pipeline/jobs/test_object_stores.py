@@ -15,9 +15,8 @@ from labelbeam.pipeline.commands.label import run_and_report
 from labelbeam.pipeline.job import Job
 from labelbeam.pipeline.label_config import prepare_label_config
 from labelbeam.pipeline.settings import JobSpec, LabelConfig
-from labelbeam.storage import store_clients
 from labelbeam.storage.retry import RetryPolicy
-from labelbeam.storage.stores import calls
+from labelbeam.storage.stores import calls, clients
 from labelbeam.transforms.execution_options import ExecutionOptions
 from PIL import Image
 
@@ -213,11 +212,11 @@ def test_gcs_from_images_to_tables(moto, fake_detector, capsys, monkeypatch):
     """moto behind a proxy stands in: gs:// is read and written through an XML API like that of S3."""
     port = free_port()
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"127.0.0.1:{port}")
-    store_clients.close()
+    clients.close()
     with tcp_proxy(port, moto):
         store = s3_store(moto)
         check_three_runs(Store("gs", store.bucket, [], store.filesystem), fake_detector, capsys)
-    store_clients.close()
+    clients.close()
 
 
 @pytest.mark.skipif(azurite_binary() is None, reason=NO_AZURITE)

@@ -8,7 +8,7 @@ import tarfile
 import pytest
 from apache_beam.io.filesystem import BeamIOError, FileSystem
 from apache_beam.io.localfilesystem import LocalFileSystem
-from labelbeam.storage import store_clients
+from labelbeam.storage.stores import clients
 from labelbeam.transforms.elements import MemberLocation
 from labelbeam.transforms.execution_options import ExecutionOptions
 from labelbeam.transforms.fetch.options import ReadOptions
@@ -196,7 +196,7 @@ class TestS3:
 
 
 def test_a_store_whose_credentials_cannot_be_looked_for_says_what_to_install(monkeypatch):
-    store_clients.close()
+    clients.close()
     monkeypatch.setitem(sys.modules, "google.auth", None)
     error, attempts = read("gs://bucket/a.jpg")
     assert (error.kind, attempts) == ("unreachable", 1)

@@ -7,7 +7,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from typing import Any
 
 _PREFIX = "labelbeam-"
 _NAME = re.compile(_PREFIX + r"[a-z-]+\.[a-z0-9_]{8}")  # of a folder that its process holds locked
@@ -36,13 +35,6 @@ def temporary_folder(what: str) -> Iterator[str]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
-
-
-def keep_in(folder: str, pipeline: Any) -> Any:
-    """The same Beam pipeline, with the folder of its own that it makes below this one."""
-    os.rmdir(pipeline.local_tempdir)
-    pipeline.local_tempdir = tempfile.mkdtemp(prefix="beam-", dir=folder)
-    return pipeline
 
 
 def _delete_left() -> None:

@@ -6,12 +6,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from labelbeam.pipeline.running.temporary import temporary_folder
+from labelbeam.storage.temporary import temporary_folder
 
 HOLDS_ONE = """
 import sys, tempfile
 from pathlib import Path
-from labelbeam.pipeline.running.temporary import temporary_folder
+from labelbeam.storage.temporary import temporary_folder
 tempfile.tempdir = sys.argv[1]
 with temporary_folder("job") as folder:
     Path(folder, "file").touch()
