@@ -10,28 +10,17 @@ detections, whose figures must be the same to the last digit; it is left out abo
 import contextlib
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 
-from labelbeam.pipeline.cli import main as labelbeam
 from labelbeam.results.evaluate.scoring import FIGURES
 from labelbeam.results.reader import open_label_set
 
 from ..figures import Figure, arguments, in_own_process, publish
-from .generated import generate
+from .at_scale import add_data, generated_data, run
 
 PEER_IMAGES = 20_000
 COMMANDS = ("evaluate-bbox", "evaluate-segm", "compare-bbox", "compare-segm")
-
-
-def run(*command: str) -> tuple[float, float]:
-    """One of labelbeam's commands: seconds by the clock, and of processors."""
-    started, cpu_started = time.perf_counter(), time.process_time()
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        code = labelbeam(command)
-    assert code == 0, command
-    return time.perf_counter() - started, time.process_time() - cpu_started
 
 
 def write_results(folder: Path) -> None:
@@ -106,19 +95,13 @@ def measure(folder: Path, num_images: int, name: str) -> Figure | None:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--images", type=int, metavar="N", help="default: 20,000; with --quick 2,000")
-    parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="where to generate, or what was generated there before; it stays"
-    )
+    add_data(parser)
     parser.add_argument(
         "--only", nargs="+", choices=COMMANDS, default=COMMANDS, metavar="COMMAND", help="measure these"
     )
     args = parser.parse_args()
     num_images = args.images or (2_000 if args.quick else 20_000)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = args.data or Path(temporary)
-        if not (folder / "instances.json").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            in_own_process(generate, folder, num_images, num_images)
+    with generated_data(args.data, num_images, num_images) as folder:
         if num_images <= PEER_IMAGES and not (folder / "segm.json").exists():
             in_own_process(write_results, folder)
         figures = [measure(folder, num_images, name) for name in args.only]

@@ -9,30 +9,24 @@ in memory, and pycocotools on a JSON file of the same detections.
 import contextlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from labelbeam.pipeline.cli import main as labelbeam
 from labelbeam.results.export import FORMATS
 
 from ..figures import Figure, arguments, in_own_process, publish
-from .generated import generate
+from .at_scale import add_data, generated_data, run
 
 ANNOTATED = 5_000  # as many as COCO's val2017
 QUICK_FORMATS = ("coco", "coco-results", "fiftyone")  # the others decode each mask, or write a file an image
 GOAL_MIB = 2_000
 
 
-def run(*arguments: str) -> float:
-    """Seconds of one of labelbeam's commands."""
-    started = time.perf_counter()
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        code = labelbeam(arguments)
-    assert code == 0, arguments
-    return time.perf_counter() - started
+def seconds_of(*command: str) -> float:
+    """By the clock, of one of labelbeam's commands."""
+    return run(*command)[0]
 
 
 def query(folder: str, sql: str) -> float:
@@ -118,7 +112,7 @@ def measure(folder: Path, quick: bool, formats: Sequence[str]) -> list[Figure]:
     figures = []
 
     def add(
-        what: str, peer: str, theirs: tuple[float, float], *command: str, function: Callable[..., float] = run
+        what: str, peer: str, theirs: tuple[float, float], *command: str, function: Callable[..., float] = seconds_of
     ) -> None:
         ours = in_own_process(function, *command)
         figures.append(Figure(what, peer, "s", ours[0], theirs[0], False, ours[1], theirs[1]))
@@ -179,19 +173,13 @@ def measure(folder: Path, quick: bool, formats: Sequence[str]) -> list[Figure]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--images", type=int, metavar="N", help="default: 1,000,000; with --quick 100,000")
-    parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="where to generate, or what was generated there before; it stays"
-    )
+    add_data(parser)
     parser.add_argument(
         "--formats", nargs="+", choices=list(FORMATS), default=QUICK_FORMATS, help="of the exports to measure"
     )
     args = parser.parse_args()
     num_images = args.images or (100_000 if args.quick else 1_000_000)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = args.data or Path(temporary)
-        if not (folder / "instances.json").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            in_own_process(generate, folder, num_images, ANNOTATED)
+    with generated_data(args.data, num_images, ANNOTATED) as folder:
         figures = measure(folder, args.quick, args.formats)
     publish(figures, args.json)
     most = max(figures, key=lambda figure: figure.ours_mib)

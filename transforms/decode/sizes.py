@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
 from .pillow_errors import DECODER_ERRORS
+from .png import SIGNATURE as PNG_SIGNATURE
 
 Size = tuple[int, int]  # (width, height) in pixels
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_2000 = (b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \x0d\x0a\x87\x0a", b"\x0d\x0a\x87\x0a")
 _ICO, _ICNS = b"\0\0\1\0", b"icns"
 
@@ -32,7 +32,7 @@ def size_before_opening(data: bytes) -> Size | None:
 def canvas_size(head: bytes) -> Size | None:
     """What a GIF, WebP or PNG file says in its first bytes of its frames' size; None for all others, and if they are
     cut short."""
-    if head.startswith(_PNG) and len(head) >= 24:
+    if head.startswith(PNG_SIGNATURE) and len(head) >= 24:
         return struct.unpack(">II", head[16:24])
     if head[:6] in (b"GIF87a", b"GIF89a") and len(head) >= 13:
         return struct.unpack("<HH", head[6:10])
@@ -55,7 +55,7 @@ def _icon_sizes(data: bytes) -> Iterator[Size]:
         head = data[offset : offset + 24]
         if len(head) < 24:
             continue
-        if head.startswith(_PNG):
+        if head.startswith(PNG_SIGNATURE):
             yield struct.unpack(">II", head[16:24])
         elif head.startswith(b"\x0c\0\0\0"):  # the header of OS/2's bitmaps
             width, height = struct.unpack("<HH", head[4:8])
@@ -70,7 +70,7 @@ def _icns_sizes(data: bytes) -> Iterator[Size]:
     while place + 8 <= len(data):
         length = int.from_bytes(data[place + 4 : place + 8], "big")
         head = data[place + 8 : place + 8 + 24]
-        if head.startswith(_PNG) and len(head) == 24:
+        if head.startswith(PNG_SIGNATURE) and len(head) == 24:
             yield struct.unpack(">II", head[16:24])
         elif head.startswith(_JPEG_2000):
             with contextlib.suppress(*DECODER_ERRORS):  # damaged, as decoding will say
