@@ -15,7 +15,8 @@ def use_backend(backend: Backend | None) -> str:
     """Has Keras compute with a framework in this process.
 
     JAX compiles a network of a detector's size in minutes on an accelerator, so what it compiled is kept in
-    `compiled/` of the cache folder, unless `JAX_COMPILATION_CACHE_DIR` names another.
+    `compiled/` of the cache folder, unless `JAX_COMPILATION_CACHE_DIR` names another. By itself JAX keeps only what
+    took a second to compile, which a network on a fast processor doesn't.
 
     Args:
       backend: None for what `KERAS_BACKEND` or Keras' own configuration says.
@@ -31,6 +32,7 @@ def use_backend(backend: Backend | None) -> str:
         os.environ["KERAS_BACKEND"] = backend
     if (backend or os.environ.get("KERAS_BACKEND")) == "jax":
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     import keras
 
     return keras.backend.backend()
