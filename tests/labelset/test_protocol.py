@@ -73,7 +73,7 @@ def test_jobs_that_label_again_what_has_a_row(monkeypatch):
 def test_two_pauses_anywhere_and_many_orders(monkeypatch):
     orders = steps = 0
     one_pause = ([("first", n), ("second", 999), ("first", 999)] for n in range(1, MAX_STEPS))
-    for schedule in itertools.chain(one_pause, two_pauses(every=4), at_random(500, seed=1)):
+    for schedule in itertools.chain(one_pause, two_pauses(every=5), at_random(300, seed=1)):
         steps += play(monkeypatch, schedule)
         orders += 1
     print({"orders": orders, "steps": steps})

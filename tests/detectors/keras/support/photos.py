@@ -39,4 +39,4 @@ CENTERNET_PHOTOS = (
     "panorama",
     "hubble",
 )
-MASK_RCNN_PHOTOS = ("coffee", "portrait", "astronaut")
+MASK_RCNN_PHOTOS = ("coffee", "portrait")
