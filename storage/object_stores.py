@@ -143,15 +143,21 @@ def list_uris(prefix: str) -> Iterator[str]:
     return (found.path for found in list_objects(prefix))
 
 
-def list_objects(prefix: str) -> Iterator[FileInfo]:
+def list_objects(prefix: str, after: str = "", until: str | None = None) -> Iterator[FileInfo]:
     """Like `list_uris`, with sizes in bytes, Unix times of their last change, and tags. Goes on where it stopped if
     the store fails.
+
+    Args:
+      prefix: what URIs begin with.
+      after: the URI after which to begin; Azure has no such thing, and lists what lies before, too.
+      until: the last one that is wanted; None for all.
     """
     start = prefix[: len(prefix) - len(prefix.split("://", 1)[1].partition("/")[2])]
     wanted = prefix.removeprefix(start)
     folder, _, name = wanted.rpartition("/")  # obstore lists whole parts of names only
     pages: Any = None
-    last = wanted[:-1] if name else ""  # what lies before isn't asked for, however much that is
+    last = max(wanted[:-1] if name else "", after.removeprefix(start))  # what lies before isn't asked for
+    end = None if until is None else until.removeprefix(start)
 
     def next_page(deadline: Deadline) -> Any:
         nonlocal pages
@@ -168,6 +174,8 @@ def list_objects(prefix: str) -> Iterator[FileInfo]:
         for found in page:
             if found["path"] > last:
                 last = found["path"]
+                if end is not None and last > end:
+                    return
                 if last.startswith(wanted):
                     yield FileInfo(start + last, found["size"], found["last_modified"].timestamp(), found["e_tag"])
                 elif last > wanted:

@@ -7,8 +7,8 @@
     containers          shard.tar  train.tfrecord-00000-of-00010  images.parquet       what is in them: `containers/`
 
 on local disks, Beam's filesystems (`gs://`, `s3://`, `hdfs://`) and, all but globs, folders and containers,
-`http(s)://`. URIs of local files are absolute paths. An entry of a list is an image, or a video: a list in a list
-isn't read, and fails as an image.
+`http(s)://`. A store's folder of very many objects is listed by several workers. URIs of local files are absolute
+paths. An entry of a list is an image, or a video: a list in a list isn't read, and fails as an image.
 
 `check_inputs` belongs in front: it finds wrong inputs before a job starts. Images that are given twice are listed
 twice: `skip_labelled.py` leaves out repeats.
@@ -33,7 +33,7 @@ from .decode.signatures import kind_of_bytes
 from .elements import METRICS_NAMESPACE, ImageReference
 from .sources.containers import index_members
 from .sources.containers.parquet import find_image_column
-from .sources.find_files import REASONS, FoundFile, find_files, find_in_inventory
+from .sources.find_files import REASONS, FoundFile, Portion, find_files, find_in_portion
 from .sources.inputs import (
     TEXT_LISTS,
     Format,
@@ -45,7 +45,6 @@ from .sources.inputs import (
     page_of,
     with_several_images,
 )
-from .sources.inventories import Shard
 from .sources.list_files import DamagedListError
 from .sources.list_frames import frames_named
 from .sources.uri_lists import open_list, parse_entries, read_entries
@@ -72,6 +71,7 @@ class ListImages(beam.PTransform):
       options: how inputs are read.
       versions: whether references say the versions of their files, as far as listing folders tells them.
       read: which videos and files with pages that lists name may be read.
+      listed_alone: objects that one worker lists of a folder in a store; the rest is spread over all of them.
 
     Raises (in the pipeline):
       InputError: with `options.strict_inputs`, at the first place that makes no sense.
@@ -83,8 +83,10 @@ class ListImages(beam.PTransform):
         options: ListOptions = ListOptions(),
         versions: bool = False,
         read: ReadOptions = ReadOptions(),
+        listed_alone: int = 200_000,
     ):
         super().__init__()
+        self._listed_alone = listed_alone
         self._read = read
         self._versions = versions
         self._inputs = [_Input(absolute(uri)) for uri in dict.fromkeys(inputs)]
@@ -94,7 +96,10 @@ class ListImages(beam.PTransform):
         return (
             pbegin
             | "Inputs" >> beam.Create(self._inputs)
-            | "FindFiles" >> beam.FlatMap(_find_files, self._options.exclude, self._versions).with_output_types(_Files)
+            | "FindFiles"
+            >> beam.FlatMap(_find_files, self._options.exclude, self._versions, self._listed_alone).with_output_types(
+                _Files
+            )
             | "SpreadFiles" >> beam.Reshuffle()
             | "ReadFiles"
             >> beam.ParDo(_ReadFiles(self._options, self._read, self._versions)).with_output_types(ImageReference)
@@ -110,7 +115,7 @@ class _Input:
 
 @dataclass(frozen=True)
 class _Files:
-    """Some image files, or one list or container.
+    """Some image files, or one list or container, or a portion of an input.
 
     Image files aren't elements of their own, nor an output that is joined with what lists give: both would take the
     runner several times the memory. Plain strings: a shuffle pickles them.
@@ -119,22 +124,22 @@ class _Files:
       uris: of the files.
       format: of all of them.
       versions: of each image file, where they are asked for; else empty.
-      shard: of an inventory, where it is one of its data files.
+      portion: a data file of an inventory, or a range of a store's keys.
     """
 
     uris: Sequence[str]
     format: Format
     versions: Sequence[FileVersion | None] = ()
-    shard: Shard | None = None
+    portion: Portion | None = None
 
 
-def _find_files(element: _Input, exclude: Sequence[str], with_versions: bool) -> Iterator[_Files]:
+def _find_files(element: _Input, exclude: Sequence[str], with_versions: bool, listed_alone: int) -> Iterator[_Files]:
     passed_over: Counter[str] = Counter()
     uris: list[str] = []
     versions: list[FileVersion | None] = []
-    for file in find_files(element.uri, exclude, lambda reason, uri: passed_over.update([reason])):
+    for file in find_files(element.uri, exclude, lambda reason, uri: passed_over.update([reason]), listed_alone):
         if file.format != "image":
-            yield _Files([file.uri], file.format, shard=file.shard)
+            yield _Files([file.uri], file.format, portion=file.portion)
             continue
         uris.append(file.uri)
         if with_versions:
@@ -162,7 +167,7 @@ class _ReadFiles(beam.DoFn):
             if element.format == "image" and with_several_images(uri, self._options.pages) is None:
                 yield ImageReference(uri, version=version)
             else:
-                yield from self._read(FoundFile(uri, element.format, version, element.shard))
+                yield from self._read(FoundFile(uri, element.format, version, element.portion))
 
     def _read(self, file: FoundFile) -> Iterator[ImageReference]:
         num_empty = num_problems = 0
@@ -197,8 +202,8 @@ def _references(
     """The images that a list or container names or holds, None for a list's row without a URI."""
     if file.format == "compressed":
         raise InputError(f"container {file.uri}: compressed; members can't be read one by one. Decompress it")
-    if file.shard is not None:
-        yield from _named_by_inventory(file.shard, options, read)
+    if file.portion is not None:
+        yield from _in_portion(file.uri, file.portion, options, read)
     elif _is_list(file, options):
         for entry in read_entries(file.uri, file.format, options):
             if entry is None:
@@ -211,18 +216,18 @@ def _references(
         yield from index_members(file.uri, options)
 
 
-def _named_by_inventory(shard: Shard, options: ListOptions, read: ReadOptions) -> Iterator[ImageReference | None]:
+def _in_portion(uri: str, portion: Portion, options: ListOptions, read: ReadOptions) -> Iterator[ImageReference | None]:
     passed_over = Counter()
     try:
-        for found in find_in_inventory(shard, options.exclude, lambda reason, uri: passed_over.update([reason])):
+        for found in find_in_portion(uri, portion, options.exclude, lambda reason, _: passed_over.update([reason])):
             if found.format == "image" and with_several_images(found.uri, options.pages) is None:
                 yield ImageReference(found.uri, version=found.version)
             else:
                 yield from _without_errors(found, options, read)
     except DamagedListError as error:
         yield ImageReference(
-            f"{shard.uri}#rest",
-            problem=f"inventory's data file {shard.uri}: can't be read to its end ({error}); what it names further on "
+            f"{uri}#rest",
+            problem=f"inventory's data file {uri}: can't be read to its end ({error}); what it names further on "
             "is unknown",
         )
     finally:

@@ -8,6 +8,7 @@ Rules:
 - A glob whose last part ends in an extension (`lists/*.csv`, `shards/*.tfrecord-*`, `photos/*.bin`) offers every match,
   as if each were named itself; any other (`photos/**`, `photos/2024*`) offers what a folder would.
 - A `.json` file that is named itself is the manifest of an inventory (`inventories.py`), and offers its data files.
+- Who lists a store's folder of very many objects may leave the rest to others, as portions of it.
 - What folders and globs pass over is told, each with one of `REASONS`. Symbolic links to folders are not followed.
 
 Globs, the same on every storage: `*`, `?` and `[…]` stay within one part of the path; a part `**` stands for any number
@@ -19,13 +20,15 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 
 from apache_beam.io.filesystem import FileSystem
 
 from ...labelset.label_set_file import LABEL_SET_FILE
 from ...storage import object_stores
-from ...storage.file_info import FileVersion
-from ...storage.uris import before_wildcard, has_wildcard, is_http, is_local
+from ...storage.file_info import FileInfo, FileVersion
+from ...storage.stores.key_ranges import KeyRange, split_keys
+from ...storage.uris import before_wildcard, has_wildcard, is_http, is_local, scheme_of
 from .inputs import (
     NOT_READ,
     Format,
@@ -52,8 +55,11 @@ REASONS = {  # why a file or folder is passed over: the words for a person
     "format_not_read": "of image formats that are not read",
     "unknown_extension": "without the extension of an image",
 }
+Portion = Shard | KeyRange
 PassOver = Callable[[str, str], None]  # called with the reason and the URI
 
+_PAGE = 1000  # keys in an answer of a store
+_MAX_RANGES = 64  # of what others are to list
 _SYSTEM_FOLDERS = frozenset({"@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
 # Those that are compressed, to be refused: not overlooked.
 _OFFERED_BY_FOLDERS = frozenset({"image", "tar", "tfrecord", "video", "compressed"})
@@ -62,23 +68,26 @@ _NAMED_EXTENSION = re.compile(r"\.[A-Za-z][^.]*$")
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file that an input stands for, and what it is.
+    """A file that an input stands for, and what it is; or a portion of an input, for `find_in_portion`.
 
     Attributes:
-      uri: absolute path or URI.
+      uri: absolute path or URI; of a range of keys, the input's.
       format: what it is by its name.
       version: its size and when it was changed, where a listing tells them anyway.
-      shard: of an inventory, where it is one of its data files.
+      portion: a data file of an inventory, or a range of a store's keys.
     """
 
     uri: str
     format: Format
     version: FileVersion | None = None
-    shard: Shard | None = None
+    portion: Portion | None = None
 
 
 def find_files(
-    uri: str, exclude: Sequence[str] = (), pass_over: PassOver = lambda reason, uri: None
+    uri: str,
+    exclude: Sequence[str] = (),
+    pass_over: PassOver = lambda reason, uri: None,
+    listed_alone: int | None = None,
 ) -> Iterator[FoundFile]:
     """Yields the files that one input stands for; nothing if it matches nothing.
 
@@ -86,6 +95,7 @@ def find_files(
       uri: absolute path or URI of a file, folder or glob.
       exclude: see `ListOptions.exclude`.
       pass_over: is told of each file or folder that a folder or glob passes over.
+      listed_alone: objects of a store after which the rest of a folder or glob is left to others, as portions.
 
     Raises:
       InputError: if no filesystem knows the URI's scheme, or it is a container that can't be read where it lies.
@@ -105,7 +115,7 @@ def find_files(
                 f"input {uri}: no regular file, but a pipe, socket or device; copy what it gives to a file"
             )
         if is_manifest(uri):
-            yield from (FoundFile(shard.uri, "inventory", shard=shard) for shard in read_manifest(uri))
+            yield from (FoundFile(shard.uri, "portion", portion=shard) for shard in read_manifest(uri))
         else:
             yield _named(uri)
     elif not names_folder and (named := video_of(uri)) is not None and exists(named[0]):
@@ -113,25 +123,33 @@ def find_files(
         yield FoundFile(uri, "video")  # a frame of it
     elif not names_folder and (named := page_of(uri)) is not None and exists(named[0]):
         yield FoundFile(uri, "image")
-    elif not names_folder and has_wildcard(uri):
-        start = _start_of(uri)
-        yield from _Search(start, uri.removeprefix(start).split("/"), exclude, pass_over).run(filesystem)
     else:
-        yield from _Search(uri.rstrip("/") + "/", ["**"], exclude, pass_over).run(filesystem)
+        is_glob = not names_folder and has_wildcard(uri)
+        search = _Search(uri if is_glob else uri.rstrip("/") + "/", exclude, pass_over)
+        if (
+            filesystem is None and listed_alone is not None and scheme_of(uri) != "az"
+        ):  # which only lists from the first
+            yield from search.spread(listed_alone)
+        else:
+            yield from search.run(filesystem)
 
 
-def find_in_inventory(shard: Shard, exclude: Sequence[str], pass_over: PassOver) -> Iterator[FoundFile]:
-    """Yields what a data file of an inventory names, as a folder that is its bucket would offer it.
+def find_in_portion(uri: str, portion: Portion, exclude: Sequence[str], pass_over: PassOver) -> Iterator[FoundFile]:
+    """Yields what a portion of an input offers: of an inventory, what a folder that is its bucket would.
 
     Args:
+      uri, portion: of the `FoundFile`.
       exclude, pass_over: as for `find_files`.
 
     Raises:
       InputError, DamagedListError: as `read_shard`.
+      UsageError, OSError: if the store can't be listed.
     """
-    search = _Search(shard.bucket, ["**"], exclude, pass_over)
-    entries = read_shard(shard, lambda: pass_over("not_current", shard.uri))
-    yield from search.offered(folders_in_order(shard.bucket, entries, search))
+    if isinstance(portion, Shard):
+        search = _Search(portion.bucket, exclude, pass_over)
+        yield from search.among(read_shard(portion, lambda: pass_over("not_current", portion.uri)))
+    else:
+        yield from _Search(uri, exclude, pass_over).go_on(portion)
 
 
 def _named(uri: str, version: FileVersion | None = None) -> FoundFile:
@@ -164,16 +182,17 @@ class _Search:
     """One folder or glob.
 
     Args:
-      start: the folder where it starts, with its slash.
-      pattern: the parts of the pattern below `start`.
+      uri: a glob; or a folder, with its slash: that is taken literally, and all in it is meant.
     """
 
-    def __init__(self, start: str, pattern: Sequence[str], exclude: Sequence[str], pass_over: PassOver):
-        self._start = start
-        self._pattern = pattern
+    def __init__(self, uri: str, exclude: Sequence[str], pass_over: PassOver):
+        self._uri = uri
+        self._start = uri if uri.endswith("/") else _start_of(uri)  # the folder where it starts, with its slash
+        self._pattern = uri.removeprefix(self._start).split("/") if uri != self._start else ["**"]
+        self._prefix = self._start + before_wildcard(self._pattern[0])
         self._exclude = [part.strip("/").split("/") for part in exclude]
         self._pass_over = pass_over
-        self._takes_all = _NAMED_EXTENSION.search(pattern[-1]) is not None
+        self._takes_all = _NAMED_EXTENSION.search(self._pattern[-1]) is not None
 
     def run(self, filesystem: FileSystem | None) -> Iterator[FoundFile]:
         if filesystem is not None and filesystem.has_dirs() and not is_folder(self._start, filesystem):
@@ -181,11 +200,51 @@ class _Search:
         if is_local(self._start) and self._is_in_label_set():
             self.pass_over("label_set", self._start)
             return
-        prefix = self._start + before_wildcard(self._pattern[0])
-        yield from self.offered(list_below(self._start, prefix, self, filesystem))
+        yield from self._offered(list_below(self._start, self._prefix, self, filesystem))
 
-    def offered(self, folders: Iterator[tuple[str, Names]]) -> Iterator[FoundFile]:
-        """Of what lies in folders, what is offered."""
+    def among(self, objects: Iterator[FileInfo]) -> Iterator[FoundFile]:
+        """Of a store's objects in the order of their keys, what is offered."""
+        yield from self._offered(folders_in_order(self._start, objects, self))
+
+    def spread(self, listed_alone: int) -> Iterator[FoundFile]:
+        """Of a store: what its first objects offer, then portions of the rest."""
+        objects, last = object_stores.list_objects(self._prefix), self._prefix
+
+        def first_objects() -> Iterator[FileInfo]:
+            nonlocal last
+            for found in islice(objects, listed_alone):
+                last = found.path
+                yield found
+
+        yield from self.among(first_objects())
+        if next(objects, None) is None:
+            return
+
+        def page_after(key: str) -> list[str]:
+            page = islice(object_stores.list_objects(self._prefix, after=self._prefix + key), _PAGE)
+            return [found.path.removeprefix(self._prefix) for found in page]
+
+        pages = max(50, listed_alone // _PAGE)  # about as many as were listed: splitting costs no more
+        for keys in split_keys(page_after, _PAGE, last.removeprefix(self._prefix), _MAX_RANGES, pages):
+            yield FoundFile(self._uri, "portion", portion=keys)
+
+    def go_on(self, keys: KeyRange) -> Iterator[FoundFile]:
+        """Of a range of a store's keys, what is offered; as if all before had been seen, and told by whoever saw it."""
+        first, told = self._prefix + keys.after, self._pass_over
+        last = None if keys.until is None else self._prefix + keys.until
+        below, self._pass_over = first.removeprefix(self._start), lambda reason, uri: None
+        above = ["", *(below[: place + 1] for place, character in enumerate(below) if character == "/")]
+        marks = (f"{self._start}{folder}{LABEL_SET_FILE}" for folder in above)
+
+        def objects() -> Iterator[FileInfo]:
+            yield from (FileInfo(mark, 0, 0) for mark in marks if object_stores.exists(mark))
+            yield FileInfo(first, 0, 0)
+            self._pass_over = told
+            yield from object_stores.list_objects(self._prefix, after=first, until=last)
+
+        yield from (file for file in self.among(objects()) if file.uri != first)
+
+    def _offered(self, folders: Iterator[tuple[str, Names]]) -> Iterator[FoundFile]:
         for folder, names in folders:
             for name, version in names.items():
                 below = f"{folder}/{name}" if folder else name

@@ -17,9 +17,7 @@ from ...storage.installation import install_hint
 from ...storage.uris import existing_file, is_http
 from .frame_choice import FrameChoice
 
-Format = Literal[
-    "image", "txt", "csv", "tsv", "jsonl", "parquet", "tar", "tfrecord", "video", "inventory", "compressed"
-]
+Format = Literal["image", "txt", "csv", "tsv", "jsonl", "parquet", "tar", "tfrecord", "video", "portion", "compressed"]
 TEXT_LISTS: frozenset[Format] = frozenset({"txt", "csv", "tsv", "jsonl"})
 CONTAINERS: frozenset[Format] = frozenset({"tar", "tfrecord", "parquet", "video"})
 PagesChoice = Literal["first", "all"]
