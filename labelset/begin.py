@@ -8,7 +8,7 @@ from typing import Any
 
 from ..storage.errors import UsageError
 from .counting import find_damage
-from .heartbeat import Heartbeat, watch
+from .heartbeat import Heartbeat, attend, watch
 from .label_set_file import LabelSet, check_label_set, write_label_set
 from .log import BEGIN, CLOSE, JobLostError, LogState, append, find_entry, last_number, read_log
 from .part_files import DamagedPartError, damaged
@@ -56,6 +56,10 @@ class OpenJob:
             )
         if (entry := find_entry(self.output, self.number + 1)) is not None:
             raise lost(self, entry)
+
+    def attend(self) -> None:
+        """To be called on a worker by each step at work on the job: from then on its process keeps the job alive."""
+        attend(self.output, self.job_id, self.number)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:

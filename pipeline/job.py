@@ -113,11 +113,12 @@ def list_todo(
 ) -> ToDo:
     """What a job is to label, less what is labelled already: of the job that has begun, or in an output folder."""
     spec = job.spec
+    begun = labelled if isinstance(labelled, OpenJob) else None
     if isinstance(labelled, str):
         counting_parts(labelled)  # a damaged part is named before there's a pipeline
     todo = (
         pipeline
-        | ListImages(spec.inputs, spec.listing, versions=spec.relabel_changed, read=spec.execution)
+        | ListImages(spec.inputs, spec.listing, versions=spec.relabel_changed, read=spec.execution, job=begun)
         | SkipLabelled(
             labelled,
             spec.limit,

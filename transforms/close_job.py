@@ -108,6 +108,7 @@ class _FindFn(beam.DoFn):
         self._job = job
 
     def process(self, facts: dict, reported: Iterable[Part], counts: ListedCounts):
+        self._job.attend()
         if (entry := closed_as(self._job)) is not None:  # a runner tries again what is done
             yield entry["record"], None
             return
@@ -118,6 +119,7 @@ class _FindFn(beam.DoFn):
 
 
 def _leave_out(element: tuple[Part, pa.Array], job: OpenJob) -> tuple[str, Part | None]:
+    job.attend()
     part, image_ids = element
     return part.stem, leave_out(job, part, image_ids)
 
@@ -163,6 +165,7 @@ class _CheckFn(beam.DoFn):
 
 
 def _compact(group: Sequence[Part], job: OpenJob) -> Iterable[tuple[list[str], Part]]:
+    job.attend()
     try:
         with job.reading():
             part = compact_parts(job.output, job.job_id, group)
@@ -179,6 +182,7 @@ class _CloseFn(beam.DoFn):
         self._job = job
 
     def process(self, gathered: tuple[dict, list[Part]], compacted: Iterable[tuple[Sequence[str], Part]]):
+        self._job.attend()
         record, parts = gathered
         compacted = list(compacted)
         if closed_as(self._job) is None:

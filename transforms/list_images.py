@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from ..labelset.begin import OpenJob
 from ..storage.errors import UsageError
 from ..storage.file_info import FileVersion
 from ..storage.files import open_to_read
@@ -72,8 +73,10 @@ class ListImages(beam.PTransform):
       versions: whether references say the versions of their files, as far as listing folders tells them.
       read: which videos and files with pages that lists name may be read.
       listed_alone: objects that one worker lists of a folder in a store; the rest is spread over all of them.
+      job: which is kept alive while this lists; None without one.
 
     Raises (in the pipeline):
+      JobLostError: if another job has taken over before anything was listed.
       InputError: with `options.strict_inputs`, at the first place that makes no sense.
     """
 
@@ -84,25 +87,27 @@ class ListImages(beam.PTransform):
         versions: bool = False,
         read: ReadOptions = ReadOptions(),
         listed_alone: int = 200_000,
+        job: OpenJob | None = None,
     ):
         super().__init__()
         self._listed_alone = listed_alone
+        self._job = job
         self._read = read
         self._versions = versions
         self._inputs = [_Input(absolute(uri)) for uri in dict.fromkeys(inputs)]
         self._options = options
 
     def expand(self, pbegin) -> beam.PCollection[ImageReference]:
+        read = _ReadFiles(self._options, self._read, self._versions, self._job)
         return (
             pbegin
             | "Inputs" >> beam.Create(self._inputs)
             | "FindFiles"
-            >> beam.FlatMap(_find_files, self._options.exclude, self._versions, self._listed_alone).with_output_types(
-                _Files
-            )
+            >> beam.FlatMap(
+                _find_files, self._options.exclude, self._versions, self._listed_alone, self._job
+            ).with_output_types(_Files)
             | "SpreadFiles" >> beam.Reshuffle()
-            | "ReadFiles"
-            >> beam.ParDo(_ReadFiles(self._options, self._read, self._versions)).with_output_types(ImageReference)
+            | "ReadFiles" >> beam.ParDo(read).with_output_types(ImageReference)
         )
 
 
@@ -133,7 +138,12 @@ class _Files:
     portion: Portion | None = None
 
 
-def _find_files(element: _Input, exclude: Sequence[str], with_versions: bool, listed_alone: int) -> Iterator[_Files]:
+def _find_files(
+    element: _Input, exclude: Sequence[str], with_versions: bool, listed_alone: int, job: OpenJob | None
+) -> Iterator[_Files]:
+    if job is not None:
+        job.check_open()  # it may have waited for its first worker for long
+        job.attend()
     passed_over: Counter[str] = Counter()
     uris: list[str] = []
     versions: list[FileVersion | None] = []
@@ -156,10 +166,15 @@ def _find_files(element: _Input, exclude: Sequence[str], with_versions: bool, li
 class _ReadFiles(beam.DoFn):
     """Files to references of the images that they are, name or hold."""
 
-    def __init__(self, options: ListOptions, read: ReadOptions, versions: bool):
+    def __init__(self, options: ListOptions, read: ReadOptions, versions: bool, job: OpenJob | None):
         self._options = options
         self._read_options = read
         self._versions = versions
+        self._job = job
+
+    def setup(self):
+        if self._job is not None:
+            self._job.attend()
 
     def process(self, element: _Files):
         versions = element.versions or [None] * len(element.uris)

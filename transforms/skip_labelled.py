@@ -106,10 +106,11 @@ class SkipLabelled(beam.PTransform):
                 | ReadBoxes(self._boxes)
                 | "BoxesByBucket" >> beam.MapTuple(lambda id_, boxes: (_bucket_of(id_), (id_, boxes)))
             )
+        anti_join = _AntiJoinFn(self._known, self._link, with_versions)
         split: Any = (
             tuple(sides)
             | beam.CoGroupByKey()
-            | "AntiJoin" >> beam.ParDo(_AntiJoinFn(self._link, with_versions)).with_outputs("counts", main="references")
+            | "AntiJoin" >> beam.ParDo(anti_join).with_outputs("counts", main="references")
         )
         counts = split.counts | beam.CombineGlobally(_sum_counts)
         return {"references": split.references | GroupByChunk(), "counts": counts}
@@ -185,7 +186,7 @@ class _LabelledIds(beam.PTransform):
             | "Known" >> beam.Create([] if self._known is None else [self._known], reshuffle=False)
             | "Parts" >> beam.FlatMap(_parts_of).with_output_types(tuple[str, str])
             | "SpreadParts" >> beam.Reshuffle()
-            | "Ids" >> beam.FlatMap(_read_ids, self._retry, self._with_versions).with_output_types(bytes)
+            | "Ids" >> beam.FlatMap(_read_ids, self._known, self._retry, self._with_versions).with_output_types(bytes)
         )
 
 
@@ -199,8 +200,12 @@ def _parts_of(known: OpenJob | str) -> Iterator[tuple[str, str]]:
     yield from ((known.output, stem) for stem in [*state.parts, *state.adopted])
 
 
-def _read_ids(part: tuple[str, str], retry: tuple[ErrorKind, ...], with_versions: bool) -> Iterator[bytes]:
+def _read_ids(
+    part: tuple[str, str], known: OpenJob | str | None, retry: tuple[ErrorKind, ...], with_versions: bool
+) -> Iterator[bytes]:
     """16 bytes for an image that was labelled, 17 for one that failed; with versions, 17 and a `RowVersion` for all."""
+    if isinstance(known, OpenJob):
+        known.attend()
     versions = ["num_bytes", "modified_at", "etag", "labelled_at"] if with_versions else []
     for batch in iter_part(*part, "images", ["image_id", "error_kind", *versions]):
         if retry:
@@ -235,7 +240,8 @@ class _AntiJoinFn(beam.DoFn):
     """Passes on the first reference of each id that has no row yet, encoded, with its boxes if the job has tables of
     them; counts in memory, one element a bundle."""
 
-    def __init__(self, link: DriverLink, with_versions: bool):
+    def __init__(self, known: OpenJob | str | None, link: DriverLink, with_versions: bool):
+        self._known = known
         self._link = link
         self._with_versions = with_versions
 
@@ -243,6 +249,8 @@ class _AntiJoinFn(beam.DoFn):
         self._changed = Metrics.counter(METRICS_NAMESPACE, IMAGES_CHANGED)
         self._unknown = Metrics.counter(METRICS_NAMESPACE, VERSIONS_UNKNOWN)
         self._without_boxes = Metrics.counter(METRICS_NAMESPACE, "images_without_boxes")
+        if isinstance(self._known, OpenJob):
+            self._known.attend()
         self._tally = self._link.tally()
 
     def teardown(self):

@@ -15,7 +15,6 @@ from apache_beam.transforms.window import GlobalWindows
 
 from ..labelset import schemas
 from ..labelset.begin import OpenJob
-from ..labelset.heartbeat import attend
 from ..labelset.parts import Part, new_stem, write_part
 from ..labelset.rows import ImageRows
 from ..storage import files as output_files
@@ -64,7 +63,7 @@ class _WritePartsFn(beam.DoFn):
         self._is_bound = False
 
     def setup(self):
-        attend(self._job.output, self._job.job_id, self._job.number)
+        self._job.attend()
         self._tally = self._link.tally()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="labelbeam-write")
 

@@ -7,6 +7,9 @@ import threading
 import time
 
 import pytest
+from labelbeam.labelset import heartbeat
+from labelbeam.labelset.begin import begin_job
+from labelbeam.labelset.close import close_early
 from labelbeam.labelset.heartbeat import Heartbeat, at_work, beating, find_death, heartbeat_path, read_heartbeat, watch
 
 
@@ -89,3 +92,15 @@ def test_signs_of_life_go_on_after_an_error(output):
 def test_no_sign_of_life_is_that_of_a_dead_job(output):
     assert read_heartbeat(output, "j") == {}
     assert watch(output, "j", dead_after_s=0.1, look_every_s=0.02) is None
+
+
+def test_a_worker_renews_what_nobody_else_renews_until_the_job_has_closed(output, monkeypatch):
+    monkeypatch.setattr(heartbeat, "BEAT_EVERY_S", 0.02)
+    job = begin_job(output, "j", heartbeat=Heartbeat(output, "j", with_process=False))
+    job.attend()
+    assert watch(output, "j", dead_after_s=20, look_every_s=0.01)["renewed_by"]
+    close_early(job, "interrupted", {})
+    deadline = time.monotonic() + 20
+    while any(thread.name == "attend" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

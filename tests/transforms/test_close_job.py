@@ -5,7 +5,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that
 from labelbeam.labelset import compact
-from labelbeam.labelset.begin import begin_job
+from labelbeam.labelset.begin import OpenJob, begin_job
 from labelbeam.labelset.close import close_job, closed_as, gather
 from labelbeam.labelset.counting import counting_parts
 from labelbeam.labelset.job_records import read_record
@@ -49,6 +49,15 @@ def test_the_record_adds_the_parts_up(job):
     assert (record["parts"], record["compacted_parts"], record["repeats_removed"]) == (2, 0, 0)
     assert record["rows"] == {"images": 5, "detections": 6} and record["failures"] == {"timeout": 2}
     assert set(list_parts(job.output)) == set(stems)
+
+
+def test_the_job_is_kept_alive_by_all_who_close_it(job, monkeypatch):
+    attended = []
+    monkeypatch.setattr(OpenJob, "attend", lambda job: attended.append(job.job_id))
+    stems = [put_part(job.output, name, job="j1", minute=minute) for minute, name in enumerate("aabcdefghi")]
+    record = close(job, stems, listed("abcdefghi"))
+    assert (record["repeats_removed"], record["compacted_parts"]) == (1, 9)
+    assert attended == ["j1"] * 4  # finding, leaving out, compacting, closing
 
 
 def test_no_parts(job):

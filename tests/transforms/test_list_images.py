@@ -10,6 +10,7 @@ import pytest
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
+from labelbeam.labelset.begin import OpenJob, begin_job
 from labelbeam.storage.errors import UsageError
 from labelbeam.transforms.list_images import ListImages, check_inputs
 from labelbeam.transforms.sources.containers import read_member
@@ -50,6 +51,28 @@ def assert_listed(inputs, expected, **options):
         uris = references | beam.Map(lambda reference: ascii(reference.uri))
         assert_that(uris, equal_to([ascii(uri) for uri in expected]))
     return pipeline.result
+
+
+@pytest.fixture
+def attended(monkeypatch):
+    """The jobs that steps in this process have begun to keep alive."""
+    jobs = []
+    monkeypatch.setattr(OpenJob, "attend", lambda job: jobs.append(job.job_id))
+    return jobs
+
+
+def test_a_job_is_kept_alive_while_it_lists(data, attended):
+    job = begin_job(str(data / "out"), "j")
+    with TestPipeline(runner="FnApiRunner") as pipeline:
+        _ = pipeline | ListImages([str(data / "l.txt")], job=job)
+    assert attended == ["j", "j"]  # whoever finds files, and whoever reads lists
+
+
+def test_a_job_that_was_taken_over_before_its_first_worker_came_lists_nothing(data):
+    job = begin_job(str(data / "out"), "j")
+    begin_job(str(data / "out"), "k", dead_after_s=0)
+    with pytest.raises(Exception, match="job k has taken over from job j"), TestPipeline(runner="FnApiRunner") as p:
+        _ = p | ListImages([str(data / "photos")], job=job)
 
 
 FOUND = {

@@ -3,6 +3,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
+from labelbeam.labelset.begin import OpenJob, begin_job
 from labelbeam.labelset.parts import ids_sum
 from labelbeam.labelset.rows import image_id
 from labelbeam.transforms import packs
@@ -44,6 +45,17 @@ def test_images_of_finished_parts_are_skipped(tmp_path):
     write_part(tmp_path, "part-2", "c")
     (tmp_path / "images" / ".part-3.parquet.1234.tmp").write_bytes(b"not finished")
     assert_skips(references("a", "b", "c", "b"), tmp_path, references("b"), ListedCounts(3, 2))
+
+
+def test_a_job_is_kept_alive_by_who_reads_ids_and_who_compares(tmp_path, monkeypatch):
+    write_part(tmp_path, "part-1", "a")
+    attended = []
+    monkeypatch.setattr(OpenJob, "attend", lambda job: attended.append(job.job_id))
+    job = begin_job(str(tmp_path), "j")
+    with beam.Pipeline(runner="FnApiRunner") as p:
+        todo = p | beam.Create(references("a", "b"), reshuffle=False) | SkipLabelled(job)
+        assert_that(todo["counts"], equal_to([ListedCounts(2, 1, ids_sum([references("b")[0].image_id]))]))
+    assert attended == ["j", "j"]
 
 
 def test_everything_labelled_and_nothing_listed(tmp_path):
