@@ -155,8 +155,14 @@ class LabelSet:
           DamagedPartError: if one is a file that is gone or damaged.
         """
         filters = None if mask_refs is None else pc.field("mask_ref").isin(pa.array(mask_refs, pa.string()))
+        columns = ["mask_ref", "counts", "height", "width"]
         for stem in self.parts:
-            for batch in self.part(stem, "masks", ["mask_ref", "counts", "height", "width"], filters).to_batches():
+            batches = (
+                self.part_batches(stem, "masks", columns)
+                if filters is None
+                else self.part(stem, "masks", columns, filters).to_batches()
+            )
+            for batch in batches:
                 for row in batch.to_pylist():
                     yield row["mask_ref"], decode_mask(row, self.path)
 
@@ -171,13 +177,15 @@ class LabelSet:
         if table in self.parts[stem]:
             yield from parts.iter_part(self.path, stem, table, columns)
 
-    def portions(self, stem: str) -> list[tuple[str, str] | None]:
-        """The first and the last image id of each portion of a part that is read in one go: the row groups of its file
-        of `images`. None for all of it, where they don't tell."""
+    def portions(self, stem: str) -> list[pc.Expression | None]:
+        """Filters for portions of a part that are read in one go, all tables' rows of the same images in one portion:
+        the row groups of its file of `images`. None for all of it, where they don't tell their ids."""
         found = ids_of_groups(parts.part_path(self.path, "images", stem))
         known = [ids for ids in found if ids is not None]
         apart = len(known) == len(found) and all(a[1] < b[0] for a, b in itertools.pairwise(known))
-        return [*known] if apart and len(known) > 1 else [None]
+        if not apart or len(known) < 2:
+            return [None]
+        return [(pc.field("image_id") >= first) & (pc.field("image_id") <= last) for first, last in known]
 
     def num_images(self, stem: str) -> int:
         """Rows of `images` in a part, from its footer."""

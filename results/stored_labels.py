@@ -151,8 +151,8 @@ def iter_labels(label_set: LabelSet, with_masks: bool = True) -> Iterator[Stored
       with_masks: whether masks are wanted; without, `mask` must not be asked for.
     """
     for stem in label_set.parts:
-        for ids in label_set.portions(stem):
-            yield from _read_part(label_set, stem, with_masks, ids=ids)
+        for portion in label_set.portions(stem):
+            yield from _read_part(label_set, stem, with_masks, portion=portion)
 
 
 def read_labels(
@@ -176,21 +176,20 @@ def _read_part(
     stem: str,
     with_masks: bool,
     rows: np.ndarray | None = None,
-    ids: tuple[str, str] | None = None,
+    portion: pc.Expression | None = None,
 ) -> Iterator[StoredLabels]:
-    """The labels of some images of one part, given by their rows in its file of `images`, or by the first and the last
-    of their ids; of all if both are None.
+    """The labels of some images of one part, given by their rows in its file of `images` or by a filter; of all if both
+    are None.
 
     A part may hold a million images: its rows stay in Arrow's columns until their image's turn comes.
     """
-    id_ = pc.field("image_id")
-    of_images = None if ids is None else (id_ >= ids[0]) & (id_ <= ids[1])
+    of_images = portion
     images = label_set.part(
         stem, "images", ["image_id", "uri", "error_kind", "error_message", "width", "height", "sha256"], of_images
     )
     if rows is not None:
         images = images.take(rows)
-        of_images = id_.isin(images["image_id"].combine_chunks())
+        of_images = pc.field("image_id").isin(images["image_id"].combine_chunks())
     image_ids = images["image_id"].combine_chunks()
 
     def rows_of(table: str, columns: list[str], filters: pc.Expression | None) -> _RowsByImage:

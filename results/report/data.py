@@ -1,7 +1,7 @@
 """What a report tells, computed from an output folder's tables: totals, distributions, and the choice of images to
 show.
 
-The tables are read once, part by part; memory holds one part's columns. What is done per row is done by Arrow and
+The tables are read once, row group by row group; memory holds one's columns. What is done per row is done by Arrow and
 NumPy; only what is kept (a few images a class and a part) is touched in Python.
 """
 
@@ -93,13 +93,14 @@ def collect_report_data(label_set: LabelSet, seed: int = 0) -> ReportData:
     label_set.check_not_empty()
     collector = _Collector(seed)
     for stem in label_set.parts:
-        collector.add_images(stem, label_set.part(stem, "images", _Collector.IMAGES))
-        collector.add_detections(stem, label_set.part(stem, "detections", _Collector.DETECTIONS))
+        for portion in label_set.portions(stem):
+            collector.add_images(stem, label_set.part(stem, "images", _Collector.IMAGES, portion))
+            collector.add_detections(stem, label_set.part(stem, "detections", _Collector.DETECTIONS, portion))
     return collector.finish(label_set)
 
 
 class _Collector:
-    """Adds up parts."""
+    """Adds up portions of parts: rows of some images, all their detections among them."""
 
     IMAGES = ("image_id", "error_kind", "num_detections", "labelled_at")
     DETECTIONS = ("image_id", "class_name", "score", "w", "h")
