@@ -3,11 +3,14 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
+from labelbeam.labelset import compact
+from labelbeam.labelset.parts import count_part, delete_parts, list_parts
 from labelbeam.pipeline.cli import main
 from labelbeam.results.drawing.charts import BOTTOM, TOP, column_chart, nice_ceiling, short_number
 from labelbeam.results.reader import open_label_set
@@ -152,6 +155,23 @@ def test_the_choice_follows_the_seed_and_not_the_parts(tmp_path):
         for output, seed in (("one", 0), ("five", 0), ("one", 1))
     ]
     assert chosen[0] == chosen[1] and len(chosen[0] & chosen[2]) < 6
+
+
+def test_a_part_that_is_read_in_row_groups_gives_the_same_report(generated, monkeypatch):
+    small = open_label_set(str(generated))
+    parts = [count_part(str(generated), stem, sizes) for stem, sizes in list_parts(str(generated)).items()]
+    monkeypatch.setattr(compact, "GROUP_BYTES", sum(sum(part.num_bytes.values()) for part in parts) // 5)
+    made = compact.rewrite_parts(str(generated), "part-j-c0123456789ab", parts, {})
+    assert made is not None
+    large = replace(small, parts={made.stem: made.num_bytes})
+    assert len(large.portions(made.stem)) > 2
+    one, other = (collect_report_data(label_set) for label_set in (small, large))
+    delete_parts(str(generated), {made.stem: made.num_bytes})
+    for name in ("images", "failures", "detections_per_image", "class_counts"):
+        assert getattr(one, name) == getattr(other, name)
+    for name in ("box_sides", "labelled_at_s", "labelled"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert [image._replace(stem="") for image in one.chosen] == [image._replace(stem="") for image in other.chosen]
 
 
 def test_the_page_shows_each_image_with_its_layers(tmp_path, capsys):
