@@ -121,12 +121,14 @@ def match_greedily(first: np.ndarray, second: np.ndarray, iou: np.ndarray) -> np
       Indices of the chosen pairs, ascending.
     """
     order = np.lexsort((first + second, -iou))
+    taken, other_taken = (np.zeros(side.max(initial=-1) + 1, bool) for side in (first, second))
     chosen = []
     while len(order):
         # A pair that comes first for both its detections is one that going through all pairs in order would choose.
         _, best_of_first = np.unique(first[order], return_index=True)
         _, best_of_second = np.unique(second[order], return_index=True)
-        mutual = order[np.intersect1d(best_of_first, best_of_second)]
+        mutual = order[np.intersect1d(best_of_first, best_of_second, assume_unique=True)]
         chosen.append(mutual)
-        order = order[~np.isin(first[order], first[mutual]) & ~np.isin(second[order], second[mutual])]
+        taken[first[mutual]] = other_taken[second[mutual]] = True
+        order = order[~taken[first[order]] & ~other_taken[second[order]]]
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
