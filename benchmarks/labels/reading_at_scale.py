@@ -1,6 +1,6 @@
 """What does looking at a million labelled images cost?  python -m benchmarks.labels.reading_at_scale
 
-Generates a label set of 1,000,000 images with 7 detections each, in merged parts of 64 MiB, another detector's of the
+Generates a label set of 1,000,000 images with 7 detections each, compacted as after a job, another detector's of the
 same images, and annotations of the first ones; then runs each command that reads output folders in a process of its
 own: seconds and peak memory. Peers: DuckDB, which reads the same tables for the same answer, pandas with whole tables
 in memory, and pycocotools on a JSON file of the same detections.
