@@ -73,8 +73,12 @@ def moto_server(**environment: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def seaweedfs_server(folder: Path) -> Iterator[int]:
-    """An empty S3 that keeps its data in a folder, and looks at signatures; gives its port."""
+def seaweedfs_server(folder: Path, bind: str = "127.0.0.1") -> Iterator[int]:
+    """An empty S3 that keeps its data in a folder, and looks at signatures; gives its port.
+
+    Args:
+      bind: the address at which it listens; 0.0.0.0 for all of this machine's.
+    """
     binary, identities = seaweedfs_binary(), folder / "identities.json"
     assert binary is not None, NO_SEAWEEDFS
     key = {"accessKey": "a", "secretKey": "b"}
@@ -85,6 +89,7 @@ def seaweedfs_server(folder: Path) -> Iterator[int]:
     options = {
         "dir": folder,
         "ip": "127.0.0.1",
+        "ip.bind": bind,
         **ports,
         "s3": True,
         "s3.config": identities,

@@ -1,0 +1,73 @@
+"""Machines, as far as one can be taken apart: network namespaces with addresses and host names of their own.
+
+It takes Linux and root. They share a kernel and its files; what runs on one of them can be killed or stopped at once.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.fakes.processes import descendants
+
+HOST = "10.213.7.1"  # this machine, as the others see it
+_BRIDGE, _BITS = "labelbeam0", 24
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One of them.
+
+    Attributes:
+      name: of its network namespace.
+      address: as this machine and the others see it; its host name, too, so that it can be resolved.
+    """
+
+    name: str
+    address: str
+
+    @property
+    def prefix(self) -> list[str]:
+        """In front of a command that is to run there."""
+        named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.address]
+        return ["ip", "netns", "exec", self.name, *named]
+
+
+@contextlib.contextmanager
+def network(count: int) -> Iterator[list[Machine]]:
+    """Machines in one network with this one, while the context lasts."""
+    found = [
+        Machine(f"labelbeam-{number}", f"{HOST.rpartition('.')[0]}.{number + 1}") for number in range(1, count + 1)
+    ]
+    try:
+        _ip("link", "add", _BRIDGE, "type", "bridge")
+        _ip("address", "add", f"{HOST}/{_BITS}", "dev", _BRIDGE)
+        _ip("link", "set", _BRIDGE, "up")
+        for number, machine in enumerate(found):
+            here = f"labelbeam0p{number}"
+            _ip("netns", "add", machine.name)
+            _ip("link", "add", here, "type", "veth", "peer", "name", "eth0", "netns", machine.name)
+            _ip("link", "set", here, "master", _BRIDGE, "up")
+            _ip("-n", machine.name, "address", "add", f"{machine.address}/{_BITS}", "dev", "eth0")
+            for device in ("lo", "eth0"):
+                _ip("-n", machine.name, "link", "set", device, "up")
+        yield found
+    finally:
+        for machine in found:
+            subprocess.run(["ip", "netns", "delete", machine.name], stderr=subprocess.DEVNULL)
+        subprocess.run(["ip", "link", "delete", _BRIDGE], stderr=subprocess.DEVNULL)
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True)
+
+
+def send(number: signal.Signals, pids: Sequence[int]) -> list[int]:
+    """Sends a signal to processes and to all that they have started; returns the ids of those that got it."""
+    everyone = [*pids, *(child for pid in pids for child in descendants(pid))]
+    for pid in everyone:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    return everyone
