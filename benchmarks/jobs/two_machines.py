@@ -164,7 +164,7 @@ def pause_a_machine(scene: Scene) -> str:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
     paused_s = time.monotonic() - paused_at
-    time.sleep(WATCH_WOKEN_S)  # for what it had in hand
+    time.sleep(WATCH_WOKEN_S)  # for what it had in flight
     lost = victim.log().count("JobLostError: ")
     strays = set(list_parts(scene.output)) - set(open_label_set(scene.output).parts)
     return f"paused for {paused_s:.0f} s; woken, it left {len(strays)} parts and was told {lost} times that it had lost"
