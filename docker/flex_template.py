@@ -18,7 +18,9 @@ def command(given: Sequence[str]) -> list[str]:
     for option in given:
         name, equals, value = option.partition("=")
         if name in beams:
-            of_beam.append(option)
+            of_beam.append(
+                f"--label={value}" if name == "--labels" else option
+            )  # which are Dataflow's, not a label map
         elif value or not equals:
             own.append(f"{name.replace('_', '-')}{equals}{value}")
     return ["label", "--runner-config", "dataflow_gpu", *own, *of_beam]

@@ -96,6 +96,13 @@ def test_parameters_that_were_left_empty_are_not_given(entry):
     ]
 
 
+def test_labels_of_a_dataflow_job_are_no_label_map(entry):
+    """`gcloud dataflow flex-template run --additional-user-labels`, which the launcher hands on."""
+    args, rest = build_parser().parse_known_args(entry.command([*options_of(GIVEN), "--labels=team=vision"]))
+    assert args.labels is None
+    assert parse_beam_options(rest, (), args.runner_config).get_all_options()["labels"] == ["team=vision"]
+
+
 @pytest.mark.heavy
 def test_the_launcher_gets_a_job_and_leaves_it_to_dataflow(entry, tmp_path, fake_detector, capsys, monkeypatch):
     pytest.importorskip("google.cloud.dataflow", reason="Dataflow's client isn't installed", exc_type=ImportError)
