@@ -22,6 +22,10 @@ from .workers.loaded_detector import DetectorLoader, DetectorLostError, LoadedDe
 _UNITS_PER_IMAGE = 1024  # in which a batch's size is counted, so that large images can be more than one
 
 DEVICE = "model_device_"  # name of a counter, before that of a device: loads there
+_IMAGES = Metrics.counter(METRICS_NAMESPACE, "model_images")
+_KEPT = Metrics.counter(METRICS_NAMESPACE, "detections_kept")
+_DROPPED = Metrics.counter(METRICS_NAMESPACE, "detections_dropped")
+_UNNAMED = Metrics.counter(METRICS_NAMESPACE, "detections_unnamed")
 
 
 class Detect(beam.PTransform):
@@ -78,7 +82,7 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
         self._copies = copies
         self._timeout_s = timeout_s
         self._is_stopping = link.stop_check()
-        self._named_classes = np.array(sorted(named_classes), np.int32)
+        self._named_classes = frozenset(named_classes)
         self._batches: Batches | None = None  # made on the worker
 
     def load_model(self) -> LoadedDetector:
@@ -101,7 +105,7 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
         """One call of the model."""
         if self._is_stopping():
             raise StoppingError("the job was asked to stop")
-        Metrics.counter(METRICS_NAMESPACE, "model_images").inc(len(images))
+        _IMAGES.inc(len(images))
         pixels = [image.pixels for image in images]
         try:
             found = model.detect(pixels, [image.reference for image in images], box_prompts(images))
@@ -110,12 +114,12 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
                 raise DetectorLostError("the process that runs the shared detector has ended") from error
             raise
         results = labelled(images, found)
-        Metrics.counter(METRICS_NAMESPACE, "detections_kept").inc(sum(map(len, found)))
-        if len(self._named_classes) and found:
-            class_ids = np.concatenate([one.class_ids for one in found])  # one search a batch
-            unnamed = np.count_nonzero(np.isin(class_ids, self._named_classes, invert=True))
-            Metrics.counter(METRICS_NAMESPACE, "detections_unnamed").inc(int(unnamed))
-        Metrics.counter(METRICS_NAMESPACE, "detections_dropped").inc(sum(one.num_dropped for one in found))
+        _KEPT.inc(sum(map(len, found)))
+        _DROPPED.inc(sum(one.num_dropped for one in found))
+        if self._named_classes and found:
+            class_ids = np.concatenate([one.class_ids for one in found]).tolist()
+            if not self._named_classes.issuperset(class_ids):  # of a batch at once: rarely is there one
+                _UNNAMED.inc(sum(class_id not in self._named_classes for class_id in class_ids))
         return results
 
     def get_num_bytes(self, batch: Sequence[FetchOutcome]) -> int:

@@ -12,8 +12,6 @@ import traceback
 from collections.abc import Callable, Iterator
 
 import apache_beam as beam
-from apache_beam.transforms.window import BoundedWindow
-from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from ..detectors.device_share import processors
@@ -27,6 +25,7 @@ from ..storage.uris import is_http
 from . import coders  # noqa: F401  registers them
 from .decode.decoding import DecodedImage, OpenedImage, open_image
 from .decode.frame import check_frame_size, decoded_frame
+from .each_window import in_each_window
 from .elements import FailedImage, FetchedImage, FetchOutcome, ImageError, ImageFacts, ImageReference
 from .execution_options import ExecutionOptions
 from .fetch.options import DecodeOptions, ReadOptions
@@ -45,7 +44,6 @@ _log = logging.getLogger(__name__)
 
 ReadBytes = Callable[[ImageReference, ReadOptions, ImageFacts], bytes]
 _FILES_OF_OTHERS = 128  # that a worker has open beside those of the images it reads: libraries, runner, model
-_Placed = tuple[ImageReference, Timestamp, BoundedWindow]
 
 
 @beam.typehints.with_input_types(ImageReference)
@@ -76,7 +74,7 @@ class FetchImages(beam.PTransform):
         self._fn = _FetchDoFn(options, decode, read, output, link)
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[FetchOutcome]:
-        return references | beam.ParDo(self._fn)  # pyright: ignore[reportReturnType]  # Beam types | as PValue
+        return in_each_window(references) | beam.ParDo(self._fn)  # pyright: ignore[reportReturnType]  # Beam types | as PValue
 
 
 @beam.typehints.with_input_types(ImageReference)
@@ -126,16 +124,16 @@ class _FetchDoFn(beam.DoFn):
             max_made=max(1, int(options.prefetch_decoded * share)),
             at_once=options.handed_on_at_once,
             read_s=options.deadline_s * _GIVE_UP_FACTOR,
-            start=lambda placed, arrived, take_room: self._fetcher.start(placed[0], arrived, take_room),
+            start=lambda placed, arrived, take_room: self._fetcher.start(placed.value, arrived, take_room),
         )
 
     def start_bundle(self):
         self._in_flight.refresh()  # another worker may have died of an image of this bundle, which is now repeated here
 
-    def process(self, reference: ImageReference, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
+    def process(self, reference: ImageReference, placed=beam.DoFn.WindowedValueParam):
         if self._is_stopping():
             return
-        self._ahead.submit((reference, timestamp, window))
+        self._ahead.submit(placed)
         # Nothing comes out until `prefetch_images` are under way: a model that is fed earlier runs while nothing is
         # read.
         yield from self._results(leave=self._options.prefetch_images - 1)
@@ -156,16 +154,13 @@ class _FetchDoFn(beam.DoFn):
             self._ahead.close()
         http_client.close_idle()
 
-    def _fetch(self, placed: _Placed, reserve: Reserve, fetch: Fetch | None = None) -> WindowedValue:
-        reference, timestamp, window = placed
+    def _fetch(self, placed: WindowedValue, reserve: Reserve, fetch: Fetch | None = None) -> WindowedValue:
         with announcing(reserve.encoded):
-            image = self._fetcher.fetch(reference, reserve, fetch)
-        return WindowedValue(image, timestamp, (window,))
+            return placed.with_value(self._fetcher.fetch(placed.value, reserve, fetch))
 
-    def _give_up(self, placed: _Placed) -> WindowedValue:
-        reference, timestamp, window = placed
+    def _give_up(self, placed: WindowedValue) -> WindowedValue:
         message = f"not read within the deadline of {self._options.deadline_s:g} s: reading hangs, and was given up"
-        return WindowedValue(FailedImage(reference, ImageFacts(attempts=1), "timeout", message), timestamp, (window,))
+        return placed.with_value(FailedImage(placed.value, ImageFacts(attempts=1), "timeout", message))
 
 
 class ImageFetcher:

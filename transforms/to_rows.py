@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from apache_beam.transforms.window import BoundedWindow
-from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from ..detectors.device_share import processors
@@ -28,6 +26,7 @@ from ..storage.errors import UsageError, check_own_resources, shorten
 from ..storage.redaction import redact, without_credentials
 from ..storage.uris import as_text
 from . import coders  # noqa: F401  registers them
+from .each_window import in_each_window
 from .elements import DetectOutcome, FailedImage, ImageReference, LabelledImage
 from .sources.carry import CARRIED_TYPES, CarriedType, as_type
 
@@ -77,7 +76,7 @@ class ToRows(beam.PTransform):
         self._clock = clock
 
     def expand(self, images: beam.PCollection[DetectOutcome]) -> beam.PCollection[ImageRows]:
-        return images | beam.ParDo(ToRowsFn(self._options, self._clock))  # pyright: ignore[reportReturnType]  # its annotation says PValue
+        return in_each_window(images) | beam.ParDo(ToRowsFn(self._options, self._clock))  # pyright: ignore[reportReturnType]  # its annotation says PValue
 
 
 _Image = LabelledImage | FailedImage
@@ -88,7 +87,7 @@ class _Making(NamedTuple):
 
     rows: Future[list[ImageRows]]
     num_bytes: int  # that their masks take until then
-    places: list[tuple[Timestamp, BoundedWindow]]
+    placed: list[WindowedValue]  # the images
 
 
 @beam.typehints.with_input_types(DetectOutcome)
@@ -111,28 +110,22 @@ class ToRowsFn(beam.DoFn):
     def start_bundle(self):
         self._making: deque[_Making] = deque()  # in the order in which they came
         self._waiting_bytes = 0
-        self._begin_group()
+        self._placed: list[WindowedValue] = []
 
-    def process(
-        self,
-        image: LabelledImage | FailedImage,
-        timestamp: Any = beam.DoFn.TimestampParam,
-        window: Any = beam.DoFn.WindowParam,
-    ):
-        if not self._images:
+    def process(self, image: LabelledImage | FailedImage, placed: Any = beam.DoFn.WindowedValueParam):
+        if not self._placed:
             self._hand_over_at = time.monotonic() + _TOGETHER_S
-        self._images.append(image)
-        self._places.append((timestamp, window))
+        self._placed.append(placed)
         if (
             image.num_bytes_in_memory
-            or len(self._images) == _TOGETHER
+            or len(self._placed) == _TOGETHER
             or time.monotonic() > self._hand_over_at  # what a killed job loses must not grow with slow models
         ):
             self._hand_over()
             yield from self._made(MAX_WAITING_BYTES)
 
     def finish_bundle(self):
-        if self._images:
+        if self._placed:
             self._hand_over()
         yield from self._made(-1)
 
@@ -140,25 +133,22 @@ class ToRowsFn(beam.DoFn):
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _begin_group(self) -> None:
-        self._images: list[_Image] = []
-        self._places: list[tuple[Timestamp, BoundedWindow]] = []
-
     def _hand_over(self) -> None:
         assert self._threads is not None  # since `setup`
-        num_bytes = sum(image.num_bytes_in_memory for image in self._images)
-        rows = self._threads.submit(_rows_of_any, self._images, self._options, self._clock())
-        self._making.append(_Making(rows, num_bytes, self._places))
+        images = [placed.value for placed in self._placed]
+        num_bytes = sum(image.num_bytes_in_memory for image in images)
+        rows = self._threads.submit(_rows_of_any, images, self._options, self._clock())
+        self._making.append(_Making(rows, num_bytes, self._placed))
         self._waiting_bytes += num_bytes
-        self._begin_group()
+        self._placed = []
 
     def _made(self, waiting_bytes: int) -> Iterator[WindowedValue]:
         """The first rows that are made; waits for them while more than `waiting_bytes` wait."""
         while self._making and (self._waiting_bytes > waiting_bytes or self._making[0].rows.done()):
             made = self._making.popleft()
             self._waiting_bytes -= made.num_bytes
-            for rows, (timestamp, window) in zip(made.rows.result(), made.places, strict=True):
-                yield WindowedValue(rows, timestamp, (window,))
+            for rows, placed in zip(made.rows.result(), made.placed, strict=True):
+                yield placed.with_value(rows)
 
 
 def _rows_of_any(images: Sequence[_Image], options: RowOptions, labelled_at: datetime) -> list[ImageRows]:

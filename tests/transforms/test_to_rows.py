@@ -7,8 +7,8 @@ import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
-from apache_beam.transforms.window import FixedWindows, GlobalWindow, TimestampedValue
-from apache_beam.utils.timestamp import Timestamp
+from apache_beam.transforms.window import FixedWindows, GlobalWindow, SlidingWindows, TimestampedValue
+from apache_beam.utils.windowed_value import WindowedValue
 from labelbeam.detectors.protocol import Detections
 from labelbeam.labelset.masks import decode_rle
 from labelbeam.labelset.schemas import TABLES, build_table
@@ -207,7 +207,8 @@ def test_the_transform_makes_every_table_for_every_image():
 
 
 @pytest.mark.parametrize("mask_format", ["rle", "none"])
-def test_timestamps_and_windows_are_kept(mask_format):
+@pytest.mark.parametrize("windowing", [FixedWindows(10), SlidingWindows(20, 10)])
+def test_timestamps_and_windows_are_kept(windowing, mask_format):
     class Placed(beam.DoFn):
         def process(self, rows, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
             yield rows.tables["images"]["uri"][0], float(timestamp), float(window.start)
@@ -217,11 +218,13 @@ def test_timestamps_and_windows_are_kept(mask_format):
             pipeline
             | beam.Create(range(30))
             | beam.Map(lambda i: TimestampedValue(labelled(f"{i}.jpg"), i)).with_output_types(LabelledImage)
-            | beam.WindowInto(FixedWindows(10))
+            | beam.WindowInto(windowing)
             | ToRows(RowOptions(NAMES, mask_format))
             | beam.ParDo(Placed())
         )
-        assert_that(placed, equal_to([(f"{i}.jpg", float(i), float(i // 10 * 10)) for i in range(30)]))
+        earlier = [0] if isinstance(windowing, FixedWindows) else [0, 10]
+        expected = [(f"{i}.jpg", float(i), float(i // 10 * 10 - before)) for i in range(30) for before in earlier]
+        assert_that(placed, equal_to(expected))
 
 
 def test_masks_that_wait_to_be_encoded_are_bounded(monkeypatch):
@@ -232,7 +235,8 @@ def test_masks_that_wait_to_be_encoded_are_bounded(monkeypatch):
     fn.setup()
     fn.start_bundle()
     for i in range(50):
-        waiting += 1 - len(list(fn.process(labelled(f"{i}.jpg"), Timestamp(0), GlobalWindow())))
+        image = labelled(f"{i}.jpg")
+        waiting += 1 - len(list(fn.process(image, WindowedValue(image, 0, (GlobalWindow(),)))))
         most = max(most, waiting)
     assert most <= 3 and len(list(fn.finish_bundle())) == waiting
     fn.teardown()
