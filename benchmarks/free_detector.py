@@ -61,8 +61,15 @@ def without_weights(cls: type[DetectorSpec], config: DetectorConfig) -> Detector
 
 def job_seconds(config: DetectorConfig, images: Path, output: Path, count: int, execution: ExecutionOptions) -> float:
     """How long a job of `count` images takes with the kept detector, on the FnApiRunner."""
-    options = PipelineOptions(["--runner=FnApiRunner"])
     labels = LabelConfig(without_weights(KeptDetectorSpec, config), mask_format="none")
+    return labels_seconds(labels, images, output, count, execution)
+
+
+def labels_seconds(
+    labels: LabelConfig, images: Path, output: Path, count: int, execution: ExecutionOptions = ExecutionOptions()
+) -> float:
+    """How long a job of `count` images takes on the FnApiRunner."""
+    options = PipelineOptions(["--runner=FnApiRunner"])
     prepared = prepare_job(JobSpec([str(images)], str(output), labels, execution, limit=count), options)
     began = time.monotonic()
     run_job(prepared, options)

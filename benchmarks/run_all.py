@@ -71,6 +71,7 @@ SCRIPTS = (
         variant="centernet",
     ),
     Script("jobs.busy_device"),
+    Script("jobs.preparing"),
     Script("jobs.beams_own_way"),
     Script("jobs.beams_own_way", ("--free",), variant="free"),
     Script("jobs.multi_process", ("{saved_models}/centernet",), needs="saved_models"),

@@ -168,6 +168,30 @@ class Detector(Protocol):
         ...
 
 
+class PreparedImage(Protocol):
+    """What a detector has made of an image for itself, such as its network's input; picklable."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory."""
+        ...
+
+
+@runtime_checkable
+class PreparingDetector(Detector, Protocol):
+    """A detector that does the host's part of its work ahead, in the threads that decode images, so that its device
+    has the next call's images at once.
+    """
+
+    def prepare(self, image: np.ndarray) -> PreparedImage:
+        """What `detect` takes in place of the image, and gives the same detections for.
+
+        Raises:
+          Exception: as `detect` does for the image.
+        """
+        ...
+
+
 @runtime_checkable
 class BoxClassifier(Detector, Protocol):
     """A detector that can start from boxes which somebody already has, instead of proposals of its own."""

@@ -67,6 +67,7 @@ class LabelReferences(beam.PTransform):
                 self._label_config.decode_options(self._execution.max_pixels, self._execution.exif_columns),
                 output=self._output,
                 link=self._link,
+                detector=handler.key,
             )
             | Detect(handler)
             | ToRows(self._label_config.row_options(self._carry))

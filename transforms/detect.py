@@ -1,6 +1,7 @@
 """Detect: runs a detector over decoded images through Beam's RunInference. The only place where Beam and detectors
 meet."""
 
+import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -84,9 +85,17 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
         self._is_stopping = link.stop_check()
         self._named_classes = frozenset(named_classes)
         self._batches: Batches | None = None  # made on the worker
+        self._key = None if share_across_processes else uuid.uuid4().hex
+
+    @property
+    def key(self) -> str | None:
+        """By which `FetchImages` finds the detector in its own process; None of one that processes share, where
+        prepared images would be pickled on their way.
+        """
+        return self._key
 
     def load_model(self) -> LoadedDetector:
-        return LoadedDetector(self._loader, self._output, self._timeout_s)
+        return LoadedDetector(self._loader, self._output, self._timeout_s, self._key)
 
     def run_inference(
         self, batch: Sequence[FetchOutcome], model: LoadedDetector, inference_args: dict[str, Any] | None = None

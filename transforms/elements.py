@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..detectors.protocol import Detections
+from ..detectors.protocol import Detections, PreparedImage
 from ..labelset.rows import ErrorKind, image_id
 from ..storage.file_info import FileVersion
 from .decode.image_area import WHOLE, ImageArea
@@ -160,14 +160,14 @@ class FetchedImage(FetchOutcome):
     Attributes:
       reference: the image.
       facts: what is known of its file.
-      pixels: uint8 RGB `[height, width, 3]`.
+      pixels: uint8 RGB `[height, width, 3]`, or what the detector has made of them.
       runs_alone: whether the model gets it in a batch of its own, because a process may have died of it.
       area: where the image lies in `pixels`, which may be fewer than the file has.
     """
 
     reference: ImageReference
     facts: ImageFacts
-    pixels: np.ndarray
+    pixels: np.ndarray | PreparedImage
     runs_alone: bool = False
     area: ImageArea = WHOLE
 

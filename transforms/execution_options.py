@@ -35,7 +35,8 @@ class ExecutionOptions(ReadOptions):
       prefetch_images: images that are read, decoded or waiting for the model at once.
       prefetch_decoded: decoded images that wait or are being made: enough for the model's next batch, and few enough
         that their memory is used again soon.
-      prefetch_bytes: bytes of decoded pixels that wait or are being made; a larger image passes alone.
+      prefetch_bytes: bytes of decoded pixels, or of what the detector has made of them ahead, whatever is more, that
+        wait or are being made; a larger image passes alone. Images that are being made have both at once.
       prefetch_encoded_bytes: bytes of files that are read or waiting to be decoded, small ones (2 MiB) aside; a larger
         file passes alone.
       model_timeout_s: seconds after which a call of the model that hasn't answered ends the worker process; the next

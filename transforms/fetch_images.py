@@ -34,6 +34,7 @@ from .fetch.read_bytes import read_bytes, start_reading
 from .fetch.read_frame import expect_frame, is_frame, read_frame
 from .workers.driver_link import DriverLink
 from .workers.in_flight import InFlight, in_flight_of
+from .workers.loaded_detector import detector_in_process
 from .workers.malloc import keep_large_blocks
 
 # Reading checks its deadline itself wherever it can. Where it can't (names being resolved, network disks, clients of
@@ -60,6 +61,8 @@ class FetchImages(beam.PTransform):
       read: reads an image's bytes; for tests, or for sources that `read_bytes` doesn't know. Must be picklable.
       output: the output folder below which journals are kept (`workers/in_flight.py`); None keeps none.
       link: tells when the job is to stop.
+      detector: `DetectorHandler.key` of the one that gets the images: it is loaded while the first of them are fetched,
+        and prepares them in the threads that decode. None: images are only decoded.
     """
 
     def __init__(
@@ -69,9 +72,10 @@ class FetchImages(beam.PTransform):
         read: ReadBytes = read_bytes,
         output: str | None = None,
         link: DriverLink = DriverLink(),
+        detector: str | None = None,
     ):
         super().__init__()
-        self._fn = _FetchDoFn(options, decode, read, output, link)
+        self._fn = _FetchDoFn(options, decode, read, output, link, detector)
 
     def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[FetchOutcome]:
         return in_each_window(references) | beam.ParDo(self._fn)  # pyright: ignore[reportReturnType]  # Beam types | as PValue
@@ -87,8 +91,15 @@ class _FetchDoFn(beam.DoFn):
     _ahead: Prefetch
 
     def __init__(
-        self, options: ExecutionOptions, decode: DecodeOptions, read: ReadBytes, output: str | None, link: DriverLink
+        self,
+        options: ExecutionOptions,
+        decode: DecodeOptions,
+        read: ReadBytes,
+        output: str | None,
+        link: DriverLink,
+        detector: str | None,
     ):
+        self._detector = detector
         self._options = options
         self._is_stopping = link.stop_check()
         self._decode = decode
@@ -100,7 +111,7 @@ class _FetchDoFn(beam.DoFn):
         keep_large_blocks()
         options = self._options
         self._in_flight = in_flight_of(self._output)
-        self._fetcher = ImageFetcher(options, self._decode, self._read, self._in_flight)
+        self._fetcher = ImageFetcher(options, self._decode, self._read, self._in_flight, self._detector)
         self._ahead = self._new_ahead()
         if (at_once := _reads_at_once()) < options.read_threads:
             _log.warning(
@@ -172,6 +183,7 @@ class ImageFetcher:
       decode: how images are decoded.
       read: reads an image's bytes.
       in_flight: is told what is worked on, and knows the images that aren't to be.
+      detector: see `FetchImages`.
     """
 
     def __init__(
@@ -180,7 +192,10 @@ class ImageFetcher:
         decode: DecodeOptions,
         read: ReadBytes = read_bytes,
         in_flight: InFlight | None = None,
+        detector: str | None = None,
     ):
+        self._detector = detector
+        self._prepared_bytes = 0  # of the image that was prepared last
         self._options = options
         self._decode = decode
         self._read = read
@@ -210,22 +225,31 @@ class ImageFetcher:
 
         Args:
           reference: the image.
-          reserve: called with the bytes that the decoded image will take, when they are known; may wait.
+          reserve: called with the bytes that the image will take, decoded or prepared, whatever is more, when they are
+            known; may wait.
           fetch: what `start` has begun, when it has ended.
         """
         facts = ImageFacts()
         image_id = reference.image_id
+
+        def reserve_either(num_bytes: int) -> None:
+            reserve(max(num_bytes, self._prepared_bytes))
+
         if quarantine := self._in_flight.quarantined(image_id):
             return FailedImage(reference, facts, quarantine.kind, quarantine.message)
         try:
             if is_frame(reference):
-                image = self._decode_frame(reference, facts, reserve)
+                image = self._decode_frame(reference, facts, reserve_either)
             else:
                 data = self._read_bytes(reference, facts, fetch)
-                image = self._decode_bytes(data, image_id, facts, reserve)
+                image = self._decode_bytes(data, image_id, facts, reserve_either)
         except ImageError as error:
             return FailedImage(reference, facts, error.kind, error.message)
-        return FetchedImage(reference, facts, image.pixels, self._in_flight.runs_alone(image_id), image.area)
+        pixels = image.pixels
+        if (detector := detector_in_process(self._detector)) is not None:
+            pixels = detector.prepare(pixels, image_id)
+            self._prepared_bytes = pixels.nbytes
+        return FetchedImage(reference, facts, pixels, self._in_flight.runs_alone(image_id), image.area)
 
     def _read_bytes(self, reference: ImageReference, facts: ImageFacts, fetch: Fetch | None) -> bytes:
         started = time.monotonic()

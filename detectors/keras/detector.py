@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,23 @@ from .weights import load_weights
 ALWAYS = ("num_detections", "detection_boxes", "detection_classes", "detection_scores")
 MASKS_AT_ONCE = (32, 8)  # rows of one call of the mask stage: as many of the larger as there are, then the smaller
 NOT_PER_IMAGE = ("anchors", "image_shape")
+
+
+@dataclass(frozen=True)
+class KerasInput:
+    """An image as a network takes it.
+
+    Attributes:
+      pixels: float32 `[height, width, 3]`, of the network's input.
+      true_size_hw: int32 `[2]`, (height, width) of the image's part of them.
+    """
+
+    pixels: np.ndarray
+    true_size_hw: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        return self.pixels.nbytes
 
 
 class KerasDetector:
@@ -81,7 +99,7 @@ class KerasDetector:
         """Images a call of the network, as of now."""
         return self._batch_size.size
 
-    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def detect(self, images: Sequence[np.ndarray | KerasInput]) -> list[Detections]:
         """See `Detector.detect`.
 
         Raises:
@@ -89,11 +107,13 @@ class KerasDetector:
         """
         return self._detect_all(images, [()] * len(images))
 
-    def preprocess(self, image: np.ndarray) -> None:
-        """What `detect` does to an image on the host before the device has it, for those who time it."""
-        self._network.preprocess(image)
+    def prepare(self, image: np.ndarray) -> KerasInput:
+        """See `PreparingDetector.prepare`."""
+        return KerasInput(*self._network.preprocess(image))
 
-    def detect_in_boxes(self, images: Sequence[np.ndarray], boxes_yxyx: Sequence[np.ndarray]) -> list[Detections]:
+    def detect_in_boxes(
+        self, images: Sequence[np.ndarray | KerasInput], boxes_yxyx: Sequence[np.ndarray]
+    ) -> list[Detections]:
         """See `BoxClassifier.detect_in_boxes`.
 
         Raises:
@@ -106,17 +126,18 @@ class KerasDetector:
         padded = [padded_boxes(boxes) for boxes in boxes_yxyx]  # first: wrong ones cost no work
         return self._detect_all(images, padded)
 
-    def _detect_all(self, images: Sequence[np.ndarray], boxes: Sequence[tuple[np.ndarray, ...]]) -> list[Detections]:
+    def _detect_all(
+        self, images: Sequence[np.ndarray | KerasInput], boxes: Sequence[tuple[np.ndarray, ...]]
+    ) -> list[Detections]:
         """Detections of each image; later ones are made the network's input while it has the first."""
         # One array, of which each batch is a part: batches put together from images would be copied by this thread.
         pixels = np.empty((len(images), *self._network.input_size_hw, 3), np.float32)
-        preprocess = self._network.preprocess
-        sizes = [self._host.submit(preprocess, image, out) for image, out, _ in zip(images, pixels, boxes, strict=True)]
+        sizes = [self._host.submit(self._put, image, out) for image, out, _ in zip(images, pixels, boxes, strict=True)]
         found, start = [], 0
         while start < len(images):
             size = min(self._batch_size.size, len(images) - start)
             batch = slice(start, start + size)
-            sizes_hw = [size_hw for _, size_hw in (one.result() for one in sizes[batch])]
+            sizes_hw = [one.result() for one in sizes[batch]]
             inputs = zip(*boxes[batch]) if self._network.has_proposals else [sizes_hw]
             began = time.perf_counter()
             try:
@@ -129,6 +150,13 @@ class KerasDetector:
             self._batch_size.finished(size, time.perf_counter() - began)
             start += size
         return found
+
+    def _put(self, image: np.ndarray | KerasInput, pixels: np.ndarray) -> np.ndarray:
+        """Puts an image into its part of a batch; gives its true size there."""
+        if isinstance(image, KerasInput):
+            np.copyto(pixels, image.pixels)
+            return image.true_size_hw
+        return self._network.preprocess(image, pixels)[1]
 
     def _detect_batch(self, batch: list[np.ndarray]) -> list[Detections]:
         count = len(batch[0])

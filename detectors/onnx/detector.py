@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,25 @@ from .preprocess import Placement, prepared
 
 CANDIDATES = 1000  # rows that go into the suppression: the best of them
 SLIGHTLY = 1e-4  # scores may exceed 1 by rounding
+
+
+@dataclass(frozen=True)
+class OnnxInput:
+    """An image as a model takes it.
+
+    Attributes:
+      pixels: float32 or uint8, see `prepared`.
+      placement: where the image lies in them.
+      size_hw: (height, width) of the image in pixels.
+    """
+
+    pixels: np.ndarray
+    placement: Placement
+    size_hw: tuple[int, int]
+
+    @property
+    def nbytes(self) -> int:
+        return self.pixels.nbytes
 
 
 class OnnxDetector:
@@ -78,25 +98,26 @@ class OnnxDetector:
         """Whether the model gives masks."""
         return self._has_masks
 
-    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def detect(self, images: Sequence[np.ndarray | OnnxInput]) -> list[Detections]:
         """See `Detector.detect`. Later images are prepared while the model has the first."""
-        inputs = [self._host.submit(self._prepared, image) for image in images]
+        inputs = [self._host.submit(self._prepare_once, image) for image in images]
         found: list[Detections] = []
         for start in range(0, len(images), self._batch_size):
-            pixels, placements = zip(*(one.result() for one in inputs[start : start + self._batch_size]), strict=True)
-            outputs = self._model.session.run(None, {self._model.input_name: np.stack(pixels)})
-            for i, placement in enumerate(placements):
-                of_image = self._of_image(outputs, i, len(pixels))
-                found.append(self._detections(of_image, placement, images[start + i].shape[:2]))
+            batch = [one.result() for one in inputs[start : start + self._batch_size]]
+            outputs = self._model.session.run(None, {self._model.input_name: np.stack([one.pixels for one in batch])})
+            for i, one in enumerate(batch):
+                found.append(self._detections(self._of_image(outputs, i, len(batch)), one.placement, one.size_hw))
         return found
 
-    def preprocess(self, image: np.ndarray) -> None:
-        """What `detect` does to an image on the host before the device has it, for those who time it."""
-        self._prepared(image)
+    def prepare(self, image: np.ndarray) -> OnnxInput:
+        """See `PreparingDetector.prepare`."""
+        size_hw = image.shape[:2]
+        input_hw = self._input_hw or size_hw  # the model resizes what it takes in any size
+        found = prepared(image, input_hw, self._resize, self._onnx, as_bytes=self._model.takes_bytes)
+        return OnnxInput(*found, size_hw)
 
-    def _prepared(self, image: np.ndarray) -> tuple[np.ndarray, Placement]:
-        input_hw = self._input_hw or image.shape[:2]  # the model resizes what it takes in any size
-        return prepared(image, input_hw, self._resize, self._onnx, as_bytes=self._model.takes_bytes)
+    def _prepare_once(self, image: np.ndarray | OnnxInput) -> OnnxInput:
+        return image if isinstance(image, OnnxInput) else self.prepare(image)
 
     def _of_image(self, outputs: Sequence[np.ndarray], i: int, batch_size: int) -> dict[str, np.ndarray]:
         named = dict(zip(self._model.outputs, outputs, strict=True))

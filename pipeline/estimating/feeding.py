@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ...detectors.device_share import processors
+from ...detectors.protocol import PreparingDetector
 from ...labelset.parts import new_stem, write_part
 from ...labelset.schemas import build_table
 from ...storage.read_options import ReadOptions
@@ -75,7 +76,7 @@ def measure_feeding(job: Job, references: Sequence[ImageReference], model_ms: fl
     Args:
       job: says how; its detector is kept loaded (`keeping_detector`), and called once or twice.
       references: some of its images, those first that are less likely to be in a cache.
-      model_ms: by the clock, an image, in the model's calls, of which resizing is a part.
+      model_ms: by the clock, an image, in the model's calls.
 
     Returns:
       None if none of the images can be decoded.
@@ -103,7 +104,8 @@ def measure_feeding(job: Job, references: Sequence[ImageReference], model_ms: fl
         "decode": max(0.0, 1000 * (spent - read.cpu_s) / len(images)),
         **_after_decoding(job, images, model_ms),
     }
-    resize_ms = host_ms["resize"] / min(RESIZING_THREADS, processors())
+    # Of a detector that processes share, resizing is a part of its calls.
+    resize_ms = host_ms["resize"] / min(RESIZING_THREADS, processors()) if execution.share_model else 0.0
     return feeding(host_ms, 1000 * read.wall_s / tried / at_once, max(model_ms - resize_ms, LEAST_MS), processors())
 
 
@@ -127,13 +129,14 @@ def _after_decoding(job: Job, images: Sequence[FetchedImage], model_ms: float) -
     """Milliseconds of this thread that resizing and rows take an image."""
     detector: Any = job.label_config.detector.load()
     few = images[: max(1, min(job.spec.execution.max_batch_size, int(1000 * MAX_S / model_ms)))]
-    pixels, boxes = [image.pixels for image in few], box_prompts(few)
+    pixels: list[Any] = [image.pixels for image in few]
+    boxes = box_prompts(few)
     found = labelled(few, detector.detect_in_boxes(pixels, boxes) if boxes else detector.detect(pixels))
     options = job.label_config.row_options(job.carry)
     began = resized = time.thread_time()
-    if hasattr(detector, "preprocess"):
+    if isinstance(detector, PreparingDetector):
         for one in pixels:
-            detector.preprocess(one)
+            detector.prepare(one)
         resized = time.thread_time()
     rows = rows_of_images(found, options, datetime.now(timezone.utc)) * max(1, MAX_IMAGES // len(found))
     made = time.thread_time()

@@ -3,7 +3,7 @@ import pytest
 from labelbeam.detectors.keras import detector as detector_module
 from labelbeam.detectors.keras.compiled import compiled
 from labelbeam.detectors.keras.detector import KerasDetector, image_share, padded_boxes
-from labelbeam.detectors.protocol import DetectOptions, Detector
+from labelbeam.detectors.protocol import DetectOptions, Detector, PreparingDetector
 from labelbeam.storage.errors import UsageError
 
 from tests.detectors.keras.support.comparison import assert_same_detections, rows
@@ -52,6 +52,14 @@ def test_gives_the_published_graphs_detections(found, centernet):
         assert_same_detections(as_rows(detections), expected, 2e-4, 2e-5)
         assert detections.masks is None
         assert detections.extras["detection_multiclass_scores"].shape == (100, 90)
+
+
+def test_images_that_were_prepared_before_give_the_same(detector, found):
+    some = [detector.prepare(image) if i % 2 else image for i, image in enumerate(images())]
+    assert isinstance(detector, PreparingDetector)
+    for detections, expected in zip(detector.detect(some), found, strict=True):
+        np.testing.assert_array_equal(detections.boxes_yxyx, expected.boxes_yxyx)
+        np.testing.assert_array_equal(detections.scores, expected.scores)
 
 
 @pytest.mark.heavy

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from labelbeam.detectors.onnx.model import fingerprint
-from labelbeam.detectors.protocol import DetectOptions, InvalidDetections
+from labelbeam.detectors.protocol import DetectOptions, InvalidDetections, PreparingDetector
 from labelbeam.detectors.python.conformance import check
 from labelbeam.labelset.masks import decode_rle
 from labelbeam.pipeline.find_detector import find_detector
@@ -60,6 +60,17 @@ def test_alone_and_in_batches(tmp_path, batch):
         assert found.num_dropped == 3 - len(scores)
         np.testing.assert_allclose(found.boxes_yxyx, BOXES[: len(scores), [1, 0, 3, 2]] / 64, atol=1e-6)
     assert not [error for _, error in check(detector) if error]
+
+
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_images_that_were_prepared_before_give_the_same(tmp_path, resize):
+    save(tmp_path, shares={"scores": 0.4})
+    detector = find_detector(configured(tmp_path, "boxes_scores_labels", resize)).load()
+    assert isinstance(detector, PreparingDetector)
+    some = [detector.prepare(image) if i % 2 else image for i, image in enumerate(images())]
+    for found, expected in zip(detector.detect(some), detector.detect(images()), strict=True):
+        np.testing.assert_array_equal(found.boxes_yxyx, expected.boxes_yxyx)
+        np.testing.assert_array_equal(found.scores, expected.scores)
 
 
 def test_a_letterbox_is_taken_away(tmp_path):
