@@ -80,6 +80,7 @@ SCRIPTS = (
     Script("reading.http_faults"),
     Script("labels.reading_at_scale"),
     Script("labels.evaluating_at_scale"),
+    Script("labels.request_budgets"),
     Script("jobs.listing_at_scale"),
     Script("reading.decoding"),
     Script("labels.masks"),

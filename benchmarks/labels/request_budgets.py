@@ -3,7 +3,8 @@
 Label sets of 1,000 and of 10,000 small parts lie in an S3 in memory that counts (`tests/fakes/counting/s3.py`); jobs
 begin, skip, close and repair on them, commands read them. Prints requests and bytes by step, their slopes per part,
 what a row of `images` costs in a compacted part, and what all that makes for a billion images, in requests, hours,
-gigabytes and dollars. No peer: counts don't depend on the machine.
+gigabytes and dollars. Counts don't depend on the machine, but for the PUTs of heartbeats, one every 15 s. Peer: reading
+whole files of `images` where a job that starts reads ids.
 """
 
 import io
@@ -30,7 +31,7 @@ from labelbeam.storage.stores.readers import TAIL_BYTES
 from labelbeam.transforms.execution_options import ExecutionOptions
 from labelbeam.transforms.skip_labelled import SkipLabelled
 
-from benchmarks.figures import arguments, in_own_process, publish
+from benchmarks.figures import Figure, arguments, in_own_process, publish
 from tests.fakes.counting.label_sets import LABEL_SET, OUTPUT, ids_of, put_label_set, put_part, random_ids
 from tests.fakes.counting.s3 import DELETE, GET, LIST, PUT, CountingS3, counting_s3
 from tests.fakes.folders_of_parts import reference
@@ -62,27 +63,28 @@ def _counted(store: CountingS3, costs: dict[str, Cost], step: str) -> Iterator[N
 def measure(store: CountingS3, num_parts: int, new_parts: int = NEW_PARTS) -> dict[str, Cost]:
     """The cost of each step on a label set of `num_parts` parts. The store's options must be in use."""
     costs: dict[str, Cost] = {}
+    jobs = [f"2026020{day}T000000-{num_parts:06x}" for day in range(5)]
     parts = put_label_set(store, num_parts, IMAGES_A_PART)
     with _counted(store, costs, "status"):
         collect_status(OUTPUT)
     with _counted(store, costs, "open to read"):
         open_label_set(OUTPUT)
     with _counted(store, costs, "start"):
-        job = begin_job(OUTPUT, "20260201T000000-aaaaaa", LABEL_SET)
+        job = begin_job(OUTPUT, jobs[1], LABEL_SET)
     with _counted(store, costs, "skip what has a row"):
         with beam.Pipeline("FnApiRunner", PipelineOptions(store.options)) as pipeline:
             _ = pipeline | beam.Create([reference("new")]) | SkipLabelled(job)
-    added = [put_part(store, "20260201T000000-aaaaaa", random_ids(IMAGES_A_PART)) for _ in range(new_parts)]
+    added = [put_part(store, jobs[1], random_ids(IMAGES_A_PART)) for _ in range(new_parts)]
     with _counted(store, costs, f"close with {new_parts} new parts"):
         close_job(job, "complete", gather(job, added, agree=True).parts)
-    begin_job(OUTPUT, "20260202T000000-aaaaaa", LABEL_SET)
-    left = [put_part(store, "20260202T000000-aaaaaa", random_ids(IMAGES_A_PART)) for _ in range(new_parts)]
+    begin_job(OUTPUT, jobs[2], LABEL_SET)
+    left = [put_part(store, jobs[2], random_ids(IMAGES_A_PART)) for _ in range(new_parts)]
     with _counted(store, costs, f"start, {new_parts} parts of a dead job"):
-        job = begin_job(OUTPUT, "20260203T000000-aaaaaa", LABEL_SET, dead_after_s=0)
+        job = begin_job(OUTPUT, jobs[3], LABEL_SET, dead_after_s=0)
     with _counted(store, costs, "close, nothing new"):
         close_job(job, "complete", gather(job, (), agree=False).parts)
-    job = begin_job(OUTPUT, "20260204T000000-aaaaaa", LABEL_SET, may_repeat=True)
-    again = [put_part(store, "20260204T000000-aaaaaa", ids_of(store, part)) for part in [*parts[:1], *left[:1]]]
+    job = begin_job(OUTPUT, jobs[4], LABEL_SET, may_repeat=True)
+    again = [put_part(store, jobs[4], ids_of(store, part)) for part in [*parts[:1], *left[:1]]]
     with _counted(store, costs, "close, images of 2 parts labelled again"):
         close_job(job, "complete", gather(job, again, agree=True).parts)
     with _counted(store, costs, "repair: reads all, compacts"):
@@ -226,13 +228,16 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--few", type=int, default=1000, metavar="N", help="parts")
     parser.add_argument("--many", type=int, metavar="N", help="parts; default: 10,000, with --quick 2,000")
-    parser.add_argument("--images", type=int, default=100_000, metavar="N", help="in the compacted part")
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="in the compacted part; default: 100,000, with --quick 50,000"
+    )
     args = parser.parse_args()
+    images = args.images or (50_000 if args.quick else 100_000)
     many = args.many or (2000 if args.quick else 10_000)
     with counting_s3() as store:
         FileSystems.set_options(PipelineOptions(store.options))
         costs = {num_parts: measure(store, num_parts) for num_parts in (args.few, many)}
-        compacted = measure_compacted(store, args.images)
+        compacted = measure_compacted(store, images)
     print(budget_table(args.few, many, costs), "\n")
     sizes = ", ".join(f"{table} {size / compacted.images:.0f}" for table, size in compacted.num_bytes.items())
     print(
@@ -242,7 +247,9 @@ def main() -> None:
         f"{compacted.id_bytes / compacted.images:.1f} bytes an image\n"
     )
     print(billion_table(compacted))
-    publish([], args.json)
+    ids, whole = (num_bytes / compacted.images for num_bytes in (compacted.id_bytes, compacted.num_bytes["images"]))
+    what = f"what a job that starts reads of a compacted part of {images:,} images"
+    publish([Figure(what, "whole files of `images`", "bytes an image", ids, whole, higher_is_better=False)], args.json)
 
 
 if __name__ == "__main__":
