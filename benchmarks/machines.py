@@ -23,10 +23,12 @@ class Machine:
     Attributes:
       name: of its network namespace.
       address: as this machine and the others see it; its host name, too, so that it can be resolved.
+      device: this machine's end of its cable.
     """
 
     name: str
     address: str
+    device: str
 
     @property
     def prefix(self) -> list[str]:
@@ -34,22 +36,26 @@ class Machine:
         named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.address]
         return ["ip", "netns", "exec", self.name, *named]
 
+    def plug(self, is_in: bool) -> None:
+        """Puts its cable in, or takes it out."""
+        _ip("link", "set", self.device, "up" if is_in else "down")
+
 
 @contextlib.contextmanager
 def network(count: int) -> Iterator[list[Machine]]:
     """Machines in one network with this one, while the context lasts."""
     found = [
-        Machine(f"labelbeam-{number}", f"{HOST.rpartition('.')[0]}.{number + 1}") for number in range(1, count + 1)
+        Machine(f"labelbeam-{number}", f"{HOST.rpartition('.')[0]}.{number + 1}", f"labelbeam0p{number}")
+        for number in range(1, count + 1)
     ]
     try:
         _ip("link", "add", _BRIDGE, "type", "bridge")
         _ip("address", "add", f"{HOST}/{_BITS}", "dev", _BRIDGE)
         _ip("link", "set", _BRIDGE, "up")
-        for number, machine in enumerate(found):
-            here = f"labelbeam0p{number}"
+        for machine in found:
             _ip("netns", "add", machine.name)
-            _ip("link", "add", here, "type", "veth", "peer", "name", "eth0", "netns", machine.name)
-            _ip("link", "set", here, "master", _BRIDGE, "up")
+            _ip("link", "add", machine.device, "type", "veth", "peer", "name", "eth0", "netns", machine.name)
+            _ip("link", "set", machine.device, "master", _BRIDGE, "up")
             _ip("-n", machine.name, "address", "add", f"{machine.address}/{_BITS}", "dev", "eth0")
             for device in ("lo", "eth0"):
                 _ip("-n", machine.name, "link", "set", device, "up")

@@ -151,15 +151,17 @@ def kill_a_pool(scene: Scene) -> str:
 
 
 def pause_a_machine(scene: Scene) -> str:
-    """Its pool, workers and task manager: a machine that is moved, or cut off."""
+    """Its pool, workers and task manager, and its network: a machine that sleeps answers nobody."""
     job, victim = scene.start(), scene.machines[1]
     scene.wait_for_parts(0.4, job)
     paused_at, stopped = time.monotonic(), send(signal.SIGSTOP, victim.pids)
+    victim.machine.plug(False)
     try:
         finish(job)
         time.sleep(max(0.0, PAUSE_S - (time.monotonic() - paused_at)))
         assert scene.has_closed
     finally:
+        victim.machine.plug(True)
         for pid in stopped:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
