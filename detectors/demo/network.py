@@ -91,5 +91,10 @@ def _residual(x, width: int, name: str):
 
 
 def _convolution(x, width: int, name: str, stride: int, kernel: int):
-    x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    return layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=f"{name}_bn")(x)
+    convolution = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")
+    return layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=norm_name(convolution.name))(convolution(x))
+
+
+def norm_name(convolution_name: str) -> str:
+    """The name of the batch normalisation behind a convolution that has no bias."""
+    return convolution_name.removesuffix("_conv") + "_bn"

@@ -79,7 +79,7 @@ def test_box_overlaps():
     np.testing.assert_allclose(complete_iou, [1, 1 / 3 - 25 / (100 + 225), -800 / 1800], atol=1e-5)
 
 
-@pytest.mark.parametrize("size_hw", [(300, 400), (480, 240), (900, 700), (64, 64), (100, 2000)])
+@pytest.mark.parametrize("size_hw", [(300, 400), (480, 240), (900, 700), (64, 64), (100, 2000), (384, 200)])
 def test_the_graph_letterboxes_as_training_does(size_hw):
     smooth = keras.ops.image.resize(np.random.default_rng(3).uniform(0, 255, (1, 9, 9, 3)), size_hw, "bilinear")
     image = np.asarray(smooth[0]).astype(np.uint8)
@@ -106,6 +106,17 @@ def test_any_image_size_is_fine(detect, size_hw):
     for name, value in outputs.items():
         assert np.isfinite(value).all(), name
         assert name in ("num_detections", "detection_classes") or (value.min() >= 0 and value.max() <= 1), name
+
+
+def test_folding_batch_normalisations_into_convolutions_changes_nothing():
+    network = build_network(len(CLASS_NAMES))
+    generator = np.random.default_rng(6)
+    for variable in network.variables:  # those of a new network would hide a fault: a mean of 0, a variance of 1
+        variable.assign(variable + generator.uniform(0.01, 0.1, variable.shape))
+    images = generator.uniform(-1, 1, (2, 64, 96, 3)).astype(np.float32)
+    expected, found = network(images, training=False), export.without_norms(network)(images, training=False)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-3, err_msg=name)
 
 
 def test_rows_are_what_the_signature_says(detect):
