@@ -22,6 +22,7 @@ from .image_area import WHOLE, ImageArea
 from .orientation import UPRIGHT, turn_of
 from .pillow_errors import DECODER_ERRORS, as_image_errors
 from .rgb import to_rgb
+from .tiff_bands import decode_in_bands
 
 MAX_SIDE = 500_000  # pixels
 
@@ -92,17 +93,20 @@ class OpenedImage:
           MemoryError: if there is no room for the array.
         """
         image = identify_mended(self.data)[0] if self.image is None else self.image
-        stored_orientation = tiff.orientation(image)
+        stored_orientation, is_turned = tiff.orientation(image), False
         pixels = None
         if isinstance(image, JpegImageFile) and self.area is None:
             pixels = jpeg.decode_in_full(image, self.data)
+        elif isinstance(image, TiffImageFile):
+            pixels = decode_in_bands(image, self.data, self.options.background_rgb)
         if pixels is None:
             image = self._load(image)
             pixels = to_rgb(image, self.options.background_rgb)
+            is_turned = stored_orientation != 1  # Pillow turns TIFFs by itself
         if self.options.exif_orientation == "apply":
             turn = turn_of(_exif_orientation(image))
-        else:  # Pillow turns TIFFs by itself: turn them back
-            turn = turn_of(stored_orientation).inverse
+        else:
+            turn = turn_of(stored_orientation).inverse if is_turned else UPRIGHT
         pixels = turn.pixels(pixels)
         exif = exif_facts(image) if self.options.read_exif else ExifFacts()
         if self.area is None:

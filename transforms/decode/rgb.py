@@ -22,6 +22,13 @@ def to_rgb(image: Image.Image, background_rgb: tuple[int, int, int]) -> np.ndarr
     """
     width, height = image.size
     rgb = np.empty((height, width, 3), np.uint8)
+    write_rgb(image, background_rgb, rgb)
+    return rgb
+
+
+def write_rgb(image: Image.Image, background_rgb: tuple[int, int, int], rgb: np.ndarray) -> None:
+    """As `to_rgb`, into an array that is there: `rgb`, uint8 `[height, width, 3]`."""
+    width, height = image.size
     wide = image.mode in ("I", "F") or image.mode.startswith("I;16")
     # In blocks, since Pillow hands out pixels by way of two more copies of what is asked for.
     for top, bottom in _steps(height, max(1, _BLOCK_PIXELS // width)):
@@ -33,7 +40,6 @@ def to_rgb(image: Image.Image, background_rgb: tuple[int, int, int]) -> np.ndarr
                 target[:] = np.asarray(_laid_on(block, background_rgb, image))
             else:
                 target[:] = np.asarray(block if block.mode == "RGB" else _converted(block, "RGB", image))
-    return rgb
 
 
 def _steps(length: int, step: int) -> Iterator[tuple[int, int]]:

@@ -12,6 +12,7 @@ from ..elements import ImageError
 from .pillow_errors import DECODER_ERRORS, as_image_errors
 
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 255, 330, 50706
+ORIENTATION = ExifTags.Base.Orientation
 _MAX_SUB_IFDS = 16
 OF_PIXELS = frozenset(  # TIFF 6.0, its supplements, LERC; and what is asked here
     [_SUBFILE_TYPE, _OLD_SUBFILE_TYPE, *range(256, 260), 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317]
@@ -53,7 +54,7 @@ def _is_smaller_than_inside(image: TiffImageFile, data: bytes) -> bool:
 
 def orientation(image: Image.Image) -> int:
     """The orientation that Pillow is going to apply by itself when it loads the image: TIFF's own tag."""
-    return _number(image, ExifTags.Base.Orientation, 1) if isinstance(image, TiffImageFile) else 1
+    return _number(image, ORIENTATION, 1) if isinstance(image, TiffImageFile) else 1
 
 
 def pixels_only(data: bytes) -> bytes | None:
