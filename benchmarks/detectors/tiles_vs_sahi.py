@@ -62,7 +62,7 @@ class Wrapped(DetectionModel):
                 ObjectPrediction(
                     bbox=[x0, y0, x1, y1],
                     category_id=int(class_id),
-                    category_name=self._labels[int(class_id)],
+                    category_name=self._labels.get(int(class_id), str(class_id)),
                     score=float(score),
                     shift_amount=shift,
                     full_shape=shape,

@@ -20,6 +20,7 @@ from labelbeam.transforms.sources.inputs import InputError, ListOptions
 from labelbeam.transforms.sources.inventories import read_manifest
 
 from tests.fakes.counting.s3 import LIST, counting_s3
+from tests.transforms.sources.paged_files import write_pages
 
 KEYS = ["a.jpg", "deep/b c+d.png", "deep/ü%41.webp", "notes.txt", "deep/old/e.jpg", ".hidden/f.jpg"]
 IMAGES = ["a.jpg", "deep/b c+d.png", "deep/ü%41.webp", "deep/old/e.jpg"]
@@ -145,6 +146,22 @@ def test_exclude_is_honoured(tmp_path):
     kept = ["a.jpg", "deep/b c+d.png", "deep/ü%41.webp"]
     counts = passed_over([], put_gcs(tmp_path, "csv"), images("gs://photos", kept), exclude=["deep/old"])
     assert counts["excluded"] == 1
+
+
+@pytest.mark.parametrize("file_format", ["CSV", "Parquet"])
+@pytest.mark.parametrize("pages", ["first", "all"])
+def test_pages_of_the_files_that_it_names(store, tmp_path, pages, file_format):
+    """As in a folder: pages are found by opening the files, once; a file that has gone is an image that will fail."""
+    for name in ("scan.tif", "turning.gif"):
+        store.put(f"photos/{name}", write_pages(tmp_path / name, 3).read_bytes())
+    put_s3(store, file_format, ["deep/photo.jpg", "scan.tif", "turning.gif", "gone.tif"])
+    files = [("deep/photo.jpg", "", 100), ("scan.tif", "", 100), ("turning.gif", "", 100), ("gone.tif", "", 100)]
+    if pages == "all":
+        numbered = [f"{name}#page={number}" for name in ("scan.tif", "turning.gif") for number in (1, 2, 3)]
+        files = [files[0], *((name, "", None) for name in numbered), ("gone.tif", "", 100)]
+    expected = [(f"s3://photos/{name}", *others) for name, *others in files]
+    passed_over(store.options, MANIFEST, expected, pages=pages)
+    assert store.count(LIST) == 0
 
 
 def test_a_data_file_that_is_missing_or_damaged_is_one_failed_image(store):

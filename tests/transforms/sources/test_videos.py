@@ -2,6 +2,7 @@
 
 import os
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -218,6 +219,21 @@ def test_a_disk_that_hangs_is_given_up(tmp_path):
             read_frame(reference.location, ReadOptions(deadline_s=0.1))
         assert error.value.kind == "timeout" and "reading hangs" in error.value.message
     os.close(os.open(tmp_path / "a.mp4", os.O_RDWR | os.O_NONBLOCK))
+
+
+def test_frames_of_one_stretch_are_read_by_one_thread(tmp_path):
+    """And that ends with it."""
+    references = listed(write_video(tmp_path / "a.mp4"))
+    close_containers()
+    others = set(threading.enumerate())
+    readers = set()
+    for reference in references:
+        read_frame(reference.location, ReadOptions())
+        readers |= {thread for thread in threading.enumerate() if thread not in others}
+    [reader] = readers
+    close_containers()
+    reader.join(10)
+    assert not reader.is_alive()
 
 
 def test_a_name_may_hold_what_urls_escape(tmp_path):

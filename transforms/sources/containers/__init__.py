@@ -10,7 +10,6 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, MutableMapping
-from concurrent.futures import Future, wait
 from typing import Any
 
 from ....storage import files, http_client
@@ -23,6 +22,7 @@ from ..frame_choice import FrameChoice
 from ..inputs import InputError, ListOptions, format_of
 from . import animation, parquet, tar, tfrecord, tiff, video
 from .forward import ForwardReader
+from .own_thread import ReaderInOwnThread, ReadHangsError
 
 _GIVE_UP_FACTOR = 1.25  # a little later than decoding gives up by itself
 MAX_IDLE = 4  # containers that stay open while nobody reads them
@@ -119,10 +119,13 @@ def read_frame(
     """
     try:
         with _open.borrow(location, options) as slot:
-            frame, version = _read_in_time(slot, location, options)
-            on_version(version)
+            frame = slot.reader.read(location, slot.expected, options.deadline_s * _GIVE_UP_FACTOR)
+            on_version(slot.reader.version)
     except (ImageError, MemoryError):
         raise
+    except ReadHangsError as error:
+        message = f"not read within the deadline of {options.deadline_s:g} s: reading hangs"
+        raise ImageError("timeout", message) from error
     except InputError as error:
         raise ImageError("truncated", f"{error}; it has changed since it was listed") from error
     except Exception as error:  # each object store's client has its own classes
@@ -131,25 +134,6 @@ def read_frame(
         where = f"page {location.offset + 1} or before" if location.time_s is None else f"{location.time_s:.3f} s"
         raise ImageError("truncated", f"container {location.container}: damaged at {where}")
     return frame
-
-
-def _read_in_time(slot: "_Slot", location: MemberLocation, options: ReadOptions) -> tuple[Any, FileVersion]:
-    """A frame and its file's version, read in a thread that is left alone if the disk doesn't answer: Python can't
-    interrupt it, and nobody may touch its decoder."""
-    done: Future[tuple[Any, FileVersion]] = Future()
-    reader = slot.reader
-
-    def read() -> None:
-        try:
-            done.set_result((reader.read(location, slot.expected), reader.version))
-        except BaseException as error:  # raised again by `result`
-            done.set_exception(error)
-
-    threading.Thread(target=read, name="labelbeam-frame", daemon=True).start()
-    if not wait([done], options.deadline_s * _GIVE_UP_FACTOR).done:
-        slot.reader = None
-        raise ImageError("timeout", f"not read within the deadline of {options.deadline_s:g} s: reading hangs")
-    return done.result()
 
 
 def version_of(container: str, policy: ReadOptions) -> FileVersion:
@@ -206,9 +190,12 @@ class _OpenContainers:
         try:
             with slot.lock:
                 if slot.reader is None:
-                    if not issubclass(_READERS[location.format], ForwardReader):  # these say their own
+                    reader_of = _READERS[location.format]
+                    if issubclass(reader_of, ForwardReader):  # says its version itself
+                        slot.reader = ReaderInOwnThread(reader_of(location.container, options))
+                    else:
                         slot.version = version_of(location.container, options)
-                    slot.reader = _READERS[location.format](location.container, options)
+                        slot.reader = reader_of(location.container, options)
                 try:
                     yield slot
                 except Exception:
