@@ -1,5 +1,6 @@
 """A detector that looks at large images tile by tile, behind the `Detector` protocol as any other."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from .options import TileOptions
 from .reduce import factor_for, reduced
 
 TILES_AT_ONCE = 32  # tiles that are handed to the detector together: enough to fill its batches
+TILE_BYTES_AT_ONCE = 64 << 20  # so many of their pixels, where tiles are large: larger ones are copies, reduced to it
 EDGE_SHARE = 0.01  # a box that comes so near to an inner edge, in sides of the tile, is cut by it
 ROWS_AT_ONCE = 20  # times the detections wanted: so many are kept, masks and all, until all tiles have been seen
 
@@ -46,8 +48,9 @@ class TiledDetector:
         views = [
             (index, window) for index, image in enumerate(images) for window in windows(image.shape[:2], self._tiles)
         ]
-        for start in range(0, len(views), TILES_AT_ONCE):
-            some = views[start : start + TILES_AT_ONCE]
+        at_once = min(TILES_AT_ONCE, max(1, TILE_BYTES_AT_ONCE // (3 * math.prod(self._tiles.size_hw))))
+        for start in range(0, len(views), at_once):
+            some = views[start : start + at_once]
             factors = [factor_for(window.size_hw, self._tiles.size_hw) for _, window in some]
             pixels = [reduced(window.of(images[i]), factor) for (i, window), factor in zip(some, factors, strict=True)]
             for (index, window), seen, factor, detections in zip(
