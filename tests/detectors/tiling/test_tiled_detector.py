@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from labelbeam.detectors.protocol import Detections, Detector
+from labelbeam.detectors.tiling import detector
 from labelbeam.detectors.tiling.detector import TiledDetector
 from labelbeam.detectors.tiling.masks import relative_to_boxes
 from labelbeam.detectors.tiling.options import TileOptions
@@ -177,3 +178,12 @@ def test_a_mask_s_grid_begins_and_ends_on_its_box_s_edges():
     ramp = np.broadcast_to(np.linspace(0, 1, 101, dtype=np.float32), (1, 51, 101))
     [grid] = relative_to_boxes(ramp, np.float32([[0, 0, 1, 1]]), np.float32([[0.1, 0.25, 0.9, 0.75]]))
     np.testing.assert_allclose(grid, np.broadcast_to(np.linspace(0.25, 0.75, 64), (64, 64)), atol=1e-5)
+
+
+def test_of_large_tiles_fewer_are_handed_on_together(monkeypatch):
+    image = scene(300, 400, (20, 30, 40, 50), (200, 310, 230, 350))
+    expected, inner = found(image)[1], Rectangles()
+    monkeypatch.setattr(detector, "TILE_BYTES_AT_ONCE", 4 * 3 * 100 * 100)
+    [detections] = TiledDetector(inner, TILE, 100).detect([image])
+    assert {len(call) for call in inner.calls[:-1]} == {4} and len(inner.calls[-1]) <= 4
+    np.testing.assert_array_equal(detections.boxes_yxyx, expected.boxes_yxyx)
