@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from labelbeam.detectors.keras.compiled import compiled
+from labelbeam.detectors.keras.compiled import compiled, to_numpy
 from labelbeam.detectors.keras.networks import NETWORKS, build_network
 
 from ..figures import Figure, arguments, publish
@@ -42,16 +42,16 @@ def runner(network, precision: str, images: Sequence[np.ndarray]):
     inputs = [np.stack(arrays) for arrays in zip(*(network.preprocess(image) for image in images), strict=True)]
     if not network.has_proposals:
         call = compiled(lambda *args: network(*args, outputs=outputs), network, ("float32", "int32"))
-        return lambda: [np.asarray(value) for value in call(*inputs).values()]
+        return lambda: [to_numpy(value) for value in call(*inputs).values()]
     detect = compiled(lambda pixels: network.detect(pixels, outputs), network, ("float32",))
     masks = compiled(network.masks, network, (precision, "float32", "int32", "int32"))
     image = np.repeat(np.arange(len(images), dtype=np.int32), KEPT)
 
     def run():
         found, croppable = detect(inputs[0])
-        boxes = np.asarray(found["detection_boxes"])[:, :KEPT].reshape(-1, 4)
-        classes = np.maximum(np.asarray(found["detection_classes"])[:, :KEPT].reshape(-1).astype(np.int32) - 1, 0)
-        return np.asarray(masks(croppable, boxes, image, classes))
+        boxes = to_numpy(found["detection_boxes"])[:, :KEPT].reshape(-1, 4)
+        classes = np.maximum(to_numpy(found["detection_classes"])[:, :KEPT].reshape(-1).astype(np.int32) - 1, 0)
+        return to_numpy(masks(croppable, boxes, image, classes))
 
     return run
 

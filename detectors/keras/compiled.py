@@ -7,6 +7,7 @@ The only place that tells the backends apart; networks are written in `keras.ops
 from collections.abc import Callable
 
 import keras
+import numpy as np
 
 from ..device_share import tensorflow_device
 
@@ -18,7 +19,7 @@ def compiles_each_shape() -> bool:
 
 def runs_on_cpu() -> bool:
     """Whether Keras computes on the CPU, for want of an accelerator."""
-    return all(device.startswith("cpu") for device in keras.distribution.list_devices())
+    return device_name() == "CPU"  # not `keras.distribution`, which PyTorch's backend lacks
 
 
 def device_name() -> str:
@@ -45,7 +46,7 @@ def compiled(function: Callable, network: keras.Model, dtypes: tuple[str, ...]) 
       dtypes: of the arguments.
 
     Returns:
-      A thread-safe function of the same arguments. What it returns stays on the device until it is converted to NumPy.
+      A thread-safe function of the same arguments. What it returns stays on the device until `to_numpy` fetches it.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -55,6 +56,11 @@ def compiled(function: Callable, network: keras.Model, dtypes: tuple[str, ...]) 
     if backend == "torch":
         return _torch(function, dtypes)
     raise NotImplementedError(f"Keras backend {backend}: expected tensorflow, jax or torch; choose one with --backend")
+
+
+def to_numpy(tensor) -> np.ndarray:
+    """What a compiled function returned, on the host. Not `np.asarray`, which refuses PyTorch's tensors on a GPU."""
+    return np.asarray(keras.ops.convert_to_numpy(tensor))
 
 
 def _tensorflow(function, dtypes):

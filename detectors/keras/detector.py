@@ -16,7 +16,7 @@ import numpy as np
 from ...storage.errors import UsageError
 from ..protocol import MAX_BOXES, Detections, DetectOptions, num_dropped
 from .batch_size import BatchSize
-from .compiled import compiled, compiles_each_shape, device_name, is_out_of_memory
+from .compiled import compiled, compiles_each_shape, device_name, is_out_of_memory, to_numpy
 from .networks import build_network, check_outputs
 from .weights import load_weights
 
@@ -166,7 +166,7 @@ class KerasDetector:
             batch = [np.concatenate([array, np.repeat(array[-1:], padding, axis=0)]) for array in batch]
         call = self._detect_in_boxes if len(batch) == 3 else self._detect
         outputs, croppable = call(*batch)
-        arrays = {name: np.asarray(outputs[name]) for name in self._outputs}
+        arrays = {name: to_numpy(outputs[name]) for name in self._outputs}
         kept = [self._kept(arrays, i) for i in range(count)]
         masks = self._masks_of(croppable, arrays, kept) if self._makes_masks else [None] * count
         return [self._detections(arrays, i, len(batch[0]), kept[i], masks[i]) for i in range(count)]
@@ -189,7 +189,7 @@ class KerasDetector:
         while start < len(row):
             size = next((s for s in MASKS_AT_ONCE if s <= len(row) - start), MASKS_AT_ONCE[-1])
             rows = np.minimum(np.arange(start, start + size), len(row) - 1)
-            masks.append(np.asarray(self._masks(croppable, boxes[rows], image[rows], classes[rows])))
+            masks.append(to_numpy(self._masks(croppable, boxes[rows], image[rows], classes[rows])))
             start += size
         return np.split(np.concatenate(masks)[: len(row)], np.cumsum([len(rows) for rows in kept])[:-1])
 
