@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from labelbeam.detectors.keras.compiled import compiled, to_numpy
+from labelbeam.detectors.keras.compiled import compiled, device_name, to_numpy
 from labelbeam.detectors.keras.networks import NETWORKS, build_network
 
 from ..figures import Figure, arguments, publish
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="to measure each (default: 5, with --quick 1)")
     args = parser.parse_args()
     seconds = args.seconds or (1.0 if args.quick else 5.0)
-    print(f"{args.network} on {', '.join(keras.distribution.list_devices())} ({keras.backend.backend()})")
+    print(f"{args.network} on {device_name()} ({keras.backend.backend()})")
     print("| precision | batch | images/s | against batch 1, float32 | peak GiB |\n|---|---|---|---|---|")
     first, figures = None, []
     for precision in args.precision:

@@ -17,7 +17,7 @@ def decode(codes, anchors):
     Returns:
       float32 `[..., 4]`, not clipped.
     """
-    y_min, x_min, y_max, x_max = ops.unstack(anchors, 4, axis=-1)
+    y_min, x_min, y_max, x_max = ops.unstack(ops.convert_to_tensor(anchors), 4, axis=-1)
     anchor_w, anchor_h = x_max - x_min, y_max - y_min
     anchor_x, anchor_y = x_min + anchor_w / 2.0, y_min + anchor_h / 2.0
     ty, tx, th, tw = (code / scale for code, scale in zip(ops.unstack(codes, 4, axis=-1), SCALE_FACTORS, strict=True))
