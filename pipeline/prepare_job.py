@@ -15,8 +15,8 @@ from ..labelset.parts import part_path
 from ..storage.errors import UsageError
 from ..storage.redaction import redact
 from ..storage.uris import STORE_SCHEMES
+from ..transforms.check_inputs import NamedSchemes, check_inputs
 from ..transforms.execution_options import ExecutionOptions
-from ..transforms.list_images import NamedSchemes, check_inputs
 from ..transforms.sources.carry import CARRIED_TYPES, CarriedType, find_types
 from .job import Job
 from .label_config import prepare_label_config
