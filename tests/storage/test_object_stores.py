@@ -33,7 +33,8 @@ from tests.fakes.store_servers import (
 
 KEYS_IN_PAGE = {"moto": 4, "seaweedfs": 1000}  # of a listing
 BODY = bytes(range(256)) * 100
-WITH_KEYS = pytest.mark.parametrize("store", ["seaweedfs", "az"], indirect=True)  # the others let anybody in
+SEAWEEDFS = pytest.param("seaweedfs", marks=pytest.mark.heavy)  # which takes ten seconds to start
+WITH_KEYS = pytest.mark.parametrize("store", [SEAWEEDFS, "az"], indirect=True)  # the others let anybody in
 MANY = 16
 
 
@@ -82,7 +83,7 @@ def configure_azure(port, secret=AZURITE_KEY):
     store_options.configure([endpoint, f"account_name={AZURITE_ACCOUNT}", f"account_key={secret}"])
 
 
-@pytest.fixture(params=["moto", "seaweedfs", "gs", "az"])
+@pytest.fixture(params=["moto", SEAWEEDFS, "gs", "az"])
 def store(request, monkeypatch):
     """A store of each kind, S3 by two servers, with a new bucket."""
     name, keys_in_page = new_bucket(), KEYS_IN_PAGE.get(request.param, KEYS_IN_PAGE["moto"])
