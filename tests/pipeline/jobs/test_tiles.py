@@ -96,7 +96,7 @@ def test_what_doesnt_go_together_is_refused(image_folder, label, options, named)
 
 @pytest.mark.heavy
 def test_average_precision_of_large_scenes(tmp_path, label, record_property):
-    """Of six unseen scenes; docs/large-images.md has the figures of more."""
+    """Of six unseen scenes; docs/large-images.md has the figures of forty."""
     write_large_scenes(tmp_path / "scenes", range(6))
     options = ["--tiles", "auto", "--min-score", "0.05", "--max-detections", "500"]
     code, printed, labels = label(tmp_path / "scenes" / "*.jpg", detector="demo", options=options)
