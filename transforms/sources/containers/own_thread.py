@@ -3,7 +3,7 @@ disk doesn't answer, which Python can't interrupt, and nobody else touches its d
 
 import threading
 from collections.abc import MutableMapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import Any
 
@@ -41,12 +41,8 @@ class ReaderInOwnThread:
         """
         done: Future[Any] = Future()
         self._asked.put((done, location, expected))
-        try:
-            error = done.exception(within_s)
-        except TimeoutError as hangs:
-            raise ReadHangsError from hangs
-        if error is not None:
-            raise error
+        if not wait([done], within_s).done:
+            raise ReadHangsError
         return done.result()
 
     def close(self) -> None:
