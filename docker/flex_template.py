@@ -18,9 +18,8 @@ def command(given: Sequence[str]) -> list[str]:
     for option in given:
         name, equals, value = option.partition("=")
         if name in beams:
-            of_beam.append(
-                f"--label={value}" if name == "--labels" else option
-            )  # which are Dataflow's, not a label map
+            # By Beam's other name for it: the launcher's are Dataflow's labels, not a label map.
+            of_beam.append(f"--label={value}" if name == "--labels" else option)
         elif value or not equals:
             own.append(f"{name.replace('_', '-')}{equals}{value}")
     return ["label", "--runner-config", "dataflow_gpu", *own, *of_beam]

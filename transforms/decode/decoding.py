@@ -93,8 +93,8 @@ class OpenedImage:
           MemoryError: if there is no room for the array.
         """
         image = identify_mended(self.data)[0] if self.image is None else self.image
-        stored_orientation, is_turned = tiff.orientation(image), False
-        pixels = None
+        stored_orientation = tiff.orientation(image)
+        turned_by_pillow, pixels = UPRIGHT, None
         if isinstance(image, JpegImageFile) and self.area is None:
             pixels = jpeg.decode_in_full(image, self.data)
         elif isinstance(image, TiffImageFile):
@@ -102,11 +102,11 @@ class OpenedImage:
         if pixels is None:
             image = self._load(image)
             pixels = to_rgb(image, self.options.background_rgb)
-            is_turned = stored_orientation != 1  # Pillow turns TIFFs by itself
+            turned_by_pillow = turn_of(stored_orientation)  # of TIFFs
         if self.options.exif_orientation == "apply":
             turn = turn_of(_exif_orientation(image))
         else:
-            turn = turn_of(stored_orientation).inverse if is_turned else UPRIGHT
+            turn = turned_by_pillow.inverse
         pixels = turn.pixels(pixels)
         exif = exif_facts(image) if self.options.read_exif else ExifFacts()
         if self.area is None:

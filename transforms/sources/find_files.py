@@ -126,9 +126,8 @@ def find_files(
     else:
         is_glob = not names_folder and has_wildcard(uri)
         search = _Search(uri if is_glob else uri.rstrip("/") + "/", exclude, pass_over)
-        if (
-            filesystem is None and listed_alone is not None and scheme_of(uri) != "az"
-        ):  # which only lists from the first
+        # Azure lists from the first key on only: there, each portion would list all that lies before it.
+        if filesystem is None and listed_alone is not None and scheme_of(uri) != "az":
             yield from search.spread(listed_alone)
         else:
             yield from search.run(filesystem)
