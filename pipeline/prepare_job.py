@@ -15,9 +15,9 @@ from ..labelset.parts import part_path
 from ..storage.errors import UsageError
 from ..storage.redaction import redact
 from ..storage.uris import STORE_SCHEMES
-from ..transforms.check_inputs import NamedSchemes, check_inputs
 from ..transforms.execution_options import ExecutionOptions
 from ..transforms.sources.carry import CARRIED_TYPES, CarriedType, find_types
+from ..transforms.sources.check_inputs import NamedSchemes, check_inputs
 from .job import Job
 from .label_config import prepare_label_config
 from .running.beam_options import direct_workers, processes_per_machine, use_store_options

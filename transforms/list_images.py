@@ -10,8 +10,8 @@ on local disks, Beam's filesystems (`gs://`, `s3://`, `hdfs://`) and, all but gl
 `http(s)://`. A store's folder of very many objects is listed by several workers. URIs of local files are absolute
 paths. An entry of a list is an image, or a video: a list in a list isn't read, and fails as an image.
 
-`check_inputs.py` belongs in front: it finds wrong inputs before a job starts. Images that are given twice are listed
-twice: `skip_labelled.py` leaves out repeats.
+`sources/check_inputs.py` belongs in front: it finds wrong inputs before a job starts. Images that are given twice are
+listed twice: `skip_labelled.py` leaves out repeats.
 """
 
 import logging

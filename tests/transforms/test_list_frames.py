@@ -6,11 +6,11 @@ import apache_beam as beam
 import pytest
 from labelbeam.storage.installation import install_hint
 from labelbeam.storage.read_options import ReadOptions
-from labelbeam.transforms.check_inputs import check_inputs
 from labelbeam.transforms.elements import ImageFacts, ImageReference
 from labelbeam.transforms.fetch.read_bytes import read_bytes
 from labelbeam.transforms.fetch.read_frame import read_frame
 from labelbeam.transforms.list_images import ListImages
+from labelbeam.transforms.sources.check_inputs import check_inputs
 from labelbeam.transforms.sources.containers import close_containers, index_members
 from labelbeam.transforms.sources.find_files import find_files
 from labelbeam.transforms.sources.inputs import InputError, ListOptions

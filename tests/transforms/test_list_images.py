@@ -11,8 +11,8 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 from labelbeam.labelset.begin import OpenJob, begin_job
-from labelbeam.transforms.check_inputs import check_inputs
 from labelbeam.transforms.list_images import ListImages
+from labelbeam.transforms.sources.check_inputs import check_inputs
 from labelbeam.transforms.sources.containers import read_member
 from labelbeam.transforms.sources.inputs import InputError, ListOptions
 

@@ -15,8 +15,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 from labelbeam.pipeline.cli import main
-from labelbeam.transforms.check_inputs import check_inputs
 from labelbeam.transforms.list_images import PASSED_OVER, ListImages
+from labelbeam.transforms.sources.check_inputs import check_inputs
 from labelbeam.transforms.sources.inputs import InputError, ListOptions
 from labelbeam.transforms.sources.inventories import read_manifest
 

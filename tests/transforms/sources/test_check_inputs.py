@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from labelbeam.storage.errors import UsageError
-from labelbeam.transforms.check_inputs import check_inputs
+from labelbeam.transforms.sources.check_inputs import check_inputs
 from labelbeam.transforms.sources.inputs import InputError, ListOptions
 
 from tests.fakes.filesystems import ObjectStore, rooted

@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..storage.errors import UsageError
-from ..storage.files import open_to_read
-from ..storage.uris import absolute, has_wildcard, is_http, is_local, scheme_of
-from .decode.signatures import kind_of_bytes
-from .elements import ImageReference
-from .sources.find_files import REASONS, FoundFile, find_files
-from .sources.inputs import InputError, ListOptions, check_can_read_videos, format_of, name_of_list, page_of
-from .sources.references import is_list, references_of
-from .sources.uri_lists import open_list, parse_entries
+from ...storage.errors import UsageError
+from ...storage.files import open_to_read
+from ...storage.uris import absolute, has_wildcard, is_http, is_local, scheme_of
+from ..decode.signatures import kind_of_bytes
+from ..elements import ImageReference
+from .find_files import REASONS, FoundFile, find_files
+from .inputs import InputError, ListOptions, check_can_read_videos, format_of, name_of_list, page_of
+from .references import is_list, references_of
+from .uri_lists import open_list, parse_entries
 
 
 @dataclass(frozen=True)
