@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from .begin import OpenJob, lost
 from .clean_up import clean_up
-from .deduplicate import Losers, deduplicate, find_losers
+from .deduplicate import Compared, deduplicate, find_losers, to_compare
 from .log import CLOSE, append, find_entry
 from .parts import Part, count_part, written_parts
 from .side_by_side import side_by_side
@@ -22,19 +22,14 @@ class Found:
     """What a job finds when it closes.
 
     Attributes:
-      parts: all parts that are to count, by stem, but for the rows in `losers`.
+      parts: all parts that are to count, by stem, but for rows of images that have several.
       own: stems of those that the job wrote itself.
-      losers: ids of images whose row in that part doesn't count, by stem.
+      compared: the parts in which such rows may be.
     """
 
     parts: Mapping[str, Part]
     own: Collection[str]
-    losers: Losers
-
-    @property
-    def repeats(self) -> int:
-        """Rows of images that have several, which are to be left out."""
-        return sum(map(len, self.losers.values()))
+    compared: Sequence[Compared]
 
 
 @dataclass(frozen=True)
@@ -55,11 +50,13 @@ class Gathered:
 def gather(job: OpenJob, reported: Iterable[Part], agree: bool, without: Collection[str] = ()) -> Gathered:
     """Brings together what is to count: `find`, then writes new parts where images repeat. Arguments as `find` has."""
     found = find(job, reported, agree, without)
-    return left(found, {stem: leave_out(job, found.parts[stem], ids) for stem, ids in found.losers.items()})
+    with job.reading():
+        losers = find_losers(job.output, found.compared)
+    return left(found, {stem: leave_out(job, found.parts[stem], ids) for stem, ids in losers.items()})
 
 
 def find(job: OpenJob, reported: Iterable[Part], agree: bool, without: Collection[str] = ()) -> Found:
-    """Finds what is to count, and which rows don't. Writes nothing.
+    """Finds what is to count, and where rows may be that don't. Writes nothing.
 
     Args:
       reported: what the runner says was written.
@@ -81,11 +78,8 @@ def _find(job: OpenJob, known: Mapping[str, Part], agree: bool, without: set[str
     mine = {**adopted, **own}
     found = {**counting, **mine}
     if agree and known.keys() == there.keys() and not adopted and not job.may_repeat:
-        return Found(found, list(own), {})
-    losers = find_losers(job.output, job.job_id, found if job.may_repeat else mine, mine)
-    if repeats := sum(map(len, losers.values())):
-        _log.info("%s: leaves out %d rows of images that have several", job.output, repeats)
-    return Found(found, list(own), losers)
+        return Found(found, list(own), [])
+    return Found(found, list(own), to_compare(job.job_id, found if job.may_repeat else mine, mine))
 
 
 def leave_out(job: OpenJob, part: Part, image_ids: pa.Array) -> Part | None:
@@ -103,7 +97,10 @@ def left(found: Found, made: Mapping[str, Part | None]) -> Gathered:
     parts = {stem: part for stem, part in found.parts.items() if stem not in made}
     parts |= {part.stem: part for part in made.values() if part is not None}
     written = [part for stem in found.own if (part := made.get(stem, found.parts[stem])) is not None]
-    return Gathered(parts, written, found.repeats)
+    repeats = sum(
+        found.parts[stem].rows["images"] - (part.rows["images"] if part else 0) for stem, part in made.items()
+    )
+    return Gathered(parts, written, repeats)
 
 
 def close_job(job: OpenJob, status: str, parts: Mapping[str, Part], facts: Mapping[str, Any] | None = None) -> int:

@@ -7,6 +7,7 @@ holds on a cluster when the machine that submitted the job is long gone.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -16,9 +17,11 @@ from apache_beam.pvalue import AsIter, AsSingleton, TaggedOutput
 from ..labelset.begin import OpenJob
 from ..labelset.close import Found, close_job, closed_as, find, leave_out, left, replaced
 from ..labelset.compact import compact_parts, plan_compaction
+from ..labelset.deduplicate import are_few, find_losers
 from ..labelset.job_records import utc_now, write_record
 from ..labelset.parts import Part, add_up
 from ..storage.redaction import redact_name
+from .find_losers import FindLosers
 from .skip_labelled import ListedCounts
 from .workers.driver_link import DriverLink
 
@@ -82,11 +85,12 @@ class CloseJob(beam.PTransform):
             parts.pipeline
             | "Facts" >> beam.Create([self._facts], reshuffle=False)
             | "Find"
-            >> beam.ParDo(_FindFn(self._job), AsIter(parts), counts).with_outputs(_FindFn.REPEATS, main="found")
+            >> beam.ParDo(_FindFn(self._job), AsIter(parts), counts).with_outputs(
+                _FindFn.LOSERS, _FindFn.COMPARED, main="found"
+            )
         )
-        made = (
-            found[_FindFn.REPEATS] | "SpreadRepeats" >> beam.Reshuffle() | "LeaveOut" >> beam.Map(_leave_out, self._job)
-        )
+        losers: Any = (found[_FindFn.LOSERS], found[_FindFn.COMPARED] | FindLosers(self._job)) | beam.Flatten()
+        made = losers | "SpreadLosers" >> beam.Reshuffle() | "LeaveOut" >> beam.Map(_leave_out, self._job)
         checked = found.found | "Check" >> beam.ParDo(_CheckFn(self._link), AsIter(made), counts).with_outputs(
             _CheckFn.GROUPS, main="gathered"
         )
@@ -99,10 +103,10 @@ class CloseJob(beam.PTransform):
 
 
 class _FindFn(beam.DoFn):
-    """Finds all parts, and which rows of them don't count: `facts` and a `Found`, None if the job has closed already;
-    and each part with rows to leave out, with their ids."""
+    """Finds all parts: `facts` and a `Found`, None if the job has closed already. Parts with rows that don't count, and
+    the ids of their images, if those are found easily; else the parts that all workers are to compare."""
 
-    REPEATS = "repeats"
+    LOSERS, COMPARED = "losers", "compared"
 
     def __init__(self, job: OpenJob):
         self._job = job
@@ -114,8 +118,13 @@ class _FindFn(beam.DoFn):
             return
         reported = list(reported)
         found = find(self._job, reported, agree=_agree(reported, counts))
-        yield from (TaggedOutput(self.REPEATS, (found.parts[stem], ids)) for stem, ids in found.losers.items())
-        yield facts, found
+        if are_few(found.compared):
+            with self._job.reading():
+                losers = find_losers(self._job.output, found.compared)
+            yield from (TaggedOutput(self.LOSERS, (found.parts[stem], ids)) for stem, ids in losers.items())
+        else:
+            yield from (TaggedOutput(self.COMPARED, one) for one in found.compared)
+        yield facts, replace(found, compared=[])
 
 
 def _leave_out(element: tuple[Part, pa.Array], job: OpenJob) -> tuple[str, Part | None]:

@@ -200,6 +200,13 @@ def billion_table(compacted: Compacted, images: int = 1_000_000_000, workers: in
             total,
             small * tables * WAIT_S / workers,
         ),
+        (
+            "close after a worker has died: compare all new rows",
+            0,
+            small,
+            images * compacted.num_bytes["images"] / compacted.images,
+            small * WAIT_S / workers,
+        ),
         ("close: list, write the snapshot", small * tables / 1000 * 2, 10, 0, small * tables / 1000 * 2 * WAIT_S),
         (
             "start the next job: list parts, read all ids",

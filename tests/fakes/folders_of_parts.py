@@ -6,7 +6,7 @@ import numpy as np
 from labelbeam.detectors.protocol import Detections
 from labelbeam.labelset import schemas
 from labelbeam.labelset.counting import counting_parts
-from labelbeam.labelset.parts import new_stem, read_part, write_part
+from labelbeam.labelset.parts import Part, count_part, list_parts, new_stem, read_part, write_part
 from labelbeam.transforms.elements import FailedImage, ImageFacts, ImageReference, LabelledImage
 from labelbeam.transforms.to_rows import RowOptions, image_rows
 
@@ -43,6 +43,15 @@ def put_part(folder, names, job="job", **options) -> str:
     stem = new_stem(job)
     write_part(str(folder), stem, part_tables(names, **options))
     return stem
+
+
+def parts_of(folder) -> dict[str, Part]:
+    """All finished parts, by stem."""
+    return {stem: count_part(str(folder), stem, sizes) for stem, sizes in list_parts(str(folder)).items()}
+
+
+def rows_of(folder, table, stems) -> list[dict]:
+    return [row for stem in stems for row in read_part(str(folder), stem, table).to_pylist()]
 
 
 def labelled_names(output, status=None) -> list[str]:

@@ -6,13 +6,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from labelbeam.labelset import deduplicate as deduplicate_module
 from labelbeam.labelset.compact import compact_parts, plan_compaction
-from labelbeam.labelset.deduplicate import deduplicate, find_losers
 from labelbeam.labelset.part_files import DamagedPartError
 from labelbeam.labelset.parts import (
     Part,
-    count_part,
     ids_sum,
     is_replacing,
     iter_part,
@@ -27,38 +24,12 @@ from labelbeam.labelset.parts import (
 )
 from labelbeam.storage.errors import ResourcesError
 
-from tests.fakes.folders_of_parts import part_tables, put_part, reference
+from tests.fakes.folders_of_parts import part_tables, parts_of, put_part, reference, rows_of
 
 
 @pytest.fixture
 def out(tmp_path):
     return str(tmp_path)
-
-
-def parts_of(out, stems=None):
-    return {stem: count_part(out, stem, sizes) for stem, sizes in list_parts(out).items() if stems in (None, stem)}
-
-
-def rows(out, table, stems):
-    return [row for stem in stems for row in read_part(out, stem, table).to_pylist()]
-
-
-def name_of(row):
-    return row["uri"].split("/")[-1][0]
-
-
-def one_row_an_image(out, candidates=None):
-    """Deduplicates a folder's parts; (rows of images by name, rows left out)."""
-    parts = parts_of(out)
-    losers = find_losers(out, "closing", parts, parts if candidates is None else candidates)
-    replaced = {stem: deduplicate(out, "closing", parts[stem], ids) for stem, ids in losers.items()}
-    removed = sum(map(len, losers.values()))
-    stems = [stem for stem in parts if stem not in replaced] + [part.stem for part in replaced.values() if part]
-    for stem in stems:
-        held = [row["image_id"] for row in rows(out, "detections", [stem])]
-        for row in rows(out, "images", [stem]):
-            assert held.count(row["image_id"]) == (row["num_detections"] or 0)
-    return rows(out, "images", stems), removed
 
 
 def test_names_tell_the_job_and_whether_a_part_is_made_of_others():
@@ -84,14 +55,14 @@ def test_the_sum_of_ids_tells_sets_apart():
 
 def test_small_parts_are_compacted_and_sorted(out):
     stems = [put_part(out, name) for name in "dacb"]
-    before = sorted(map(str, rows(out, "detections", stems)))
+    before = sorted(map(str, rows_of(out, "detections", stems)))
     made = compact_parts(out, "j", list(parts_of(out).values()))
     assert made.rows == {"images": 4, "detections": 8} and job_of(made.stem) == "j"
-    assert [row["image_id"] for row in rows(out, "images", [made.stem])] == sorted(
+    assert [row["image_id"] for row in rows_of(out, "images", [made.stem])] == sorted(
         reference(n).image_id for n in "abcd"
     )
-    assert sorted(map(str, rows(out, "detections", [made.stem]))) == before
-    assert [row["rank"] for row in rows(out, "detections", [made.stem])] == [0, 1] * 4
+    assert sorted(map(str, rows_of(out, "detections", [made.stem]))) == before
+    assert [row["rank"] for row in rows_of(out, "detections", [made.stem])] == [0, 1] * 4
     assert pq.read_schema(part_path(out, "images", made.stem)).metadata[b"labelbeam.label_set"] == b"{}"
     again = compact_parts(out, "j", [part for part in parts_of(out).values() if part.stem in stems])
     assert again == made and set(stems) < set(list_parts(out))  # deleted only after the job has closed
@@ -107,51 +78,6 @@ def test_what_is_compacted_is_decided_by_size():
     assert plan(1000, 8) == [sorted(parts)]
     assert plan(1000, 11) == []
     assert plan(40, 1) == []  # none is small
-
-
-def test_of_repeats_an_ok_row_beats_a_failed_one_and_else_the_latest_counts(out):
-    put_part(out, "ab", job="one", minute=0)
-    put_part(out, "bcd", job="two", minute=1, failed="bc", num_detections=3)
-    put_part(out, "cde", job="three", minute=2, failed="c", num_detections=1)
-    before = list_parts(out)
-    images, removed = one_row_an_image(out)
-    assert removed == 3 and before.items() <= list_parts(out).items()
-    assert {name_of(row): (row["status"], row["labelled_at"].minute, row["num_detections"]) for row in images} == {
-        "a": ("ok", 0, 2),
-        "b": ("ok", 0, 2),
-        "c": ("failed", 2, None),
-        "d": ("ok", 2, 1),
-        "e": ("ok", 2, 1),
-    }
-
-
-def test_a_newer_job_s_row_counts_even_if_it_failed_or_its_clock_is_behind(out):
-    counting = put_part(out, "abc", job="one", minute=9)
-    put_part(out, "ab", job="dead", minute=8, num_detections=3)
-    put_part(out, "bc", job="closing", minute=7, failed="bc")
-    images, removed = one_row_an_image(out, candidates=set(parts_of(out)) - {counting})
-    assert removed == 4
-    assert {name_of(row): (row["status"], row["labelled_at"].minute) for row in images} == {
-        "a": ("ok", 8),
-        "b": ("failed", 7),
-        "c": ("failed", 7),
-    }
-
-
-def test_only_repeats_in_certain_parts_are_looked_for(out):
-    put_part(out, "ab", minute=0)
-    put_part(out, "bc", minute=1)
-    late = put_part(out, "cd", minute=2)
-    images, removed = one_row_an_image(out, candidates=[late])
-    assert removed == 1 and sorted(map(name_of, images)) == ["a", "b", "b", "c", "d"]
-
-
-def test_ids_are_compared_in_portions(out, monkeypatch):
-    monkeypatch.setattr(deduplicate_module, "MAX_IDS_AT_ONCE", 5)
-    for minute in range(3):
-        put_part(out, "abcdefgh", minute=minute)
-    images, removed = one_row_an_image(out)
-    assert removed == 16 and sorted(map(name_of, images)) == list("abcdefgh")
 
 
 def test_parts_of_an_older_labelbeam_get_todays_columns(out):

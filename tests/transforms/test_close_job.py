@@ -4,7 +4,7 @@ import os
 import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that
-from labelbeam.labelset import compact
+from labelbeam.labelset import compact, deduplicate
 from labelbeam.labelset.begin import OpenJob, begin_job
 from labelbeam.labelset.close import close_job, closed_as, gather
 from labelbeam.labelset.counting import counting_parts
@@ -21,6 +21,12 @@ FACTS = {"job_id": "j1", "inputs": ["images/"]}
 @pytest.fixture
 def job(tmp_path):
     return begin_job(str(tmp_path), "j1")
+
+
+@pytest.fixture(params=["by one worker", "by all workers"])
+def losers_found(request, monkeypatch):
+    if request.param == "by all workers":
+        monkeypatch.setattr(deduplicate, "MAX_ROWS_AT_ONCE", 0)
 
 
 def listed(todo, skipped=0):
@@ -79,6 +85,7 @@ def test_lost_and_foreign_images_fail_the_job_and_the_record_says_so(job, todo, 
     assert read_record(job.output, "j1")["status"] == "incomplete"
 
 
+@pytest.mark.usefixtures("losers_found")
 def test_a_part_that_a_runner_put_in_place_and_forgot_is_deduplicated(job):
     put_part(
         job.output, "abc", job="j1", minute=0
@@ -90,6 +97,7 @@ def test_a_part_that_a_runner_put_in_place_and_forgot_is_deduplicated(job):
     assert labelled_names(job.output) == list("abcd") and set(list_parts(job.output)) == set(stems)
 
 
+@pytest.mark.usefixtures("losers_found")
 def test_a_bundle_that_was_reported_twice_is_deduplicated(job):
     stems = [put_part(job.output, "abc", job="j1", minute=i) for i in range(2)]
     record = close(job, stems, listed("abc"))
@@ -97,6 +105,7 @@ def test_a_bundle_that_was_reported_twice_is_deduplicated(job):
     assert labelled_names(job.output) == list("abc")
 
 
+@pytest.mark.usefixtures("losers_found")
 def test_a_repeat_does_not_make_up_for_a_loss(job):
     stems = [put_part(job.output, "ab", job="j1", minute=0), put_part(job.output, "b", job="j1", minute=1)]
     with pytest.raises(Exception, match="3 rows were expected in images, but 2 were written"):
@@ -104,6 +113,7 @@ def test_a_repeat_does_not_make_up_for_a_loss(job):
     assert labelled_names(job.output) == list("ab")
 
 
+@pytest.mark.usefixtures("losers_found")
 def test_images_labelled_anew_lose_their_old_rows(tmp_path):
     out = str(tmp_path)
     earlier = begin_job(out, "j0")
