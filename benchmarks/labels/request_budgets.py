@@ -24,6 +24,7 @@ from labelbeam.labelset.close import close_job, gather
 from labelbeam.labelset.compact import TARGET_BYTES, compact_parts
 from labelbeam.labelset.part_files import iter_file
 from labelbeam.labelset.parts import Part, count_part, list_parts, part_path
+from labelbeam.labelset.side_by_side import THREADS
 from labelbeam.pipeline.running.repair import repair
 from labelbeam.pipeline.running.status import collect_status
 from labelbeam.results.reader import open_label_set
@@ -214,6 +215,13 @@ def billion_table(compacted: Compacted, images: int = 1_000_000_000, workers: in
             id_requests,
             id_bytes,
             id_requests * WAIT_S / workers,
+        ),
+        (
+            "start after a job that died half-way: list and read its parts",
+            small / 2 * tables / 1000,
+            small / 2 * tables,
+            images / 2 * compacted.num_bytes["images"] / compacted.images,
+            small / 2 * tables * WAIT_S / THREADS,
         ),
         ("open to read, or `status`", large * tables / 1000, 5, 0, large * tables / 1000 * WAIT_S),
         ("`repair`: reads everything", large * tables / 1000, total / (16 << 20), total, total / 100e6),
