@@ -15,7 +15,7 @@ from types import TracebackType
 
 from ..storage.errors import StorageError, UsageError
 from ..storage.redaction import RedactingFormatter, redact
-from ..storage.store_options import configure
+from ..storage.stores.options import configure
 from .arguments.common import Parser
 from .arguments.job_file import save_job, with_job_file
 from .commands import (

@@ -4,7 +4,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 
 class StorageOptions(PipelineOptions):
-    """`--storage_option KEY=VALUE`, which `storage.store_options` looks for."""
+    """`--storage_option KEY=VALUE`, which `storage.stores.options` looks for."""
 
     @classmethod
     def _add_argparse_args(cls, parser) -> None:

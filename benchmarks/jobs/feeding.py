@@ -32,7 +32,7 @@ from labelbeam.labelset.schemas import build_table
 from labelbeam.pipeline.job import run_job
 from labelbeam.pipeline.prepare_job import prepare_job
 from labelbeam.pipeline.settings import JobSpec
-from labelbeam.storage import store_options
+from labelbeam.storage.stores import options as store_options
 from labelbeam.transforms.decode.decoding import decode
 from labelbeam.transforms.elements import ImageFacts, ImageReference, LabelledImage
 from labelbeam.transforms.execution_options import ExecutionOptions

@@ -23,7 +23,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from labelbeam.storage import object_stores, store_options
+from labelbeam.storage import object_stores
+from labelbeam.storage.stores import options as store_options
 from labelbeam.transforms.execution_options import ExecutionOptions
 
 from benchmarks.figures import Figure, arguments, in_own_process, peak_mib, publish

@@ -22,7 +22,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.transforms.resources import resource_hints_from_options
 
 from ...storage.errors import UsageError
-from ...storage.store_options import configure
+from ...storage.stores.options import configure
 from .beam_flags import Flag, beam_flags, instead_of, is_of_stores, is_used, runner_name
 from .runner_config import DEFAULT, load_runner_config
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 
 from ...labelset.parts import job_of
-from ...storage import store_options
 from ...storage.errors import UsageError
+from ...storage.stores import options as store_options
 from ...storage.uris import is_local, join
 from .snapshot import File, Registered, Snapshot, columns_of
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from .. import store_options
 from ..errors import UsageError
 from ..installation import install_hint
 from ..retry import RetryPolicy
+from . import options as store_options
 
 _log = logging.getLogger(__name__)
 

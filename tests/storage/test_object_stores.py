@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
-from labelbeam.storage import files, object_stores, store_options
+from labelbeam.storage import files, object_stores
 from labelbeam.storage.errors import StorageError, UsageError
 from labelbeam.storage.read_options import ReadOptions
 from labelbeam.storage.retry import RetryPolicy
 from labelbeam.storage.stores import calls, clients, readers
+from labelbeam.storage.stores import options as store_options
 from labelbeam.transforms.sources.find_files import find_files
 
 from tests.fakes.store_servers import (

@@ -10,11 +10,12 @@ import sys
 import time
 
 import pytest
-from labelbeam.storage import files, object_stores, store_options
+from labelbeam.storage import files, object_stores
 from labelbeam.storage.errors import StorageError, UsageError
 from labelbeam.storage.read_options import ReadOptions
 from labelbeam.storage.retry import RetryPolicy
 from labelbeam.storage.stores import calls, clients
+from labelbeam.storage.stores import options as store_options
 
 from tests.fakes.http_server import MisbehavingServer
 from tests.fakes.store_servers import NO_FAKE_GCS_SERVER, fake_gcs_server, fake_gcs_server_binary
@@ -120,7 +121,8 @@ class TestStatuses:
 
 _SILENT = """
 import logging, sys, time
-from labelbeam.storage import object_stores, store_options
+from labelbeam.storage import object_stores
+from labelbeam.storage.stores import options as store_options
 from labelbeam.storage.errors import StorageError
 from labelbeam.storage.read_options import ReadOptions
 

@@ -11,8 +11,9 @@ from labelbeam.detectors.load import prepare
 from labelbeam.detectors.weights import hub, kaggle
 from labelbeam.detectors.weights.find import find, first_found
 from labelbeam.detectors.weights.source import WeightsSource
-from labelbeam.storage import object_stores, store_options
+from labelbeam.storage import object_stores
 from labelbeam.storage.errors import WeightsError
+from labelbeam.storage.stores import options as store_options
 
 from tests.detectors.test_config import GOOD
 from tests.fakes.file_server import Answer, file_server

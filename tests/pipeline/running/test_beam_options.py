@@ -1,8 +1,8 @@
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 from labelbeam.pipeline.running.beam_options import parse_beam_options, use_store_options
-from labelbeam.storage import store_options
 from labelbeam.storage.errors import UsageError
+from labelbeam.storage.stores import options as store_options
 
 OWN = ["--min-score", "--output"]
 
