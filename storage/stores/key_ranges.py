@@ -13,7 +13,7 @@ class KeyRange:
     """Keys in the order of their characters.
 
     Attributes:
-      after: of an object that was there; those that follow it belong to the range.
+      after: of an object that was there, and belongs to the range before; those that follow it belong to this one.
       until: the last that may; None for all that follow.
     """
 
@@ -24,7 +24,7 @@ class KeyRange:
 def split_keys(
     page_after: Callable[[str], Sequence[str]], page_size: int, after: str, max_ranges: int, max_pages: int
 ) -> list[KeyRange]:
-    """Splits the keys that follow one into ranges of more than a page each, in their order; together they are all.
+    """Splits the keys that follow one into ranges of a page or more each, in their order; together they are all.
 
     A store tells neither how many keys it has nor which one is in the middle. So the space of names is halved, each
     time that both halves turn out to have a page of keys.
