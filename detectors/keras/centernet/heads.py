@@ -49,7 +49,8 @@ class PeakHead(keras.layers.Layer):
         padded = ops.reshape(padded, (-1, (height + 2) * (width + 2), channels))
         corner = cells // width * (width + 2) + cells % width  # the 3x3 patch's first cell, in the padded map
         taps = np.add.outer(np.arange(3) * (width + 2), np.arange(3)).ravel().astype("int32")
-        places = ops.reshape(corner[:, :, None] + taps, (-1, cells.shape[1] * 9, 1))
+        places = ops.add(corner[:, :, None], taps)  # with `+` PyTorch leaves it to NumPy, which fails on a GPU
+        places = ops.reshape(places, (-1, cells.shape[1] * 9, 1))
         patches = ops.reshape(ops.take_along_axis(padded, places, axis=1), (-1, cells.shape[1], 9 * channels))
         hidden = ops.relu(ops.matmul(patches, self.hidden_kernel) + self.hidden_bias)
         return ops.cast(ops.matmul(hidden, self.kernel) + self.bias, "float32")

@@ -263,7 +263,7 @@ class MaskRCNN(keras.Model):
         """`function(boxes, image_indices, *more)`, a few rows at a time, for rows `[B, P, …]`; results `[B * P, …]`."""
         slots = boxes.shape[1]
         at_once = max(n for n in range(1, min(CROPS_AT_ONCE, slots) + 1) if slots % n == 0)
-        image_indices = ops.repeat(ops.arange(ops.shape(boxes)[0], dtype="int32"), slots // at_once)
+        image_indices = ops.repeat(ops.arange(ops.shape(boxes)[0], dtype="int32"), slots // at_once, axis=0)
         rows = [ops.reshape(x, (-1, at_once, *x.shape[2:])) for x in (boxes, *more)]
 
         def chunk(args):
