@@ -13,6 +13,7 @@ from ..storage.errors import ConfigError, UsageError, WeightsError
 from .config import DetectorConfig, Engine
 from .device_share import processors, take_share
 from .keras.backend import Backend, use_backend
+from .onnx.model import OnnxModel
 from .protocol import DetectOptions, Detector, InvalidDetections
 from .python import detector as python_detector
 from .python.package import make_importable
@@ -146,6 +147,7 @@ def prepare(
     tile_overlap: float = TileOptions.overlap,
     tiles_only: bool = False,
     backend: Backend | None = None,
+    onnx_model: OnnxModel | None = None,
 ) -> DetectorSpec:
     """Checks that this detector can do what is asked, without loading it.
 
@@ -155,6 +157,7 @@ def prepare(
       processes: see `DetectorSpec`.
       tiles, tile_overlap, tiles_only: see `tile_options`; with None, images aren't cut.
       backend: see `DetectorSpec`.
+      onnx_model: the configuration's, where it has been opened already.
 
     Raises:
       UsageError: if the engine or the precision isn't to be had, or the weights aren't right (`WeightsError`).
@@ -183,7 +186,7 @@ def prepare(
     expected = None if weights else config.weights_sha256
     sources = (WeightsSource(weights),) if weights else config.sources
     weights = weights or config.weights
-    found = _inspect(config, engine, sources, options, expected)
+    found = _inspect(config, engine, sources, options, expected, onnx_model)
     return DetectorSpec(
         config,
         engine,
@@ -214,6 +217,7 @@ def _inspect(
     sources: tuple[WeightsSource, ...],
     options: DetectOptions,
     expected: str | None,
+    onnx_model: OnnxModel | None,
 ) -> _Found:
     """Fetches the weights where needed, and compares them with the expected fingerprint."""
     if engine == "python":
@@ -226,8 +230,11 @@ def _inspect(
             raise WeightsError(
                 f"{what}: engine {engine} can't run this; an ONNX model is given as --detector FILE.onnx"
             )
-        inspect = {"keras": _inspect_keras, "onnx": _inspect_onnx}.get(engine, _inspect_saved_model)
-        found = inspect(config, path, options, what)
+        if engine == "onnx":
+            found = _inspect_onnx(config, path, options, what, onnx_model)
+        else:
+            inspect = _inspect_keras if engine == "keras" else _inspect_saved_model
+            found = inspect(config, path, options, what)
         if expected not in (None, found.fingerprint):
             raise WeightsError(
                 f"{what}: not those that {config.name} was configured with (SHA-256 {found.fingerprint[:16]}…, "
@@ -247,12 +254,14 @@ def _inspect_saved_model(config: DetectorConfig, folder: str, options: DetectOpt
     return _Found(hub.fingerprint(folder), found.has_masks)
 
 
-def _inspect_onnx(config: DetectorConfig, path: str, options: DetectOptions, what: str) -> _Found:
+def _inspect_onnx(
+    config: DetectorConfig, path: str, options: DetectOptions, what: str, onnx_model: OnnxModel | None
+) -> _Found:
     """Loads the model and tries it on a black image, so that a wrong one is refused before the job starts."""
     from .onnx.detector import OnnxDetector
     from .onnx.model import fingerprint
 
-    detector = OnnxDetector(path, config, options)
+    detector = OnnxDetector(onnx_model or path, config, options)
     try:
         detector.detect([np.zeros((64, 64, 3), np.uint8)])
     except InvalidDetections as error:

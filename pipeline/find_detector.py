@@ -19,7 +19,7 @@ from ..detectors.config import (
 )
 from ..detectors.from_model import labels_beside, resize_beside
 from ..detectors.load import DetectorSpec, prepare
-from ..detectors.onnx.model import guessed_options, names_inside, open_model
+from ..detectors.onnx.model import OnnxModel, guessed_options, names_inside, open_model
 from ..detectors.python import detector as python_detector
 from ..detectors.python import package as python_package
 from ..detectors.weights.find import local_weights
@@ -48,9 +48,9 @@ def find_detector(
       UsageError: as `prepare`; or if the configuration can't be read.
     """
     archive = None if package is None else _pack(package, detector)
-    config = read_config(detector)
+    config, onnx_model = read_config(detector)
     if weights is not None:
-        config = replace(config, weights=canonical(weights), weights_sha256=None, mirrors=())
+        config, onnx_model = replace(config, weights=canonical(weights), weights_sha256=None, mirrors=()), None
     if labels is not None:
         config = replace(config, labels=read_labels(labels))
     elif not config.labels and config.engines == ("saved_model",):
@@ -62,7 +62,7 @@ def find_detector(
             "are off by one.",
             config.labels[0],
         )
-    return replace(prepare(config, **options), package=archive)
+    return replace(prepare(config, onnx_model=onnx_model, **options), package=archive)
 
 
 def _pack(package: str, detector: str) -> bytes:
@@ -83,12 +83,13 @@ def _with_facts_beside(config: DetectorConfig, path: str) -> DetectorConfig:
     return config
 
 
-def read_config(detector: str) -> DetectorConfig:
-    """Reads a configuration, or makes one for what needs none; see `find_detector`."""
+def read_config(detector: str) -> tuple[DetectorConfig, OnnxModel | None]:
+    """Reads a configuration, or makes one for what needs none; see `find_detector`. With it comes an ONNX file that was
+    opened for that."""
     if python_detector.is_class_name(detector) and not Path(detector).exists():
         cls = python_detector.find_class(detector)
         size = getattr(cls, "input_size_hw", None)
-        return DetectorConfig(
+        config = DetectorConfig(
             cls.__name__,
             detector,
             ("python",),
@@ -97,17 +98,19 @@ def read_config(detector: str) -> DetectorConfig:
             input_size_hw=size,
             resize=None if size is None else "stretch",
         )
+        return config, None
     if not detector.endswith((".yaml", ".yml")) and _is_model(detector):
         uri = canonical(detector)
         name = PurePosixPath(uri.rstrip("/")).name.partition(".")[0] or "model"
+        uri = uri if "://" in uri else absolute(uri)
         if uri.endswith(".onnx"):
-            return _onnx_config(name, uri if "://" in uri else absolute(uri))
-        return DetectorConfig(name, uri if "://" in uri else absolute(uri), ("saved_model",), masks=False, labels={})
-    return _read_yaml(detector)
+            return _onnx_config(name, uri)
+        return DetectorConfig(name, uri, ("saved_model",), masks=False, labels={}), None
+    return _read_yaml(detector), None
 
 
-def _onnx_config(name: str, uri: str) -> DetectorConfig:
-    """The configuration of an ONNX file that has none, by what it says of itself."""
+def _onnx_config(name: str, uri: str) -> tuple[DetectorConfig, OnnxModel]:
+    """The configuration of an ONNX file that has none, by what it says of itself; and the file, opened."""
     with local_weights([WeightsSource(uri)]) as path:
         model = open_model(path)
     options = guessed_options(model)
@@ -117,10 +120,11 @@ def _onnx_config(name: str, uri: str) -> DetectorConfig:
             "`weights`, `labels` and `onnx: {decoder: …}` (docs/own-detector.md)"
         )
     masks = options.decoder == "yolo" and model.has_prototypes
-    return DetectorConfig(
+    config = DetectorConfig(
         name, uri, ("onnx",), masks=masks, labels=names_inside(model), input_size_hw=model.input_hw,
         resize=None if model.input_hw is None else "letterbox", onnx=options,
     )  # fmt: skip
+    return config, model
 
 
 def _is_model(detector: str) -> bool:

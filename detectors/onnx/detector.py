@@ -13,7 +13,7 @@ from ..config import DetectorConfig
 from ..protocol import Detections, DetectOptions, InvalidDetections, as_class_ids, num_dropped
 from .decoders import DECODERS, Decoded, prototypes, suppressed
 from .masks import box_masks
-from .model import open_model
+from .model import OnnxModel, open_model
 from .preprocess import Placement, prepared
 
 CANDIDATES = 1000  # rows that go into the suppression: the best of them
@@ -43,7 +43,7 @@ class OnnxDetector:
     """An ONNX model, in batches where its input's first axis is free.
 
     Args:
-      file: the .onnx file.
+      model: the .onnx file, or what was opened of it with `config.onnx`'s layout and providers.
       config: the detector's configuration: what goes in, what the outputs mean, and the input's size where the model
         leaves it free.
       options: what is wanted of it.
@@ -57,7 +57,7 @@ class OnnxDetector:
 
     def __init__(
         self,
-        file: str,
+        model: str | OnnxModel,
         config: DetectorConfig,
         options: DetectOptions,
         *,
@@ -67,7 +67,8 @@ class OnnxDetector:
         onnx = config.onnx
         if onnx is None:
             raise UsageError(f"detector {config.name}: the key onnx is missing, which says what the outputs mean")
-        self._model = open_model(file, onnx.layout, onnx.providers, threads)
+        self._model = open_model(model, onnx.layout, onnx.providers, threads) if isinstance(model, str) else model
+        file = self._model.file
         size = self._model.input_hw or config.input_size_hw
         if size is None and not self._model.takes_bytes:
             raise UsageError(

@@ -18,6 +18,7 @@ class OnnxModel:
     """An opened model.
 
     Attributes:
+      file: its path.
       session: ONNX Runtime's, thread-safe.
       input_name: of the only input that takes pixels.
       input_hw: (height, width) that the input must have; None if any.
@@ -29,6 +30,7 @@ class OnnxModel:
       metadata: the file's own key-value pairs.
     """
 
+    file: str
     session: Any
     input_name: str
     input_hw: tuple[int, int] | None
@@ -86,6 +88,7 @@ def open_model(file: str, layout: str = "nchw", providers: tuple[str, ...] = (),
     shape, outputs = inputs[0].shape, session.get_outputs()
     sides = tuple(shape[2:] if layout == "nchw" else shape[1:3])
     return OnnxModel(
+        file,
         session,
         inputs[0].name,
         sides if all(isinstance(side, int) for side in sides) else None,

@@ -13,7 +13,7 @@ from labelbeam.storage.errors import UsageError
 
 from tests.fakes.images import save_image
 
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 onnx_models = pytest.importorskip("tests.fakes.onnx_models")
 
 BOXES = np.float32([[8, 16, 40, 48], [0, 0, 64, 64], [10, 10, 20, 20]])  # xyxy in pixels of 64×64
@@ -219,6 +219,23 @@ def test_the_threads_of_a_process_share_one_model(tmp_path, label):
     assert code == 0, printed
     [record] = labels.records()
     assert record["written"] == 64 and record["detector_loads"]["count"] == 1
+
+
+def test_a_model_without_a_configuration_is_opened_once_to_be_checked(tmp_path, monkeypatch):
+    opened, session = [], onnxruntime.InferenceSession
+
+    def open_session(file, *args, **options):
+        opened.append(file)
+        return session(file, *args, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
+    find_detector(save(tmp_path))
+    assert opened == [str(tmp_path / "m.onnx")]
+    other = tmp_path / "other"
+    other.mkdir()
+    table = {"output0": np.zeros((7, 30), np.float32)}  # whose outputs another decoder reads
+    with pytest.raises(UsageError, match="its outputs don't fit decoder boxes_scores_labels"):
+        find_detector(save(tmp_path), weights=save(other, table))
 
 
 def test_the_fingerprint_is_the_files(tmp_path):
