@@ -1,12 +1,13 @@
 """What does one GPU give?  One command, under 8 minutes, that can be run again and goes on where it was.
 
-    python -m benchmarks.gpu --prepare build/gpu     # where there's a network: wheels for Python 3.12, under 64 MiB
+    python -m benchmarks.gpu --prepare build/gpu     # where there's a network: wheels for Python 3.12
     python benchmarks/gpu.py --wheels build/gpu      # on the machine with the GPU, in the repository's folder
 
 The second needs Python 3.12 with JAX or PyTorch, NumPy, Pillow and pyarrow, and nothing else. Each step is a process of
 its own (`gpu_steps.py`): both networks in each precision and batch, their equality with the golden files, and a whole
-job over JPEGs against the bare loop. Each step's result is a line of `gpu.jsonl` and a row of the table at once. What
-is in `--results` stays there for the next start; where `$OUT` names a folder, `gpu.jsonl` is put there as well.
+job over JPEGs against the bare loop. Each step's result is a line of `gpu.jsonl` and a row of the table at once; what
+it wrote to standard error goes to `gpu.log`. What is in `--results` stays there for the next start, and where `$OUT`
+names a folder, both files are put there as well. What failed or took longer than `--step-minutes` is tried again last.
 """
 
 import argparse
@@ -29,25 +30,40 @@ CENTERNET, MASK_RCNN = "centernet_resnet50v2_512x512", "mask_rcnn_inception_resn
 PROVIDED = {"jax", "jaxlib", "ml-dtypes", "numpy", "pillow", "pyarrow", "torch"}  # by the machine
 LEFT_OUT = {"setuptools", "tensorflow", "tensorflow-hub"}  # a job of engine keras never imports them
 PACKED = "site.tar.xz"
-MAX_MIB = 64
-TITLES = ("step", "images/s", "ms a batch", "compile s", "peak GiB", "of peak", "note")
+MAX_MIB = 50  # of wheels: they travel with the repository, in 64
+COLUMNS = {
+    "images_s": "images/s",
+    "device_images_s": "inputs on the device",
+    "batch_ms": "ms a batch",
+    "compile_s": "compile s",
+    "peak_gib": "peak GiB",
+    "share_of_peak": "of peak",
+    "device": "device",
+    "note": "note",
+}
+FAILED, TIMED_OUT = "failed: ", {"note": "timed out"}
 
 
 def steps(args: argparse.Namespace) -> list[list[str]]:
     """The steps, those that matter most first; each is the arguments of `gpu_steps.py`."""
-    found = []
+    batches = {CENTERNET: sorted(args.batches), MASK_RCNN: sorted(b for b in args.batches if b <= 16)}
+
+    def network(backend: str, name: str, precision: str, some: list[int]) -> list[list[str]]:
+        return [[backend, "network", name, precision, str(batch)] for batch in some]
+
+    first, rest = [], []
     for backend in args.backends:
-        found += [[backend, "golden", network] for network in (CENTERNET, MASK_RCNN)]
-        for network, batches in ((CENTERNET, args.batches), (MASK_RCNN, [b for b in args.batches if b <= 16])):
-            first, *others = sorted(batches)
-            largest = others[-1:] or [first]
-            chosen = [("bfloat16", largest), ("float32", [first]), ("bfloat16", [first, *others[:-1]])]
-            chosen += [("tf32", largest)]
-            found += [[backend, "network", network, precision, str(b)] for precision, some in chosen for b in some]
-    backend, largest = args.backends[0], str(max(args.batches))
-    job = [backend, "job", CENTERNET, "bfloat16", largest, str(args.images)]
-    rest = [step for step in found if step[0] == backend]
-    return [*rest, job, *(step for step in found if step[0] != backend)]
+        first += network(backend, CENTERNET, "float32", batches[CENTERNET][:1])
+        first += network(backend, CENTERNET, "bfloat16", batches[CENTERNET][-1:])
+        first += [[backend, "job", CENTERNET, "bfloat16", str(batches[CENTERNET][-1]), str(args.images)]]
+    for backend in reversed(args.backends):  # PyTorch, which compiles nothing, before minutes of JAX's compiling
+        first += network(backend, MASK_RCNN, "float32", batches[MASK_RCNN][:1])
+        first += network(backend, MASK_RCNN, "bfloat16", batches[MASK_RCNN][-1:])
+    for name in batches:
+        for backend in args.backends:
+            rest += network(backend, name, "tf32", batches[name][-1:])
+            rest += network(backend, name, "bfloat16", batches[name][:-1])
+    return first + rest
 
 
 def prepare(folder: Path) -> None:
@@ -107,10 +123,9 @@ def unpack(wheels: Path, site: Path) -> None:
         part.rename(site)
 
 
-def run(step: list[str], folder: Path, site: Path, seconds: float) -> dict:
-    """A step's result, or why there's none."""
-    precision = step[3] if len(step) > 3 else "float32"
-    jax_precision = {"float32": "highest", "tf32": "tensorfloat32"}.get(precision, "default")
+def run(step: list[str], folder: Path, site: Path, log: Path, seconds: float) -> dict:
+    """A step's result, or why there's none; what it writes to standard error is added to a log."""
+    jax_precision = {"float32": "highest", "tf32": "tensorfloat32"}.get(step[3], "default")
     environment = {
         **os.environ,
         "KERAS_BACKEND": step[0],
@@ -119,28 +134,27 @@ def run(step: list[str], folder: Path, site: Path, seconds: float) -> dict:
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(site.absolute())]),
     }
     command = [sys.executable, "-m", "benchmarks.gpu_steps", *step]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-        )
-    except subprocess.TimeoutExpired:
-        return {"note": "no time left"}
+    with log.open("a") as errors:
+        print(f"## {' '.join(step)}", file=errors, flush=True)
+        start = errors.tell()
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=seconds
+            )
+        except subprocess.TimeoutExpired:
+            return TIMED_OUT
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
-        return {"note": f"failed: {(done.stderr.strip().splitlines() or ['no word'])[-1][:200]}"}
+        said = log.read_bytes()[start:].decode(errors="replace").strip().splitlines()
+        return {"note": FAILED + (said or ["no word"])[-1][:200]}
     return json.loads(lines[-1])
 
 
 def row(step: list[str], result: dict) -> str:
     """A line of the table."""
-    names = ("images_s", "batch_ms", "compile_s", "peak_gib", "share_of_peak")
-    cells = [f"{result[name]:.4g}" if isinstance(result.get(name), float) else "" for name in names]
-    return f"| {' '.join(step)} | {' | '.join(cells)} | {result.get('note', '')} |"
+    values = [result.get(name, "") for name in COLUMNS]
+    cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
+    return f"| {' | '.join([' '.join(step), *cells])} |"
 
 
 def main() -> None:
@@ -151,7 +165,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=7.5, help="then no step begins or goes on (%(default)s)")
     parser.add_argument("--backends", nargs="+", default=["jax", "torch"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32, 64])
-    parser.add_argument("--images", type=int, default=2000, help="of the job (%(default)s)")
+    parser.add_argument("--step-minutes", type=float, default=3.5, help="of a step at most (%(default)s)")
+    parser.add_argument("--images", type=int, default=10_000, help="of the job: some seconds' worth (%(default)s)")
     args = parser.parse_args()
     if args.prepare:
         prepare(args.prepare)
@@ -160,24 +175,27 @@ def main() -> None:
     args.results.mkdir(parents=True, exist_ok=True)
     site = args.results / "site"
     unpack(args.wheels, site)
-    results = args.results / "gpu.jsonl"
+    results, log = args.results / "gpu.jsonl", args.results / "gpu.log"
     known = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    done = {
-        tuple(entry["step"]): entry for entry in known if not entry.get("note", "").startswith(("failed", "no time"))
-    }
-    print(f"| {' | '.join(TITLES)} |\n|{'---|' * len(TITLES)}")
-    for step in steps(args):
+    tried = {tuple(entry["step"]): entry for entry in known}
+    again = (FAILED, TIMED_OUT["note"])
+    done = {step: entry for step, entry in tried.items() if not entry.get("note", "").startswith(again)}
+    print(f"| step | {' | '.join(COLUMNS.values())} |\n|{'---|' * (1 + len(COLUMNS))}")
+    for step in sorted(steps(args), key=lambda step: tuple(step) in tried.keys() - done.keys()):
         result = done.get(tuple(step))
         if result is None:
-            if time.monotonic() > end:
-                print(f"| {' '.join(step)} | no time left: run it again |")
+            left_s, limit_s = end - time.monotonic(), 60 * args.step_minutes
+            found = run(step, args.wheels, site, log, min(left_s, limit_s)) if left_s > 0 else TIMED_OUT
+            if found is TIMED_OUT and left_s < limit_s:  # which says nothing of the step
+                print(row(step, {"note": "no time left: run it again"}), flush=True)
                 continue
-            result = {"step": step, **run(step, args.wheels, site, end - time.monotonic())}
+            result = {"step": step, **found}
             with results.open("a") as file:
                 file.write(json.dumps(result) + "\n")
-            if "OUT" in os.environ:
-                shutil.copy(results, os.environ["OUT"])
         print(row(step, result), flush=True)
+        for file in (results, log):
+            if "OUT" in os.environ and file.exists():
+                shutil.copy(file, os.environ["OUT"])
     print(f"\n{results}")
 
 

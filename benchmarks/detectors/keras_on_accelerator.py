@@ -5,11 +5,13 @@
 
 Prints images/s of each batch size and precision, the ratio to batch 1 in float32 (as the published graph is bound to
 run), and the device's peak memory where the backend tells it. Needs no TensorFlow. Without --weights the network has
-zeros for weights, which costs the same arithmetic. Preprocessing isn't included: the images' pixels lie ready.
+zeros for weights, which a GPU multiplies somewhat faster than others. Preprocessing isn't included: the images' pixels
+lie ready.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -36,24 +38,39 @@ def device_memory_gib() -> float | None:
     return None
 
 
-def runner(network, precision: str, images: Sequence[np.ndarray]):
-    """A function without arguments that labels a batch of images and waits for the results."""
+def runner(network, precision: str) -> Callable[[Sequence[Any]], dict[str, np.ndarray]]:
+    """A function that labels a batch, an array of each of the network's inputs, and waits for the results: outputs by
+    name and, of networks that have them, `masks` of `KEPT` detections an image."""
     outputs = ("num_detections", "detection_boxes", "detection_classes", "detection_scores")
-    inputs = [np.stack(arrays) for arrays in zip(*(network.preprocess(image) for image in images), strict=True)]
     if not network.has_proposals:
         call = compiled(lambda *args: network(*args, outputs=outputs), network, ("float32", "int32"))
-        return lambda: [to_numpy(value) for value in call(*inputs).values()]
+        return lambda inputs: {name: to_numpy(value) for name, value in call(*inputs).items()}
     detect = compiled(lambda pixels: network.detect(pixels, outputs), network, ("float32",))
     masks = compiled(network.masks, network, (precision, "float32", "int32", "int32"))
-    image = np.repeat(np.arange(len(images), dtype=np.int32), KEPT)
 
-    def run():
-        found, croppable = detect(inputs[0])
-        boxes = to_numpy(found["detection_boxes"])[:, :KEPT].reshape(-1, 4)
-        classes = np.maximum(to_numpy(found["detection_classes"])[:, :KEPT].reshape(-1).astype(np.int32) - 1, 0)
-        return to_numpy(masks(croppable, boxes, image, classes))
+    def run(inputs):
+        on_device, croppable = detect(inputs[0])
+        found = {name: to_numpy(value) for name, value in on_device.items()}
+        boxes = found["detection_boxes"][:, :KEPT].reshape(-1, 4)
+        classes = np.maximum(found["detection_classes"][:, :KEPT].reshape(-1).astype(np.int32) - 1, 0)
+        image = np.repeat(np.arange(len(boxes) // KEPT, dtype=np.int32), KEPT)
+        return {**found, "masks": to_numpy(masks(croppable, boxes, image, classes))}
 
     return run
+
+
+def batch_of(network, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Images as the network's inputs, an array each."""
+    return [np.stack(arrays) for arrays in zip(*(network.preprocess(image) for image in images), strict=True)]
+
+
+def images_per_second(run: Callable[[], Any], batch: int, seconds: float) -> float:
+    """Of a function that labels a batch and waits for the results; called for so long, and once at least."""
+    began, rounds = time.perf_counter(), 0
+    while not rounds or time.perf_counter() - began < seconds:
+        run()
+        rounds += 1
+    return rounds * batch / (time.perf_counter() - began)
 
 
 def main() -> None:
@@ -75,13 +92,9 @@ def main() -> None:
 
             load_weights(network, args.weights)
         for batch in args.batch or ([1, 8] if args.quick else [1, 2, 4, 8, 16, 32]):
-            run = runner(network, precision, photos(batch))
-            run()  # compiles
-            began, rounds = time.perf_counter(), 0
-            while rounds < 3 or time.perf_counter() - began < seconds:
-                run()
-                rounds += 1
-            rate = rounds * batch / (time.perf_counter() - began)
+            label, inputs = runner(network, precision), batch_of(network, photos(batch))
+            label(inputs)  # compiles
+            rate = images_per_second(lambda label=label, inputs=inputs: label(inputs), batch, seconds)
             first = first or rate
             memory = device_memory_gib()
             print(
