@@ -77,10 +77,11 @@ def read_file(
       DamagedPartError: if the file isn't there or can't be read.
     """
     with _opened(path) as file:
-        present = _present(file, columns)
+        content = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
+        present = _present(content, columns)
         if filters is None:
-            content = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
             return promoted(table, content.read(present), columns)
+        file.seek(0)
         found = pq.read_table(file, columns=present, filters=filters, page_checksum_verification=True)
         return promoted(table, found, columns)
 
@@ -94,8 +95,8 @@ def iter_file(
       wanted: told the first and the last image id of a row group, where that is known; False leaves it out.
     """
     with _opened(path) as file:
-        present = _present(file, columns)
         content = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
+        present = _present(content, columns)
         for number, ids in enumerate(_ids_of_groups(content.metadata)):
             if ids is None or wanted(*ids):
                 for batch in content.iter_batches(row_groups=[number], columns=present):
@@ -163,10 +164,9 @@ def _opened(path: str) -> Iterator:
         raise damaged(path, " ".join(str(error).split()), path.rsplit("/", 2)[0]) from error
 
 
-def _present(file, columns: Sequence[str] | None) -> list[str] | None:
+def _present(content: pq.ParquetFile, columns: Sequence[str] | None) -> list[str] | None:
     """Those of the columns that a Parquet file has. Raises `KeyError` if it's no table of a label set."""
-    names = set(pq.read_schema(file).names)
-    file.seek(0)
+    names = set(content.schema_arrow.names)
     if "image_id" not in names:  # every table has it
         raise KeyError("it has no column image_id, so it's no table of a label set")
     if columns is None:

@@ -198,17 +198,16 @@ def promoted(name: str, table: pa.Table, columns: Sequence[str] | None = None) -
       table: its rows. Columns that it hasn't got come out null; columns that today's schema hasn't got are kept.
       columns: only these, in this order; None for all.
     """
-    schema = TABLES[name]
-    known = schema.names if columns is None else columns
-    more = [column for column in table.column_names if column not in schema.names] if columns is None else []
+    ours = {field.name: field for field in TABLES[name]}
+    fields_by_name = {field.name: field for field in table.schema} | ours
+    found = dict(zip(table.column_names, table.columns, strict=True))
+    known = list(ours) if columns is None else columns
+    more = [column for column in found if column not in ours] if columns is None else []
     arrays, fields = [], []
     for column in [*known, *more]:
-        present = column in table.column_names
-        if column in schema.names:
-            field = schema.field(column)
-        else:
-            field = table.schema.field(column) if present else pa.field(column, pa.string())
-        array = table.column(column) if present else pa.nulls(table.num_rows, field.type)
+        present = column in found
+        field = fields_by_name.get(column, pa.field(column, pa.string()))
+        array = found[column] if present else pa.nulls(table.num_rows, field.type)
         fields.append(field if present else field.with_nullable(True))
         arrays.append(array if array.type == field.type else array.cast(field.type))
     return pa.table(arrays, schema=pa.schema(fields).with_metadata(dict(table.schema.metadata or {})))

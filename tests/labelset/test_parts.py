@@ -146,7 +146,7 @@ def test_a_process_without_memory_calls_no_file_damaged(out, monkeypatch):
     def full(*args, **kwargs):
         raise pa.lib.ArrowMemoryError("malloc of size 1073741824 failed")
 
-    monkeypatch.setattr(pq, "read_schema", full)
+    monkeypatch.setattr(pq, "ParquetFile", full)
     with pytest.raises(ResourcesError, match=f"{stem}.parquet.*memory"):
         read_part(out, stem, "images")
 
@@ -157,6 +157,6 @@ def test_an_error_of_the_disk_names_the_file_and_calls_it_not_damaged(out, monke
     def broken(*args, **kwargs):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(pq, "read_schema", broken)
+    monkeypatch.setattr(pq, "ParquetFile", broken)
     with pytest.raises(OSError, match=f"Input/output error.*{stem}.parquet"):
         read_part(out, stem, "images")
