@@ -39,16 +39,15 @@ class PackByChunkFn(PackFn):
         super().start_bundle()
         self._room = 0  # in the pack of images that are no members
 
-    def keyed(self, element: bytes) -> tuple[str, bytes]:
+    def keyed(self, element: bytes) -> tuple[bytes, bytes]:
         if not is_plain(element) and (location := _CODER.decode(element).location) is not None:
-            # Hexadecimal: paths may hold lone surrogates.
-            return image_id(f"{location.container}#{location.chunk}"), element
+            return image_id(f"{location.container}#{location.chunk}").encode(), element
         if not self._room:
-            self._key, self._room = hashlib.sha256(element).hexdigest()[:32], _IMAGES_TOGETHER
+            self._key, self._room = hashlib.sha256(element).digest()[:16], _IMAGES_TOGETHER
         self._room -= 1
         return self._key, element
 
 
-def _in_order(key: str, packs: Iterable[bytes]) -> Iterator[ImageReference]:
+def _in_order(key: bytes, packs: Iterable[bytes]) -> Iterator[ImageReference]:
     references = map(_CODER.decode, unpack(packs))
     yield from sorted(references, key=lambda reference: reference.location.offset if reference.location else 0)

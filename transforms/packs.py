@@ -24,21 +24,21 @@ def unpack(packs: Iterable[bytes]) -> Iterator[bytes]:
         yield from _CODER.decode(zlib.decompress(packed[1:]) if packed.startswith(_COMPRESSED) else packed[1:])
 
 
-@beam.typehints.with_output_types(tuple[str, bytes])
+@beam.typehints.with_output_types(tuple[bytes, bytes])
 class PackFn(beam.DoFn):
     """Elements in, pairs of a key and a pack out, several a key. For bounded collections in the global window.
 
-    Subclasses say what of an element is packed, and under which key.
+    Subclasses say what of an element is packed, and under which key: bytes, since Beam encodes strings in Python.
     """
 
-    def keyed(self, element: Any) -> tuple[str, bytes]:
+    def keyed(self, element: Any) -> tuple[bytes, bytes]:
         raise NotImplementedError
 
     def start_bundle(self):
-        self._elements: defaultdict[str, list[bytes]] = defaultdict(list)
+        self._elements: defaultdict[bytes, list[bytes]] = defaultdict(list)
         self._count = 0
 
-    def process(self, element: Any) -> Iterator[tuple[str, bytes]]:
+    def process(self, element: Any) -> Iterator[tuple[bytes, bytes]]:
         key, data = self.keyed(element)
         self._elements[key].append(data)
         self._count += 1
@@ -50,7 +50,7 @@ class PackFn(beam.DoFn):
         at_end = GlobalWindows.windowed_value_at_end_of_window(None)
         yield from map(at_end.with_value, self._packs())
 
-    def _packs(self) -> Iterator[tuple[str, bytes]]:
+    def _packs(self) -> Iterator[tuple[bytes, bytes]]:
         for key, elements in self._elements.items():
             packed = _CODER.encode(elements)
             if len(packed) < _COMPRESSED_FROM:

@@ -36,7 +36,6 @@ _CODER = ImageReferenceCoder()
 _ID_BYTES = 16
 _FAILED, _OK = b"f", b"o"
 IMAGES_CHANGED, VERSIONS_UNKNOWN = "images_changed", "versions_unknown"  # names of counters
-_BUCKET_DIGITS = 3  # 4,096 buckets: enough for any cluster; of 10⁹ images, a bucket's 250,000 still fit in memory
 
 
 class ListedCounts(NamedTuple):
@@ -104,7 +103,7 @@ class SkipLabelled(beam.PTransform):
             sides.append(
                 references.pipeline
                 | ReadBoxes(self._boxes)
-                | "BoxesByBucket" >> beam.MapTuple(lambda id_, boxes: (_bucket_of(id_), (id_, boxes)))
+                | "BoxesByBucket" >> beam.MapTuple(lambda id_, boxes: (_bucket_of(bytes.fromhex(id_)), (id_, boxes)))
             )
         anti_join = _AntiJoinFn(self._known, self._link, with_versions)
         split: Any = (
@@ -219,21 +218,22 @@ def _read_ids(
             yield bytes.fromhex(str(hex_id)) + flag + (pickle.dumps(version) if with_versions else b"")
 
 
-def _bucket_of(hex_id: str) -> str:
-    return hex_id[:_BUCKET_DIGITS]
+def _bucket_of(id_: bytes) -> bytes:
+    """One of 4,096: enough for any cluster; of 10⁹ images, a bucket's 250,000 still fit in memory."""
+    return bytes((id_[0], id_[1] & 0xF0))
 
 
 class _PackReferencesFn(PackFn):
     """Packs 16 bytes of the image's id, and the encoded reference."""
 
-    def keyed(self, element: ImageReference) -> tuple[str, bytes]:
-        id_ = image_id(element.uri)  # which the element needn't keep: it's encoded here
-        return _bucket_of(id_), bytes.fromhex(id_) + _CODER.encode(element)
+    def keyed(self, element: ImageReference) -> tuple[bytes, bytes]:
+        id_ = bytes.fromhex(image_id(element.uri))  # which the element needn't keep: it's encoded here
+        return _bucket_of(id_), id_ + _CODER.encode(element)
 
 
 class _PackIdsFn(PackFn):
-    def keyed(self, element: bytes) -> tuple[str, bytes]:
-        return _bucket_of(element[:_ID_BYTES].hex()), element
+    def keyed(self, element: bytes) -> tuple[bytes, bytes]:
+        return _bucket_of(element), element
 
 
 class _AntiJoinFn(beam.DoFn):

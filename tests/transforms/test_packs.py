@@ -4,7 +4,7 @@ from apache_beam.testing.util import assert_that
 from labelbeam.transforms import packs
 from labelbeam.transforms.packs import PackFn, unpack
 
-ELEMENTS = [(key, f"{key}{number}".encode()) for number in range(50) for key in "abc"]
+ELEMENTS = [(key, key + b"%d" % number) for number in range(50) for key in (b"a", b"b", b"c")]
 
 
 class Pairs(PackFn):
@@ -32,7 +32,7 @@ def test_nothing_in_nothing_out():
 
 
 def test_packs_of_alike_elements_are_small():
-    uris = [("a", f"s3://bucket/images/of/one/collection/{number:08d}.jpg".encode()) for number in range(100)]
+    uris = [(b"a", f"s3://bucket/images/of/one/collection/{number:08d}.jpg".encode()) for number in range(100)]
     packer = Pairs()
     packer.start_bundle()
     assert not [pack for uri in uris for pack in packer.process(uri)]
