@@ -15,12 +15,10 @@ from ..detectors.protocol import Detections, InvalidDetections
 from . import coders  # noqa: F401  registers them
 from .decode.image_area import WHOLE, ImageArea
 from .elements import METRICS_NAMESPACE, DetectOutcome, FailedImage, FetchedImage, FetchOutcome, LabelledImage
-from .workers.batches import Batches, ElementSize
+from .workers.batches import Batches
 from .workers.driver_link import DriverLink
 from .workers.in_flight import in_flight_of
 from .workers.loaded_detector import DetectorLoader, DetectorLostError, LoadedDetector, StoppingError
-
-_UNITS_PER_IMAGE = 1024  # in which a batch's size is counted, so that large images can be more than one
 
 DEVICE = "model_device_"  # name of a counter, before that of a device: loads there
 _IMAGES = Metrics.counter(METRICS_NAMESPACE, "model_images")
@@ -30,7 +28,7 @@ _UNNAMED = Metrics.counter(METRICS_NAMESPACE, "detections_unnamed")
 
 
 class Detect(beam.PTransform):
-    """Labelled images of fetched ones, one for one; failed images pass through.
+    """Batches of labelled images of batches of fetched ones, one for one; failed images pass through.
 
     When the job is to stop, the batch that the model has is finished, and others are dropped.
 
@@ -42,12 +40,14 @@ class Detect(beam.PTransform):
         super().__init__()
         self._handler = handler
 
-    def expand(self, images: beam.PCollection[FetchOutcome]) -> beam.PCollection[DetectOutcome]:
-        return images | RunInference(self._handler)  # pyright: ignore[reportReturnType]  # its annotation says PValue
+    def expand(self, batches: beam.PCollection[list[FetchOutcome]]) -> beam.PCollection[list[DetectOutcome]]:
+        return batches | RunInference(self._handler)  # pyright: ignore[reportReturnType]  # its annotation says PValue
 
 
-class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector]):
+class DetectorHandler(ModelHandler[FetchOutcome, list[DetectOutcome], LoadedDetector]):
     """RunInference's handler for any `Detector`.
+
+    What it gives for a batch is one element again: one an image would cost each step behind it more than its own work.
 
     It has no resource hints of its own: runners don't fuse steps whose hints differ, and pixels would cross a shuffle.
     The pipeline's `--resource_hint` says what its workers need; what a loaded detector holds is a metric.
@@ -99,7 +99,7 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
 
     def run_inference(
         self, batch: Sequence[FetchOutcome], model: LoadedDetector, inference_args: dict[str, Any] | None = None
-    ) -> Iterable[DetectOutcome]:
+    ) -> Iterable[list[DetectOutcome]]:
         if self._batches is None:
             self._batches = Batches(max(1, int(self._batch_size * in_flight_of(self._output).budget_share)))
         decoded = [image for image in batch if isinstance(image, FetchedImage)]
@@ -108,7 +108,7 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
         except StoppingError:
             return
         _count_load(model)
-        yield from (image if isinstance(image, FailedImage) else next(results) for image in batch)
+        yield [image if isinstance(image, FailedImage) else next(results) for image in batch]
 
     def _call(self, images: Sequence[FetchedImage], model: LoadedDetector) -> list[LabelledImage]:
         """One call of the model."""
@@ -134,14 +134,8 @@ class DetectorHandler(ModelHandler[FetchOutcome, DetectOutcome, LoadedDetector])
     def get_num_bytes(self, batch: Sequence[FetchOutcome]) -> int:
         return sum(image.num_bytes_in_memory for image in batch)  # the default pickles every image to learn its size
 
-    def batch_elements_kwargs(self) -> dict[str, Any]:
-        # A batch is full at `batch_size` images or at MAX_BATCH_BYTES of pixels, whichever comes first.
-        units = self._batch_size * _UNITS_PER_IMAGE
-        return {
-            "min_batch_size": units,
-            "max_batch_size": units,
-            "element_size_fn": ElementSize(units, self._batch_size),
-        }
+    def should_skip_batching(self) -> bool:
+        return True  # `FetchImages` gives batches
 
     def share_model_across_processes(self) -> bool:
         return self._share_across_processes

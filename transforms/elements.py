@@ -3,8 +3,8 @@
     ImageReference ─ FetchImages ─ FetchedImage ─ Detect ─ LabelledImage ─ ToRows ─ ImageRows ─ WriteParts ─ Part
                                  └ FailedImage ───────── ┴ FailedImage ───┘
 
-An image that fails in a step travels on as a `FailedImage`, so that every reference ends as one row of `images`.
-How elements are encoded is in `coders.py`.
+From `FetchImages` to `ToRows` a batch of images is one element. An image that fails in a step travels on as a
+`FailedImage`, so that every reference ends as one row of `images`. How elements are encoded is in `coders.py`.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""FetchImages: image references in, decoded images out, read and decoded ahead of whatever comes after it.
+"""FetchImages: image references in, batches of decoded images out, read and decoded ahead of whatever comes after it.
 
 To be fused with the model that takes the images: decoded pixels are some twenty times the size of their files, and
 never worth a shuffle. So nothing that reshuffles or groups belongs right behind this transform.
@@ -10,8 +10,10 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.window import BoundedWindow, GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from ..detectors.device_share import processors
@@ -25,7 +27,6 @@ from ..storage.uris import is_http
 from . import coders  # noqa: F401  registers them
 from .decode.decoding import DecodedImage, OpenedImage, open_image
 from .decode.frame import check_frame_size, decoded_frame
-from .each_window import in_each_window
 from .elements import FailedImage, FetchedImage, FetchOutcome, ImageError, ImageFacts, ImageReference
 from .execution_options import ExecutionOptions
 from .fetch.options import DecodeOptions, ReadOptions
@@ -44,19 +45,25 @@ _GIVE_UP_FACTOR = 1.25
 _log = logging.getLogger(__name__)
 
 ReadBytes = Callable[[ImageReference, ReadOptions, ImageFacts], bytes]
+MAX_BATCH_BYTES = 256 << 20  # of decoded pixels that wait for a call of the model
+_GLOBAL_WINDOW = GlobalWindow()  # the only one, but making it again takes as long as ten lines
 _FILES_OF_OTHERS = 128  # that a worker has open beside those of the images it reads: libraries, runner, model
 
 
 @beam.typehints.with_input_types(ImageReference)
-@beam.typehints.with_output_types(FetchOutcome)
+@beam.typehints.with_output_types(list[FetchOutcome])
 class FetchImages(beam.PTransform):
-    """PCollection[ImageReference] to PCollection[FetchOutcome], one for one, in the order in which they are ready.
+    """PCollection[ImageReference] to PCollection[list[FetchOutcome]]: each image once, in the order in which they are
+    ready, in batches for the model.
 
-    An image that can't be read or decoded becomes a `FailedImage`; nothing about one image fails the job.
-    Timestamps and windows are kept. When the job is to stop, images under way are dropped.
+    An image that can't be read or decoded becomes a `FailedImage`; nothing about one image fails the job. A batch is
+    full at `options.max_batch_size` images or at `MAX_BATCH_BYTES` of pixels, whichever comes first; its images are of
+    one window, and its timestamp is the window's end. When the job is to stop, images under way are dropped.
+
+    Not Beam's `BatchElements`: an element an image costs the thread that calls the model more than fetching does.
 
     Args:
-      options: limits and times of reading, and how far ahead to work.
+      options: limits and times of reading, how far ahead to work, and how many images the model gets.
       decode: how images are decoded.
       read: reads an image's bytes; for tests, or for sources that `read_bytes` doesn't know. Must be picklable.
       output: the output folder below which journals are kept (`workers/in_flight.py`); None keeps none.
@@ -75,20 +82,25 @@ class FetchImages(beam.PTransform):
         detector: str | None = None,
     ):
         super().__init__()
-        self._fn = _FetchDoFn(options, decode, read, output, link, detector)
+        self._settings = (options, decode, read, output, link, detector)
 
-    def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[FetchOutcome]:
-        return in_each_window(references) | beam.ParDo(self._fn)  # pyright: ignore[reportReturnType]  # Beam types | as PValue
+    def expand(self, references: beam.PCollection[ImageReference]) -> beam.PCollection[list[FetchOutcome]]:
+        fn = _FetchDoFn if references.windowing.is_default() else _FetchInWindowsDoFn
+        return references | beam.ParDo(fn(*self._settings))  # pyright: ignore[reportReturnType]  # Beam types | as PValue
+
+
+_Item = tuple[ImageReference, BoundedWindow]
+_Result = tuple[FetchedImage | FailedImage, BoundedWindow]
 
 
 @beam.typehints.with_input_types(ImageReference)
-@beam.typehints.with_output_types(FetchOutcome)
+@beam.typehints.with_output_types(list[FetchOutcome])
 class _FetchDoFn(beam.DoFn):
     """Keeps up to `prefetch_images` images under way, while the steps behind it are busy with those that it has put
-    out."""
+    out. For elements in the global window: asked for more than an element, Beam takes several times as long for it."""
 
     _fetcher: "ImageFetcher"  # from setup on
-    _ahead: Prefetch
+    _ahead: Prefetch[_Item, _Result]
 
     def __init__(
         self,
@@ -101,6 +113,7 @@ class _FetchDoFn(beam.DoFn):
     ):
         self._detector = detector
         self._options = options
+        self._batch_size = options.max_batch_size
         self._is_stopping = link.stop_check()
         self._decode = decode
         self._read = read
@@ -122,7 +135,7 @@ class _FetchDoFn(beam.DoFn):
                 max_open_files(),
             )
 
-    def _new_ahead(self) -> Prefetch:
+    def _new_ahead(self) -> Prefetch[_Item, _Result]:
         """Empty between bundles. A DoFn whose bundle fails half way is torn down, never used again."""
         options, share = self._options, self._in_flight.budget_share
         return Prefetch(
@@ -135,43 +148,70 @@ class _FetchDoFn(beam.DoFn):
             max_made=max(1, int(options.prefetch_decoded * share)),
             at_once=options.handed_on_at_once,
             read_s=options.deadline_s * _GIVE_UP_FACTOR,
-            start=lambda placed, arrived, take_room: self._fetcher.start(placed.value, arrived, take_room),
+            start=lambda item, arrived, take_room: self._fetcher.start(item[0], arrived, take_room),
         )
 
     def start_bundle(self):
         self._in_flight.refresh()  # another worker may have died of an image of this bundle, which is now repeated here
+        self._batches: dict[BoundedWindow, list[FetchOutcome]] = {}  # that aren't full yet
+        self._batches_bytes = 0
 
-    def process(self, reference: ImageReference, placed=beam.DoFn.WindowedValueParam):
+    def process(self, reference: ImageReference) -> Iterator[WindowedValue]:
+        return self._work_ahead(reference, _GLOBAL_WINDOW)
+
+    def _work_ahead(self, reference: ImageReference, window: BoundedWindow) -> Iterator[WindowedValue]:
         if self._is_stopping():
             return
-        self._ahead.submit(placed)
+        self._ahead.submit((reference, window))
         # Nothing comes out until `prefetch_images` are under way: a model that is fed earlier runs while nothing is
         # read.
-        yield from self._results(leave=self._options.prefetch_images - 1)
+        yield from self._full_batches(leave=self._options.prefetch_images - 1)
 
     def finish_bundle(self):
-        yield from self._results(leave=0)
+        yield from self._full_batches(leave=0)
+        yield from map(self._hand_on, list(self._batches))
 
-    def _results(self, leave: int) -> Iterator[WindowedValue]:
-        for outcome in self._ahead.results(leave):
+    def _full_batches(self, leave: int) -> Iterator[WindowedValue]:
+        for image, window in self._ahead.results(leave):
             if self._is_stopping():
                 self._ahead.close()
                 self._ahead = self._new_ahead()
+                self._batches.clear()
                 return
-            yield outcome
+            self._batches_bytes += image.num_bytes_in_memory
+            if self._batches_bytes > MAX_BATCH_BYTES:
+                yield from map(self._hand_on, list(self._batches))
+            batch = self._batches.setdefault(window, [])
+            batch.append(image)
+            if len(batch) == self._batch_size:
+                yield self._hand_on(window)
+
+    def _hand_on(self, window: BoundedWindow) -> WindowedValue:
+        batch = self._batches.pop(window)
+        self._batches_bytes -= sum(image.num_bytes_in_memory for image in batch)
+        return WindowedValue(batch, window.max_timestamp(), (window,))
 
     def teardown(self):
         if hasattr(self, "_ahead"):
             self._ahead.close()
         http_client.close_idle()
 
-    def _fetch(self, placed: WindowedValue, reserve: Reserve, fetch: Fetch | None = None) -> WindowedValue:
+    def _fetch(self, item: _Item, reserve: Reserve, fetch: Fetch | None = None) -> _Result:
+        reference, window = item
         with announcing(reserve.encoded):
-            return placed.with_value(self._fetcher.fetch(placed.value, reserve, fetch))
+            return self._fetcher.fetch(reference, reserve, fetch), window
 
-    def _give_up(self, placed: WindowedValue) -> WindowedValue:
+    def _give_up(self, item: _Item) -> _Result:
+        reference, window = item
         message = f"not read within the deadline of {self._options.deadline_s:g} s: reading hangs, and was given up"
-        return placed.with_value(FailedImage(placed.value, ImageFacts(attempts=1), "timeout", message))
+        return FailedImage(reference, ImageFacts(attempts=1), "timeout", message), window
+
+
+class _FetchInWindowsDoFn(_FetchDoFn):
+    """For elements in any windows: Beam calls it once for each window of an element."""
+
+    def process(self, reference: ImageReference, window: Any = beam.DoFn.WindowParam) -> Iterator[WindowedValue]:
+        return self._work_ahead(reference, window)
 
 
 class ImageFetcher:

@@ -5,7 +5,6 @@ has the next images. Detections are taken as they are: the detector has applied 
 """
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,13 +25,11 @@ from ..storage.errors import UsageError, check_own_resources, shorten
 from ..storage.redaction import redact, without_credentials
 from ..storage.uris import as_text
 from . import coders  # noqa: F401  registers them
-from .each_window import in_each_window
 from .elements import DetectOutcome, FailedImage, ImageReference, LabelledImage
 from .sources.carry import CARRIED_TYPES, CarriedType, as_type
 
 MAX_MESSAGE_LENGTH = 500  # characters of `error_message`: a model's error may quote a whole graph
 MAX_WAITING_BYTES = 256 << 20  # of masks that aren't encoded yet: more than that, and the model waits for them
-_TOGETHER, _TOGETHER_S = 32, 1.0  # images without masks whose rows are made together, at most, and seconds to wait
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +58,8 @@ def _utc_now() -> datetime:
 
 
 class ToRows(beam.PTransform):
-    """DetectOutcomes in, ImageRows out, one for one: a failed image has one row, in `images`.
+    """Batches of DetectOutcomes in, each in one window; ImageRows out, one an image: a failed image has one row, in
+    `images`.
 
     Timestamps and windows are kept.
 
@@ -75,28 +73,28 @@ class ToRows(beam.PTransform):
         self._options = options
         self._clock = clock
 
-    def expand(self, images: beam.PCollection[DetectOutcome]) -> beam.PCollection[ImageRows]:
-        return in_each_window(images) | beam.ParDo(ToRowsFn(self._options, self._clock))  # pyright: ignore[reportReturnType]  # its annotation says PValue
+    def expand(self, batches: beam.PCollection[list[DetectOutcome]]) -> beam.PCollection[ImageRows]:
+        return batches | beam.ParDo(ToRowsFn(self._options, self._clock))  # pyright: ignore[reportReturnType]  # its annotation says PValue
 
 
 _Image = LabelledImage | FailedImage
 
 
 class _Making(NamedTuple):
-    """Rows of a few images that a thread makes."""
+    """A batch's rows, which threads make."""
 
-    rows: Future[list[ImageRows]]
-    num_bytes: int  # that their masks take until then
-    placed: list[WindowedValue]  # the images
+    rows: list[Future[list[ImageRows]]]
+    num_bytes: int  # that its masks take until then
+    placed: WindowedValue  # the batch
 
 
-@beam.typehints.with_input_types(DetectOutcome)
+@beam.typehints.with_input_types(list[DetectOutcome])
 @beam.typehints.with_output_types(ImageRows)
 class ToRowsFn(beam.DoFn):
-    """Puts out rows with a later image's, or with the bundle's last: by then the model has its next images.
+    """Puts out rows with a later batch's, or with the bundle's last: by then the model has its next images.
 
-    An image with masks keeps a thread busy by itself; the others go to threads together, since many rows at once cost
-    little more than one image's (`benchmarks/jobs/pipeline_overhead.py`).
+    Each image of a batch with masks keeps a thread busy by itself; images without go to a thread together, since many
+    rows at once cost little more than one image's (`benchmarks/jobs/pipeline_overhead.py`).
     """
 
     def __init__(self, options: RowOptions, clock: Callable[[], datetime]):
@@ -110,45 +108,32 @@ class ToRowsFn(beam.DoFn):
     def start_bundle(self):
         self._making: deque[_Making] = deque()  # in the order in which they came
         self._waiting_bytes = 0
-        self._placed: list[WindowedValue] = []
 
-    def process(self, image: LabelledImage | FailedImage, placed: Any = beam.DoFn.WindowedValueParam):
-        if not self._placed:
-            self._hand_over_at = time.monotonic() + _TOGETHER_S
-        self._placed.append(placed)
-        if (
-            image.num_bytes_in_memory
-            or len(self._placed) == _TOGETHER
-            or time.monotonic() > self._hand_over_at  # what a killed job loses must not grow with slow models
-        ):
-            self._hand_over()
-            yield from self._made(MAX_WAITING_BYTES)
+    def process(self, batch: Sequence[_Image], placed: Any = beam.DoFn.WindowedValueParam):
+        assert self._threads is not None  # since `setup`
+        num_bytes, now = sum(image.num_bytes_in_memory for image in batch), self._clock()
+        together = [[image] for image in batch] if num_bytes else [batch]
+        rows = [self._threads.submit(_rows_of_any, images, self._options, now) for images in together]
+        self._making.append(_Making(rows, num_bytes, placed))
+        self._waiting_bytes += num_bytes
+        yield from self._made(MAX_WAITING_BYTES)
 
     def finish_bundle(self):
-        if self._placed:
-            self._hand_over()
         yield from self._made(-1)
 
     def teardown(self):
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _hand_over(self) -> None:
-        assert self._threads is not None  # since `setup`
-        images = [placed.value for placed in self._placed]
-        num_bytes = sum(image.num_bytes_in_memory for image in images)
-        rows = self._threads.submit(_rows_of_any, images, self._options, self._clock())
-        self._making.append(_Making(rows, num_bytes, self._placed))
-        self._waiting_bytes += num_bytes
-        self._placed = []
-
     def _made(self, waiting_bytes: int) -> Iterator[WindowedValue]:
-        """The first rows that are made; waits for them while more than `waiting_bytes` wait."""
-        while self._making and (self._waiting_bytes > waiting_bytes or self._making[0].rows.done()):
+        """The rows of the first batches that are made; waits for them while more than `waiting_bytes` wait."""
+        while self._making and (
+            self._waiting_bytes > waiting_bytes or all(rows.done() for rows in self._making[0].rows)
+        ):
             made = self._making.popleft()
             self._waiting_bytes -= made.num_bytes
-            for rows, placed in zip(made.rows.result(), made.placed, strict=True):
-                yield placed.with_value(rows)
+            for rows in made.rows:
+                yield from map(made.placed.with_value, rows.result())
 
 
 def _rows_of_any(images: Sequence[_Image], options: RowOptions, labelled_at: datetime) -> list[ImageRows]:

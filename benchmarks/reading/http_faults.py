@@ -119,6 +119,7 @@ def fetch(url: str, paths: list[str]) -> Run:
                 pipeline
                 | beam.Create(references, reshuffle=False)
                 | FetchImages(ExecutionOptions(deadline_s=DEADLINE_S))
+                | beam.FlatMap(lambda batch: batch)
                 | beam.Map(_end_of, url)
                 | beam.io.WriteToText(ends, shard_name_template="")
             )

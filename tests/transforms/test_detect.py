@@ -2,10 +2,9 @@ import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.metrics.metric import MetricsFilter
-from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.testing.util import assert_that
 from labelbeam.transforms.detect import Detect, DetectorHandler
 from labelbeam.transforms.elements import METRICS_NAMESPACE, FailedImage, FetchedImage, ImageFacts, ImageReference
-from labelbeam.transforms.workers import batches
 from labelbeam.transforms.workers.driver_link import DriverLink
 from labelbeam.transforms.workers.loaded_detector import DetectorLostError, LoadedDetector
 
@@ -21,10 +20,11 @@ def fetched(index: int, red: int | None, size_hw=(4, 6), green=0) -> FetchedImag
 
 
 def run(images, loader=FakeLoader(), batch_size=4, check=lambda labelled: None):
-    """Runs Detect over `images`; `check` gets the list of LabelledImages. Returns the labelbeam metrics."""
+    """Runs Detect over batches of `images`; `check` gets the list of LabelledImages. Returns the labelbeam metrics."""
     pipeline = beam.Pipeline(runner="FnApiRunner")
-    labelled = pipeline | beam.Create(images, reshuffle=False) | Detect(DetectorHandler(loader, batch_size))
-    assert_that(labelled, check)
+    given = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+    labelled = pipeline | beam.Create(given, reshuffle=False) | Detect(DetectorHandler(loader, batch_size))
+    assert_that(labelled | beam.FlatMap(lambda batch: batch), check)
     result = pipeline.run()
     found = result.metrics().query(MetricsFilter().with_namespace(METRICS_NAMESPACE))
     return {m.key.metric.name: m.result for m in found["counters"]}
@@ -73,7 +73,7 @@ def calls(handler, model, *images):
     """Runs a batch by hand; returns (sizes of the model's calls, scores or kinds of failure)."""
     model.detect([], [])
     before = len(loaded.batch_sizes)
-    labelled = list(handler.run_inference(images, model))
+    labelled = [image for batch in handler.run_inference(images, model) for image in batch]
     return loaded.batch_sizes[before:], [
         image.kind if isinstance(image, FailedImage) else round(255 * float(image.detections.scores[0]))
         for image in labelled
@@ -134,7 +134,7 @@ def test_images_are_not_to_blame_if_the_process_of_a_shared_detector_ends(error)
     handler = DetectorHandler(FakeLoader(), batch_size=4, share_across_processes=True)
     with pytest.raises(DetectorLostError):
         list(handler.run_inference([fetched(0, 0)], LostModel(FakeLoader())))
-    [labelled] = DetectorHandler(FakeLoader(), batch_size=4).run_inference([fetched(0, 0)], LostModel(FakeLoader()))
+    [[labelled]] = DetectorHandler(FakeLoader(), batch_size=4).run_inference([fetched(0, 0)], LostModel(FakeLoader()))
     assert labelled.kind == "inference", "one in this process can't be lost"
 
 
@@ -150,20 +150,6 @@ def test_each_load_is_reported_once():
     cost = model.take_load()
     assert cost.seconds >= 0 and cost.resident_bytes >= 0
     assert model.take_load() is None
-
-
-def assert_batch_sizes(images, batch_size, expected):
-    with beam.Pipeline(runner="FnApiRunner") as p:
-        kwargs = DetectorHandler(FakeLoader(), batch_size).batch_elements_kwargs()
-        sizes = p | beam.Create(images, reshuffle=False) | beam.BatchElements(**kwargs) | beam.Map(len)
-        assert_that(sizes, equal_to(expected))
-
-
-def test_batches_are_full_by_count_or_by_bytes(monkeypatch):
-    assert_batch_sizes([fetched(i, 1) for i in range(10)], 4, [2, 4, 4])
-    monkeypatch.setattr(batches, "MAX_BATCH_BYTES", 3 * 4 * 6 * 3)  # three images' worth
-    assert_batch_sizes([fetched(i, 1) for i in range(10)], 8, [1, 3, 3, 3])
-    assert_batch_sizes([fetched(i, 1, (40, 60)) for i in range(3)], 8, [1, 1, 1])  # larger than the bound: alone
 
 
 def test_the_size_of_a_batch_is_that_of_its_pixels():

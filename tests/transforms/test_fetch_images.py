@@ -2,10 +2,6 @@ import hashlib
 import io
 import logging
 import pickle
-import platform
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 
@@ -21,7 +17,6 @@ from labelbeam.transforms.elements import FailedImage, FetchedImage, ImageError,
 from labelbeam.transforms.execution_options import ExecutionOptions
 from labelbeam.transforms.fetch.options import DecodeOptions
 from labelbeam.transforms.fetch_images import FetchImages, ImageFetcher
-from labelbeam.transforms.workers import malloc
 from labelbeam.transforms.workers.driver_link import DriverLink
 from PIL import Image
 
@@ -48,7 +43,8 @@ def fetch_all(references, *args, runner="FnApiRunner", then=collect, **kwargs):
     """Runs FetchImages over references in a pipeline; returns what came out, in the order it did."""
     COLLECTED.clear()
     with beam.Pipeline(runner=runner) as p:
-        _ = p | beam.Create(references, reshuffle=False) | FetchImages(*args, **kwargs) | beam.Map(then)
+        fetched = p | beam.Create(references, reshuffle=False) | FetchImages(*args, **kwargs)
+        _ = fetched | beam.FlatMap(lambda batch: batch) | beam.Map(then)
     return list(COLLECTED)
 
 
@@ -174,26 +170,38 @@ class TestElements:
 
 
 @pytest.mark.parametrize("windowing", [FixedWindows(10), SlidingWindows(20, 10)])
-def test_timestamps_and_windows_are_kept(tmp_path, windowing):
+def test_batches_are_of_one_window_and_at_its_end(tmp_path, windowing):
     for i in range(25):
         (tmp_path / f"{i}.png").write_bytes(png(i))
 
     class Placed(beam.DoFn):
-        def process(self, image, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
-            yield image.reference.uri, float(timestamp), float(window.start)
+        def process(self, batch, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
+            assert 0 < len(batch) <= 3 and timestamp == window.max_timestamp()
+            yield from ((image.reference.uri, float(window.start)) for image in batch)
 
     earlier = [0] if isinstance(windowing, FixedWindows) else [0, 10]
-    expected = [(str(tmp_path / f"{i}.png"), float(i), i // 10 * 10 - before) for i in range(25) for before in earlier]
+    expected = [(str(tmp_path / f"{i}.png"), i // 10 * 10 - before) for i in range(25) for before in earlier]
     with beam.Pipeline(runner="FnApiRunner") as p:
         placed = (
             p
             | beam.Create(range(25), reshuffle=False)
             | beam.Map(lambda i: TimestampedValue(ImageReference(str(tmp_path / f"{i}.png")), i))
             | beam.WindowInto(windowing)
-            | FetchImages(ExecutionOptions(prefetch_images=4))
+            | FetchImages(ExecutionOptions(prefetch_images=4, batch_size=3))
             | beam.ParDo(Placed())
         )
         assert_that(placed, equal_to(expected))
+
+
+@pytest.mark.parametrize(
+    "max_bytes, sizes", [(1 << 20, [2, 4, 4]), (3 * 6 * 8 * 3, [1, 3, 3, 3]), (6 * 8 * 3 - 1, [1] * 10)]
+)
+def test_batches_are_full_by_count_or_by_bytes(monkeypatch, max_bytes, sizes):
+    monkeypatch.setattr(fetch_images, "MAX_BATCH_BYTES", max_bytes)
+    with beam.Pipeline(runner="FnApiRunner") as p:
+        references = p | beam.Create(numbered(10), reshuffle=False)
+        batches = references | FetchImages(ExecutionOptions(batch_size=4), read=read_png)
+        assert_that(batches | beam.Map(len), equal_to(sizes))
 
 
 def test_sizes_are_sampled_without_pickling_pixels(tmp_path, monkeypatch):
@@ -215,7 +223,10 @@ def test_sizes_are_sampled_without_pickling_pixels(tmp_path, monkeypatch):
 class TestAhead:
     def test_reads_while_the_model_runs_and_no_further_than_allowed(self, observed):
         images = fetch_all(
-            numbered(60), ExecutionOptions(prefetch_images=8, read_threads=3), read=read_png, then=busy_model
+            numbered(60),
+            ExecutionOptions(prefetch_images=8, read_threads=3, batch_size=1),
+            read=read_png,
+            then=busy_model,
         )
         assert len(images) == 60
         assert observed.most_ahead == 8
@@ -333,36 +344,6 @@ class TestWhatNobodyForesaw:
         assert len(asked) == 1
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone is known")
-def test_large_blocks_are_used_again_instead_of_asking_the_kernel():
-    """In a process of its own: the settings can't be taken back."""
-    script = textwrap.dedent("""
-        import resource, sys, threading
-        from labelbeam.transforms.workers.malloc import keep_large_blocks
-
-        if sys.argv[1] == "keep":
-            assert keep_large_blocks()
-
-        def fill_blocks():
-            b"a" * (80 << 20)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            for count in range(5):
-                bytes([count]) * (80 << 20)
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-
-        thread = threading.Thread(target=fill_blocks)
-        thread.start()
-        thread.join()
-    """)
-    default, keep = (int(subprocess.check_output([sys.executable, "-c", script, mode])) for mode in ("default", "keep"))
-    assert keep < default / 4
-
-
-def test_where_there_is_no_glibc_nothing_happens(monkeypatch):
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert malloc.keep_large_blocks.__wrapped__() is False
-
-
 def test_a_job_that_is_to_stop_drops_what_is_under_way(tmp_path):
     link = DriverLink(str(tmp_path))
     read = []
@@ -373,7 +354,7 @@ def test_a_job_that_is_to_stop_drops_what_is_under_way(tmp_path):
             link.ask_to_stop()
         return png()
 
-    options = ExecutionOptions(read_threads=4, prefetch_images=16)
+    options = ExecutionOptions(read_threads=4, prefetch_images=16, batch_size=4)
     images = fetch_all(numbered(2000), options, read=read_and_stop, link=link)
     assert 0 < len(images) < 1000
     assert fetch_all(numbered(10), options, read=read_and_stop, link=link) == []

@@ -4,10 +4,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from ...storage.errors import check_own_resources
-from ..elements import FailedImage, FetchedImage, FetchOutcome, LabelledImage
+from ..elements import FailedImage, FetchedImage, LabelledImage
 from .loaded_detector import WorkerError
-
-MAX_BATCH_BYTES = 256 << 20  # of decoded pixels that wait for a call of the model
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +36,8 @@ class Batches:
           WorkerError: what `call` raises that isn't the fault of an image.
         """
         alone = [image for image in images if image.runs_alone]
+        if not alone:
+            return list(self._run(images, call))
         together = [image for image in images if not image.runs_alone]
         results = [result for image in alone for result in self._run_batch([image], call)]
         results.extend(self._run(together, call))
@@ -68,15 +68,3 @@ class Batches:
             # Else it was that image, which doesn't fit alone either, and says nothing of batches.
             self._size = min(self._size, len(batch) - middle)
         return results
-
-
-class ElementSize:
-    """An image's share of a full batch, in `units`: by count or by bytes, whichever is more."""
-
-    def __init__(self, units: int, batch_size: int):
-        self._units = units
-        self._by_count = -(-units // batch_size)
-
-    def __call__(self, image: FetchOutcome) -> int:
-        by_bytes = image.num_bytes_in_memory * self._units // MAX_BATCH_BYTES
-        return min(self._units, max(self._by_count, by_bytes))

@@ -133,7 +133,7 @@ class InFlight:
         this process is in one of them, and keeps others waiting; so they must not be nested, nor wait for a thread that
         may come here. `open` never waits: it's part of reading, which has a deadline.
         """
-        alone = alone or any(map(self.runs_alone, image_ids))
+        alone = alone or not self._verdicts.alone.isdisjoint(image_ids)
         with contextlib.nullcontext() if stage == "open" else self._turns.turn(alone):
             self._note(f"{BEGIN} {stage}", image_ids, stage)
             try:

@@ -163,6 +163,7 @@ def test_box_prompts_and_what_is_found_in_them_are_in_the_full_image(tmp_path, u
             | beam.Create([ImageReference(str(path), boxes=BoxPrompts(given.tobytes(), unit))])
             | FetchImages(decode=DecodeOptions(reduce_for=LETTERBOX))
             | Detect(DetectorHandler(FakeBoxClassifierLoader(), 1))
+            | beam.FlatMap(lambda batch: batch)
         )
         assert_that(found, check)
 

@@ -45,7 +45,7 @@ def assert_boxes_reach_the_detector(references, tables, expected):
     with beam.Pipeline(runner="FnApiRunner") as p:
         todo = p | beam.Create(references) | SkipLabelled(None, boxes=tables)
         labelled = todo["references"] | FetchImages() | Detect(DetectorHandler(FakeBoxClassifierLoader(), batch_size=4))
-        assert_that(labelled, compare)
+        assert_that(labelled | beam.FlatMap(lambda batch: batch), compare)
 
 
 def test_each_image_gets_its_own_boxes_in_their_order(images):

@@ -63,6 +63,7 @@ def run(uris, loader, check=lambda found: None, share=False):
             | beam.Create([ImageReference(str(uri)) for uri in uris])
             | FetchImages(detector=handler.key)
             | Detect(handler)
+            | beam.FlatMap(lambda batch: batch)
         )
         assert_that(found, check)
 

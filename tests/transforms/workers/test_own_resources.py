@@ -64,7 +64,7 @@ def test_no_image_is_to_blame(monkeypatch, number, place):
             found = FakeDetector(None, None).detect([np.zeros((4, 6, 3), np.uint8)])[0]
             with beam.Pipeline(runner="FnApiRunner") as pipeline:
                 image = LabelledImage(ImageReference("a"), ImageFacts(1, width=6, height=4), found)
-                _ = pipeline | beam.Create([image]) | ToRows(RowOptions({1: "ball"}))
+                _ = pipeline | beam.Create([[image]]) | ToRows(RowOptions({1: "ball"}))
     assert place == "rows" or isinstance(raised.value, ResourcesError)
 
 
