@@ -30,7 +30,7 @@ CENTERNET, MASK_RCNN = "centernet_resnet50v2_512x512", "mask_rcnn_inception_resn
 PROVIDED = {"jax", "jaxlib", "ml-dtypes", "numpy", "pillow", "pyarrow", "torch"}  # by the machine
 LEFT_OUT = {"setuptools", "tensorflow", "tensorflow-hub"}  # a job of engine keras never imports them
 PACKED = "site.tar.xz"
-MAX_MIB = 50  # of wheels: they travel with the repository, in 64
+MAX_MIB = 54  # of wheels: they travel with the repository, 64 in all
 COLUMNS = {
     "images_s": "images/s",
     "device_images_s": "inputs on the device",
