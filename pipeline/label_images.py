@@ -58,7 +58,6 @@ class LabelReferences(beam.PTransform):
             self._execution.model_copies,
             self._execution.model_timeout_s,
             self._link,
-            named_classes=detector.config.labels,
         )
         rows_of_images = (
             references
@@ -69,7 +68,7 @@ class LabelReferences(beam.PTransform):
                 link=self._link,
                 detector=handler.key,
             )
-            | Detect(handler)
+            | Detect(handler, detector.config.labels)
             | ToRows(self._label_config.row_options(self._carry))
         )
         return cast(beam.PCollection[ImageRows], rows_of_images)

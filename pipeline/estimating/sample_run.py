@@ -25,6 +25,7 @@ from ...detectors.protocol import Detector
 from ...labelset.begin import begin_job
 from ...storage.temporary import temporary_folder
 from ...transforms.coders import ImageReferenceCoder
+from ...transforms.detect import MODEL_US
 from ...transforms.elements import METRICS_NAMESPACE, ImageReference
 from ...transforms.group_by_chunk import GroupByChunk
 from ...transforms.write_parts import WriteParts
@@ -123,9 +124,9 @@ def run_sample(job: Job, references: Sequence[ImageReference], options: Pipeline
 
 
 def _model_seconds(result) -> float:
-    """Of RunInference's own metric, the time in the handler."""
-    latency = MetricsFilter().with_namespace(METRICS_NAMESPACE).with_name("inference_batch_latency_micro_secs")
-    found = result.metrics().query(latency)["distributions"]
+    """That calls of the model took."""
+    calls = MetricsFilter().with_namespace(METRICS_NAMESPACE).with_name(MODEL_US)
+    found = result.metrics().query(calls)["distributions"]
     return sum(distribution.result.sum for distribution in found) / 1e6
 
 

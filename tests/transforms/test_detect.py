@@ -1,10 +1,21 @@
+import threading
+import time
+
 import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.metrics.metric import MetricsFilter
-from apache_beam.testing.util import assert_that
+from apache_beam.testing.util import assert_that, equal_to
+from labelbeam.transforms import detect
 from labelbeam.transforms.detect import Detect, DetectorHandler
-from labelbeam.transforms.elements import METRICS_NAMESPACE, FailedImage, FetchedImage, ImageFacts, ImageReference
+from labelbeam.transforms.elements import (
+    METRICS_NAMESPACE,
+    FailedImage,
+    FetchedImage,
+    FetchOutcome,
+    ImageFacts,
+    ImageReference,
+)
 from labelbeam.transforms.workers.driver_link import DriverLink
 from labelbeam.transforms.workers.loaded_detector import DetectorLostError, LoadedDetector
 
@@ -69,11 +80,17 @@ class KeepingLoader(FakeLoader):
         return loaded
 
 
+def outcomes(handler, images, model):
+    """Runs a batch by hand."""
+    [call] = handler.run_inference(images, model)
+    return call.run() or []
+
+
 def calls(handler, model, *images):
     """Runs a batch by hand; returns (sizes of the model's calls, scores or kinds of failure)."""
     model.detect([], [])
     before = len(loaded.batch_sizes)
-    labelled = [image for batch in handler.run_inference(images, model) for image in batch]
+    labelled = outcomes(handler, images, model)
     return loaded.batch_sizes[before:], [
         image.kind if isinstance(image, FailedImage) else round(255 * float(image.detections.scores[0]))
         for image in labelled
@@ -133,8 +150,8 @@ def test_images_are_not_to_blame_if_the_process_of_a_shared_detector_ends(error)
 
     handler = DetectorHandler(FakeLoader(), batch_size=4, share_across_processes=True)
     with pytest.raises(DetectorLostError):
-        list(handler.run_inference([fetched(0, 0)], LostModel(FakeLoader())))
-    [[labelled]] = DetectorHandler(FakeLoader(), batch_size=4).run_inference([fetched(0, 0)], LostModel(FakeLoader()))
+        outcomes(handler, [fetched(0, 0)], LostModel(FakeLoader()))
+    [labelled] = outcomes(DetectorHandler(FakeLoader(), batch_size=4), [fetched(0, 0)], LostModel(FakeLoader()))
     assert labelled.kind == "inference", "one in this process can't be lost"
 
 
@@ -156,3 +173,58 @@ def test_the_size_of_a_batch_is_that_of_its_pixels():
     handler = DetectorHandler(FakeLoader(), 4)
     images = [fetched(0, 1), fetched(1, None)]
     assert handler.get_num_bytes(images) == 4 * 6 * 3
+
+
+class NotingLoader(FakeLoader):
+    """Its detector notes what happens, and ends its calls only when told to."""
+
+    def load(self):
+        detector = super().load()
+        detect, detector.detect = detector.detect, lambda images: noted_call(detect, images)
+        return detector
+
+
+def noted_call(detect, images):
+    happened.append("begins")
+    if may_end is not None:
+        happened.append("in time" if may_end.wait(20) else "too late")
+    else:
+        time.sleep(0.2)
+    found = detect(images)
+    happened.append("ends")
+    return found
+
+
+def noted_batch(batch):
+    if may_end is not None and "given" in happened:
+        may_end.set()
+    happened.append("given")
+    return batch
+
+
+def run_noted(num_batches):
+    with beam.Pipeline(runner="FnApiRunner") as p:
+        batches = p | beam.Create([[fetched(i, i)] for i in range(num_batches)], reshuffle=False)
+        batches |= beam.Map(noted_batch).with_output_types(list[FetchOutcome])
+        labelled = batches | Detect(DetectorHandler(NotingLoader(), batch_size=1))
+        found = labelled | beam.FlatMap(lambda batch: [image.reference.uri for image in batch])
+        assert_that(found, equal_to([f"/images/{i}.jpg" for i in range(num_batches)]))
+
+
+def test_the_next_batch_is_brought_together_while_the_model_has_one():
+    global happened, may_end
+    happened, may_end = [], threading.Event()
+    run_noted(3)
+    assert "too late" not in happened and happened.count("ends") == 3
+    calls_under_way = 0
+    for what in happened:  # one call at a time
+        calls_under_way += {"begins": 1, "ends": -1}.get(what, 0)
+        assert calls_under_way in (0, 1)
+
+
+def test_a_batch_of_many_bytes_is_waited_for(monkeypatch):
+    global happened, may_end
+    happened, may_end = [], None
+    monkeypatch.setattr(detect, "MAX_BYTES_AHEAD", 4 * 6 * 3 - 1)
+    run_noted(2)
+    assert happened == ["given", "begins", "ends"] * 2

@@ -58,7 +58,8 @@ def test_no_image_is_to_blame(monkeypatch, number, place):
         elif place == "the model":
             monkeypatch.setattr(FakeDetector, "detect", failing(number))
             image = FetchedImage(ImageReference("a"), ImageFacts(1), np.zeros((4, 6, 3), np.uint8))
-            list(DetectorHandler(FakeLoader(), 4).run_inference([image] * 3, LoadedDetector(FakeLoader())))
+            [call] = DetectorHandler(FakeLoader(), 4).run_inference([image] * 3, LoadedDetector(FakeLoader()))
+            call.run()
         else:
             monkeypatch.setattr(to_rows, "rows_of_images", failing(number))
             found = FakeDetector(None, None).detect([np.zeros((4, 6, 3), np.uint8)])[0]

@@ -1,14 +1,14 @@
 """A reader of frames in a thread of its own, one for as long as the file is open: whoever waits can give up when the
 disk doesn't answer, which Python can't interrupt, and nobody else touches its decoder."""
 
-import threading
+import functools
 from collections.abc import MutableMapping
-from concurrent.futures import Future, wait
-from queue import SimpleQueue
+from concurrent.futures import wait
 from typing import Any
 
 from ....storage.file_info import FileVersion
 from ...elements import MemberLocation
+from ...workers.own_thread import OwnThread
 from .forward import ForwardReader
 
 
@@ -25,8 +25,7 @@ class ReaderInOwnThread:
 
     def __init__(self, reader: ForwardReader):
         self._reader = reader
-        self._asked: SimpleQueue[tuple[Future, MemberLocation, MutableMapping[int, int]] | None] = SimpleQueue()
-        threading.Thread(target=self._run, name="labelbeam-frames", daemon=True).start()
+        self._thread = OwnThread("labelbeam-frames")
 
     @property
     def version(self) -> FileVersion:
@@ -39,21 +38,12 @@ class ReaderInOwnThread:
         Raises:
           ReadHangsError: if it takes longer than `within_s`; the reader can't be used any more.
         """
-        done: Future[Any] = Future()
-        self._asked.put((done, location, expected))
+        done = self._thread.call(functools.partial(self._reader.read, location, expected))
         if not wait([done], within_s).done:
             raise ReadHangsError
         return done.result()
 
     def close(self) -> None:
         """Ends the thread once it has nothing to do, and has it close the reader; never waits."""
-        self._asked.put(None)
-
-    def _run(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            done, location, expected = asked
-            try:
-                done.set_result(self._reader.read(location, expected))
-            except BaseException as error:  # raised again by `read`
-                done.set_exception(error)
-        self._reader.close()
+        self._thread.call(self._reader.close)
+        self._thread.close()
