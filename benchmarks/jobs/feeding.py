@@ -1,7 +1,7 @@
 """What can a worker feed a GPU?
 
     python -m benchmarks.jobs.feeding [--quick]
-    python -m benchmarks.jobs.feeding --main-thread [--rounds 5]
+    python -m benchmarks.jobs.feeding --main-thread [--rounds 5] [--device-ms 0.67 --batch-size 64]
 
 First what each stage of an image takes of a processor: fetching from a disk, over HTTP and from S3 with its SHA-256 and
 the hand-over between threads (all threads of a process; the server is another), then alone in one thread decoding, each
@@ -10,7 +10,7 @@ thread's processor time an image, which no number of cores helps, and images a s
 counts is the slope of time over size, each size's fastest of several rounds. Last, what so many cores can feed:
 the lesser of cores over the stages' sum, and of one over the main thread's share.
 
-`--main-thread` measures nothing but that share, with JPEGs of 160×120: to compare two versions of the code.
+`--main-thread` measures nothing but such a job, with JPEGs of 160×120: to compare two versions of the code.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -148,7 +149,9 @@ def stages(path: Path, seconds: float) -> dict[str, float]:
     return found_ms
 
 
-def jobs(folders: dict[int, Path], device_s: float, rounds: int) -> dict[int, list[float]]:
+def jobs(
+    folders: dict[int, Path], device_s: float, rounds: int, batch_size: int | Literal["auto"]
+) -> dict[int, list[float]]:
     """Milliseconds by the clock, of the main thread, of all threads that a job of each size takes: the least of all
     rounds, which take turns. For a fresh process; a first job pays for what a process does once.
     """
@@ -159,7 +162,8 @@ def jobs(folders: dict[int, Path], device_s: float, rounds: int) -> dict[int, li
     def spent(folder: Path) -> list[float]:
         with tempfile.TemporaryDirectory(dir=folder.parent) as output:
             began = time.monotonic(), time.thread_time(), time.process_time()
-            run_job(prepare_job(JobSpec([str(folder)], output, labels), options), options)
+            spec = JobSpec([str(folder)], output, labels, execution=ExecutionOptions(batch_size=batch_size))
+            run_job(prepare_job(spec, options), options)
             ended = time.monotonic(), time.thread_time(), time.process_time()
         return [1000 * (end - begin) for begin, end in zip(began, ended, strict=True)]
 
@@ -171,9 +175,11 @@ def jobs(folders: dict[int, Path], device_s: float, rounds: int) -> dict[int, li
     }
 
 
-def slopes(folders: dict[int, Path], device_ms: float, rounds: int) -> tuple[float, float, float]:
+def slopes(
+    folders: dict[int, Path], device_ms: float, rounds: int, batch_size: int | Literal["auto"] = "auto"
+) -> tuple[float, float, float]:
     """Milliseconds an image by the clock, of the main thread, of all threads: what images add to a job."""
-    found, _ = in_own_process(jobs, folders, device_ms / 1000, rounds)
+    found, _ = in_own_process(jobs, folders, device_ms / 1000, rounds, batch_size)
     few, many = sorted(found)
     wall, main, cpu = ((b - a) / (many - few) for a, b in zip(found[few], found[many], strict=True))
     print(f"  a device of {device_ms} ms: main thread {main:.3f} ms an image, all threads {cpu:.3f}", flush=True)
@@ -201,14 +207,17 @@ def describe(size: str, host_ms: dict[str, float], main_ms: float) -> list[str]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="of each job, of which the fastest counts (%(default)s)")
-    parser.add_argument("--main-thread", action="store_true", help="nothing but the main thread's share")
+    parser.add_argument("--main-thread", action="store_true", help="nothing but a job with small JPEGs")
+    parser.add_argument("--device-ms", type=float, default=DEVICE_MS[0], help="of that job, an image (%(default)s)")
+    parser.add_argument("--batch-size", type=int, help="of that job (auto)")
     args = parser.parse_args()
     rounds, seconds = (min(args.rounds, 4), 0.3) if args.quick else (args.rounds, 1.0)
     few, many = (500, 2000) if args.quick else (500, 4500)
     with tempfile.TemporaryDirectory() as name:
         if args.main_thread:
-            _, main_ms, _ = slopes(write_folders(Path(name), (few, many), SMALL_WH), DEVICE_MS[0], rounds)
-            publish([_main_figure(main_ms)], args.json)
+            folders = write_folders(Path(name), (few, many), SMALL_WH)
+            wall, main_ms, _ = slopes(folders, args.device_ms, rounds, args.batch_size or "auto")
+            publish([_job_figure("160×120", args.device_ms, wall), _main_figure(main_ms)], args.json)
             return
         per_image = {}
         for size, size_wh in SIZES_WH.items():
@@ -228,8 +237,7 @@ def main() -> None:
             wall, of_main, cpu = slopes(folders, device_ms, rounds)
             main_ms = max(main_ms, of_main)
             rows.append(f"| {device_ms} | {1000 / wall:,.0f} | {1000 / device_ms:,.0f} | {of_main:.3f} | {cpu:.3f} |")
-            what = f"job, 0.3 MP, a device of {device_ms} ms an image"
-            figures.append(Figure(what, "the device alone", "images/s", 1000 / wall, 1000 / device_ms, True))
+            figures.append(_job_figure("0.3 MP", device_ms, wall))
     print(
         "\n| device, ms an image | images/s | device alone | main thread, ms | all threads, ms |\n|---|---|---|---|---|"
     )
@@ -239,6 +247,11 @@ def main() -> None:
     print(f"| network, image | {' | '.join(map(str, CORES))} | what limits first |\n|---{'|---' * (len(CORES) + 1)}|")
     print("\n".join(row for size, found in per_image.items() for row in describe(size, found, main_ms)) + "\n")
     publish(figures, args.json)
+
+
+def _job_figure(size: str, device_ms: float, wall_ms: float) -> Figure:
+    what = f"job, {size}, a device of {device_ms} ms an image"
+    return Figure(what, "the device alone", "images/s", 1000 / wall_ms, 1000 / device_ms, True)
 
 
 def _main_figure(main_ms: float) -> Figure:
