@@ -28,6 +28,7 @@ OF_OTHERS = {
     "--saved-model",
     "--seeds",
 }
+OF_OTHERS |= {"--main-thread", "--device-ms"}
 OF_OTHERS |= {"--tile", "--jinja_variables", "--yaml_pipeline_file", "--images", "--kill"}
 OF_OTHERS |= {"--image", "--launcher-machine-type", "--max-workers", "--metadata-file"}
 OF_OTHERS |= {"--parameters", "--sdk-language", "--template-file-gcs-location"}
