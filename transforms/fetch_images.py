@@ -183,8 +183,8 @@ class _FetchDoFn(beam.DoFn):
                 yield from map(self._hand_on, list(self._batches))
             batch = self._batches.setdefault(window, [])
             batch.append(image)
-            if len(batch) == self._batch_size:
-                yield self._hand_on(window)
+            if len(batch) == self._batch_size or self._batches_bytes >= MAX_BATCH_BYTES:
+                yield self._hand_on(window)  # a large image must not wait for the next one to be decoded
 
     def _hand_on(self, window: BoundedWindow) -> WindowedValue:
         batch = self._batches.pop(window)
