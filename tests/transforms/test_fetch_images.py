@@ -204,6 +204,26 @@ def test_batches_are_full_by_count_or_by_bytes(monkeypatch, max_bytes, sizes):
         assert_that(batches | beam.Map(len), equal_to(sizes))
 
 
+def noted(element, what):
+    happened.append(what)
+    return element
+
+
+def test_an_image_as_large_as_a_batch_does_not_wait_for_the_next(monkeypatch):
+    global happened
+    happened = []
+    monkeypatch.setattr(fetch_images, "MAX_BATCH_BYTES", 1)
+    with beam.Pipeline(runner="FnApiRunner") as p:
+        references = (
+            p
+            | beam.Create(numbered(3), reshuffle=False)
+            | "Given" >> beam.Map(noted, "reference").with_output_types(ImageReference)
+        )
+        images = references | FetchImages(ExecutionOptions(batch_size=4, prefetch_images=1), read=read_png)
+        _ = images | "Taken" >> beam.Map(noted, "batch")
+    assert happened == ["reference", "batch"] * 3
+
+
 def test_sizes_are_sampled_without_pickling_pixels(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(png())
     pickled = []
