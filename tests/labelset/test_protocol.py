@@ -158,8 +158,8 @@ def test_mutations_of_the_code_are_caught(monkeypatch, mutation):
         mutation(patch)
         # First and last: the first job has just closed and is about to clean up; the second has closed, or is about to.
         for schedule in itertools.chain(
-            ([("first", n), ("second", MAX_STEPS * 9), ("first", MAX_STEPS * 9)] for n in range(43, MAX_STEPS)),
+            ([("first", n), ("second", MAX_STEPS * 9), ("first", MAX_STEPS * 9)] for n in range(38, MAX_STEPS)),
             two_pauses(every=7, seconds=(10, 40)),
-            two_pauses(every=1, firsts=range(43, 49), seconds=range(22, 29)),
+            two_pauses(every=1, firsts=range(38, 46), seconds=range(22, 29)),
         ):
             play(patch, schedule)

@@ -1,6 +1,7 @@
 """Images that end the process: the same command, started again, gets past them, and labels all others."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,8 +125,9 @@ def test_a_model_that_never_answers(job):
     assert_found_out_in_two_crashes(starts)
     assert starts[0].code == starts[1].code == 1
     assert f"{FATAL}.png" in starts[0].stderr
-    assert "hasn't answered for 2 s, which is too long (--model-timeout-s)" in starts[0].stderr
-    assert "no answer for 2 s in the model" in job.assert_all_labelled_but_one("inference")
+    # Two seconds, or a little more on a busy machine.
+    assert re.search(r"hasn't answered for \d s, which is too long \(--model-timeout-s\)", starts[0].stderr)
+    assert re.search(r"no answer for \d s.* in the model", job.assert_all_labelled_but_one("inference"))
 
 
 @pytest.mark.heavy
