@@ -27,8 +27,6 @@ ROWS_TOGETHER = 1_000_000  # that are split by their ids at once
 # What decides which of an image's rows counts. Not by clocks alone, of which each machine has its own.
 _ROW = np.dtype([("id", "S16"), ("age", "u1"), ("ok", "u1"), ("labelled_us", "i8"), ("part", "u4")])
 
-Losers = Mapping[str, pa.Array]  # ids of images by the stem of the part where their row doesn't count
-
 
 class Compared(NamedTuple):
     """A part whose rows are compared with those of others.

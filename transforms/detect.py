@@ -86,8 +86,6 @@ class DetectorHandler(ModelHandler[FetchOutcome, ModelCall, LoadedDetector]):
 
     What it gives for a batch is one element again: one an image would cost each step behind it more than its own work.
 
-    What it gives for a batch is one element again: one an image would cost each step behind it more than its own work.
-
     It has no resource hints of its own: runners don't fuse steps whose hints differ, and pixels would cross a shuffle.
     The pipeline's `--resource_hint` says what its workers need; what a loaded detector holds is a metric.
 
